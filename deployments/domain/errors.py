@@ -1,0 +1,99 @@
+"""Every error the service raises on purpose, as one tree.
+
+    MemexError
+    ├── InvalidInput        the caller's input breaks a rule; says which field and why
+    ├── MemoryNotFound      no such memory in this scope (or it is another agent's)
+    ├── RateLimited         the agent's calls of one minute are used up
+    ├── Unavailable         a part of the service does not answer now; trying again may help
+    └── StartupError        the service cannot start as it is set up; says what to change
+        ├── BadSetting
+        ├── ModelUnavailable
+        ├── ModelMismatch
+        ├── MigrationRefused
+        └── DatabaseUnsuitable
+
+Messages are written for the person who reads them and carry no SQL, host or secret. Errors cross
+processes by pickle: positional arguments, all of them handed to `super().__init__`.
+"""
+
+
+class MemexError(Exception):
+    """Base of all errors below."""
+
+
+class InvalidInput(MemexError):
+    """`field` (a dotted path) holds something that cannot be taken, for `reason`."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(field, reason)
+        self.field = field
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason}"
+
+
+class MemoryNotFound(MemexError):
+    """No memory of that id belongs to that agent."""
+
+    def __init__(self, memory_id: str) -> None:
+        super().__init__(memory_id)
+        self.memory_id = memory_id
+
+    def __str__(self) -> str:
+        return f"no memory {self.memory_id} belongs to this agent"
+
+
+class RateLimited(MemexError):
+    """The agent made `per_minute` calls of `operation` in the last 60 s."""
+
+    def __init__(
+        self, agent_id: str, operation: str, per_minute: int, retry_after_s: float
+    ) -> None:
+        super().__init__(agent_id, operation, per_minute, retry_after_s)
+        self.agent_id = agent_id
+        self.operation = operation
+        self.per_minute = per_minute
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return (
+            f"this agent may make {self.per_minute} {self.operation} calls a minute; "
+            f"the next is possible in {self.retry_after_s:.1f} s"
+        )
+
+
+class Unavailable(MemexError):
+    """`part` (database, embedder, store) does not answer; try again after `retry_after_s`."""
+
+    def __init__(self, part: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(part, retry_after_s)
+        self.part = part
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return f"the {self.part} is not available right now"
+
+
+class StartupError(MemexError):
+    """The service is set up in a way it cannot start with."""
+
+
+class BadSetting(StartupError):
+    """A setting is unknown or its value cannot be used."""
+
+
+class ModelUnavailable(StartupError):
+    """The embedding model cannot be loaded or downloaded."""
+
+
+class ModelMismatch(StartupError):
+    """The stored embeddings were made by another model than the one that is set."""
+
+
+class MigrationRefused(StartupError):
+    """A migration was edited after it was applied, or the database is newer than this code."""
+
+
+class DatabaseUnsuitable(StartupError):
+    """The database lacks something the service needs."""

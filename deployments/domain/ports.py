@@ -1,0 +1,113 @@
+"""What the service needs of the nodes behind it. The graph's deployments and the tests' fakes
+both have these shapes; a port's docstring is its contract."""
+
+from collections.abc import Sequence
+from typing import Protocol
+from uuid import UUID
+
+from deployments.domain.types import (
+    Embeddings,
+    Memory,
+    MemoryPatch,
+    ModelIdentity,
+    NewMemory,
+    Page,
+    PageKey,
+    RateLimit,
+    SearchQuery,
+    TextKind,
+)
+
+
+class Encoder(Protocol):
+    """A model in this process."""
+
+    @property
+    def identity(self) -> ModelIdentity: ...
+
+    def encode(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
+        """`(len(texts), dimensions) float32`, L2-normalised rows, in the order of `texts`."""
+        ...
+
+
+class Embedder(Protocol):
+    """Texts to embeddings, wherever the model runs. Raises Unavailable."""
+
+    async def identity(self) -> ModelIdentity: ...
+
+    async def embed(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
+        """`(len(texts), dimensions) float32`, L2-normalised rows, in the order of `texts`."""
+        ...
+
+
+class MemoryStore(Protocol):
+    """Memories at rest, ranked where they lie. Every call carries its scope.
+
+    All raise Unavailable where the database does not answer; those that take a `limit` raise
+    RateLimited when the agent has used it up, and then change nothing. What returns has been
+    committed.
+    """
+
+    async def ping(self) -> None: ...
+
+    async def adopt_generation(self, identity: ModelIdentity) -> int:
+        """The number of this model's embedding generation, recorded on the first call.
+
+        Raises ModelMismatch where the stored embeddings were made by another model.
+        """
+        ...
+
+    async def insert(
+        self,
+        memories: Sequence[NewMemory],
+        embeddings: Embeddings,
+        generation: int,
+        limit: RateLimit | None,
+    ) -> list[Memory]:
+        """All of them or none, in order. A memory whose id is there already is left as it is and
+        returned, so that a call may be made again when its answer was lost. The limit is of
+        calls: one for each agent among the memories, however many of them it has."""
+        ...
+
+    async def search(
+        self,
+        query: SearchQuery,
+        embedding: Embeddings,
+        generation: int,
+        limit: RateLimit | None,
+    ) -> list[Memory]:
+        """Best first: score, then newest, then id (descending). `embedding` is `(D,) float32`."""
+        ...
+
+    async def get(self, agent_id: str, memory_id: UUID) -> Memory | None: ...
+
+    async def list_page(
+        self,
+        agent_id: str,
+        user_id: str | None,
+        memory_type: str | None,
+        limit: int,
+        after: PageKey | None,
+    ) -> Page:
+        """Newest first, then id (descending)."""
+        ...
+
+    async def update(
+        self,
+        agent_id: str,
+        memory_id: UUID,
+        patch: MemoryPatch,
+        embedding: Embeddings | None,
+        generation: int,
+        limit: RateLimit | None,
+    ) -> Memory | None:
+        """`embedding` (`(D,) float32`) comes with new content, and only then."""
+        ...
+
+    async def delete(self, agent_id: str, memory_id: UUID) -> bool: ...
+
+    async def forget(self, agent_id: str, user_id: str) -> int:
+        """Delete the whole scope; how many memories that were."""
+        ...
+
+    async def count(self, agent_id: str, user_id: str | None) -> int: ...

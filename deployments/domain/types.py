@@ -1,0 +1,140 @@
+"""What the graph's nodes say to each other: plain values, no behaviour beyond their own."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+Embeddings = NDArray[np.float32]
+"""`(N, D) float32`, L2-normalised rows, unless said otherwise."""
+
+TextKind = Literal["query", "passage"]
+"""Some models put another prefix before a question than before a stored text."""
+
+Operation = Literal["write", "search"]
+"""What the rate limit counts, each on its own."""
+
+
+class MemoryType(StrEnum):
+    """What a memory holds: something that happened, a fact, or how to do something."""
+
+    EPISODIC = "episodic"
+    SEMANTIC = "semantic"
+    PROCEDURAL = "procedural"
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """A stored memory; `score` (higher is better, 4 decimals) is set by a search alone."""
+
+    id: UUID
+    agent_id: str
+    user_id: str
+    content: str
+    importance: float
+    memory_type: MemoryType
+    metadata: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewMemory:
+    """A memory to store. Its id is made by the caller, so that storing it twice is harmless."""
+
+    id: UUID
+    agent_id: str
+    user_id: str
+    content: str
+    importance: float = 1.0
+    memory_type: MemoryType = MemoryType.EPISODIC
+    metadata: dict[str, Any] = field(default_factory=dict)
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPatch:
+    """The fields to change; `None` leaves a field as it is."""
+
+    content: str | None = None
+    importance: float | None = None
+    memory_type: MemoryType | None = None
+    metadata: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The weights of the score; ranking.py has the formula."""
+
+    alpha: float = 0.7
+    half_life_days: float = 30.0
+    importance_weight: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SearchFilters:
+    """What a hit must satisfy beside its scope; `None` is no condition."""
+
+    memory_type: MemoryType | None = None
+    metadata: dict[str, Any] | None = None
+    """Contained in the hit's metadata (Postgres's `@>`)."""
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    min_score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchQuery:
+    """A search of one scope (agent, user) for at most `top_k` hits."""
+
+    agent_id: str
+    user_id: str
+    text: str
+    top_k: int = 10
+    ranking: Ranking = Ranking()
+    filters: SearchFilters = SearchFilters()
+
+
+@dataclass(frozen=True, slots=True)
+class PageKey:
+    """Where a newest-first listing goes on: behind the row of this time and id."""
+
+    created_at: datetime
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a listing, newest first; `next_key` is None on the last."""
+
+    memories: list[Memory]
+    next_key: PageKey | None
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """At most `per_minute` calls of `operation` in any 60 s, for one agent. 0 is no limit."""
+
+    operation: Operation
+    per_minute: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """Which model made an embedding. Vectors of two identities are never compared."""
+
+    name: str
+    revision: str
+    precision: str
+    dimensions: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name} ({self.precision}, {self.dimensions} dimensions, "
+            f"revision {self.revision[:12]})"
+        )

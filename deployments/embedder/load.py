@@ -1,0 +1,26 @@
+"""From the settings to an encoder."""
+
+from pathlib import Path
+
+from deployments.domain.ports import Encoder
+from deployments.embedder.artifact import Progress, prepare_default_model
+from deployments.embedder.encoder import OnnxEncoder
+from deployments.embedder.settings import DEFAULT_MODEL, EmbeddingSettings
+
+
+def load_encoder(
+    settings: EmbeddingSettings,
+    models_dir: Path,
+    threads: int = 1,
+    progress: Progress = lambda _label, _done, _total: None,
+) -> Encoder:
+    """The set model, converted or downloaded into `models_dir` where it is not there yet.
+
+    Raises BadSetting or ModelUnavailable.
+    """
+    if settings.model == DEFAULT_MODEL:
+        return OnnxEncoder(prepare_default_model(settings, models_dir, progress), threads)
+    # Importing fastembed takes over a second, which every replica's start would pay.
+    from deployments.embedder.fastembed_encoder import FastembedEncoder
+
+    return FastembedEncoder(settings.model, models_dir, threads)

@@ -1,0 +1,109 @@
+"""Connections to Postgres: pooled, prepared for pgvector and JSON, their failures named once."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+import asyncpg
+from pgvector.asyncpg import register_vector
+
+from deployments.domain.errors import BadSetting, Unavailable
+from deployments.store.settings import StoreSettings
+
+Connection: TypeAlias = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+
+# SQLSTATE classes in which the server, not the statement, is the trouble: connection exceptions,
+# out of resources (too many connections, disk full), operator intervention (shutting down,
+# starting up, statement timeout), system error, and a read-only standby after a failover.
+_SERVER_TROUBLE = ("08", "53", "57", "58", "25006")
+
+
+def is_server_trouble(error: BaseException) -> bool:
+    """Whether the database is away, as opposed to a statement being wrong."""
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "").startswith(_SERVER_TROUBLE)
+    return isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError)
+
+
+def check_dsn(dsn: str) -> None:
+    """Raises BadSetting, without the address, where DATABASE_URL is no Postgres address."""
+    try:
+        scheme = urlsplit(dsn).scheme
+    except ValueError:
+        scheme = ""
+    if scheme not in ("postgres", "postgresql"):
+        raise BadSetting("DATABASE_URL must look like postgresql://user:password@host:5432/name")
+
+
+async def connect(dsn: str, settings: StoreSettings) -> asyncpg.Connection:
+    """One plain connection, for migrations. Raises Unavailable."""
+    check_dsn(dsn)
+    with _named_failures():
+        return await asyncpg.connect(dsn, timeout=settings.connect_timeout_s)
+
+
+class Pool:
+    """A lazily opened connection pool: a replica may start before its database does."""
+
+    def __init__(self, dsn: str, settings: StoreSettings) -> None:
+        check_dsn(dsn)
+        self._dsn = dsn
+        self._settings = settings
+        self._pool: asyncpg.Pool | None = None
+        self._opening = asyncio.Lock()
+
+    async def _opened(self) -> asyncpg.Pool:
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    self._dsn,
+                    min_size=self._settings.min_pool_size,
+                    max_size=self._settings.max_pool_size,
+                    timeout=self._settings.connect_timeout_s,
+                    command_timeout=self._settings.statement_timeout_s,
+                    init=_prepare,
+                )
+            return self._pool
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Connection]:
+        """A connection for a few statements. Raises Unavailable, also from within the block."""
+        with _named_failures():
+            pool = self._pool or await self._opened()
+            async with pool.acquire(timeout=self._settings.connect_timeout_s) as connection:
+                yield connection
+
+    async def close(self) -> None:
+        """Let statements end, then close every connection."""
+        if self._pool is not None:
+            await self._pool.close()
+
+
+@contextmanager
+def _named_failures() -> Iterator[None]:
+    """Turns the driver's many ways to say 'the database is away' into Unavailable."""
+    try:
+        yield
+    except Exception as error:
+        if is_server_trouble(error):
+            raise Unavailable("database", 1.0) from error
+        raise
+
+
+async def _prepare(connection: asyncpg.Connection) -> None:
+    await register_vector(connection)
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=_encode_json, decoder=json.loads
+    )
+    # A filtered index scan goes on until enough rows pass the filter (pgvector >= 0.8).
+    await connection.execute("set hnsw.iterative_scan = relaxed_order")
+    await connection.execute("set hnsw.ef_search = 200")
+    # Scopes differ in size by orders of magnitude: one plan for all would be wrong for most.
+    await connection.execute("set plan_cache_mode = force_custom_plan")
+
+
+def _encode_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,29 @@
+"""Settings of the memory store. The database's address is not among them: it is a secret, and
+the replica reads it from DATABASE_URL itself."""
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class StoreSettings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min_pool_size: int = Field(1, ge=0, description="Database connections a store replica keeps.")
+    max_pool_size: int = Field(
+        8, ge=1, description="Database connections a store replica may open."
+    )
+    connect_timeout_s: float = Field(5.0, gt=0, description="Time to open a database connection.")
+    statement_timeout_s: float = Field(10.0, gt=0, description="Time for one database statement.")
+    exact_search_rows: int = Field(
+        20_000, ge=0, description="Scopes of up to so many memories are scored whole."
+    )
+    search_candidates: int = Field(
+        200, ge=50, description="Candidates of each kind where a scope is larger than that."
+    )
+
+    @model_validator(mode="after")
+    def _min_within_max(self) -> Self:
+        if self.min_pool_size > self.max_pool_size:
+            raise ValueError("min_pool_size is larger than max_pool_size")
+        return self

@@ -1,0 +1,43 @@
+"""Builds the applications: the only place that decorates and binds deployments.
+
+No `from __future__ import annotations` here: Serve reads the builders' argument types.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from ray import serve
+from ray.serve import Application
+
+from deployments.embedder.deployment import Embedder
+from deployments.store.deployment import MemoryStore
+from serve_app.ingress import RestIngress
+from serve_app.settings import Settings, load_settings
+
+
+class AppArgs(BaseModel):
+    """Arguments of an application in serve_config.yaml: none; settings come by environment."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def build_memex_app(args: AppArgs) -> Application:
+    """RestIngress → Embedder, MemoryStore."""
+    settings = load_settings()
+    embedder = _decorated(Embedder, settings).bind(
+        settings.embedding, str(settings.models_dir), _threads(settings, "Embedder")
+    )
+    store = _decorated(MemoryStore, settings).bind(settings.db)
+    ingress = serve.ingress(None)(RestIngress)
+    return _decorated(ingress, settings, "RestIngress").bind(settings, embedder, store)
+
+
+def _decorated(node: type, settings: Settings, name: str | None = None) -> serve.Deployment:
+    options: dict[str, Any] = settings.deployments.get(name or node.__name__, {})
+    return serve.deployment(name=name or node.__name__, **options)(node)
+
+
+def _threads(settings: Settings, name: str) -> int:
+    """One inference thread for each whole core of a replica's share, at least one."""
+    actor: dict[str, Any] = settings.deployments.get(name, {}).get("ray_actor_options", {})
+    return max(1, int(actor.get("num_cpus", 1)))

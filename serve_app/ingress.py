@@ -1,0 +1,41 @@
+"""The graph's front: a replica that holds the handles and serves the ASGI application."""
+
+import contextlib
+import importlib.metadata
+
+from ray.serve.handle import DeploymentHandle
+from starlette.applications import Starlette
+
+from deployments.domain.errors import Unavailable
+from deployments.metrics import HttpMetrics, exposition
+from serve_app.clients import RemoteEmbedder, RemoteStore
+from serve_app.rest.asgi import build_rest_app
+from serve_app.service import MemoryService
+from serve_app.settings import Settings
+
+
+class RestIngress:
+    """Serves REST. Decorated in app.py; Serve asks it for its application in the replica."""
+
+    def __init__(
+        self, settings: Settings, embedder: DeploymentHandle, store: DeploymentHandle
+    ) -> None:
+        self._settings = settings
+        self._service = MemoryService(
+            RemoteEmbedder(embedder, settings.request_timeout_s),
+            RemoteStore(store, settings.request_timeout_s),
+            settings.rate_limit.writes_per_minute,
+            settings.rate_limit.searches_per_minute,
+        )
+
+    async def __serve_build_asgi_app__(self) -> Starlette:
+        # A wrong model must fail the deployment; a database that is away only delays the check.
+        with contextlib.suppress(Unavailable):
+            await self._service.generation()
+        return build_rest_app(
+            self._service,
+            HttpMetrics(),
+            exposition,
+            self._settings.allowed_hosts,
+            importlib.metadata.version("memex-serve"),
+        )

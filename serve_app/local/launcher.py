@@ -1,0 +1,177 @@
+"""`memex serve`: Postgres, the model, Ray and the graph, started in order and stopped as one."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
+
+from tqdm import tqdm
+
+from deployments.domain.errors import StartupError, Unavailable
+from deployments.domain.types import ModelIdentity
+from deployments.embedder.load import load_encoder
+from deployments.store.generations import adopt_generation
+from deployments.store.migrate import Migration, migrate, read_migrations
+from deployments.store.pool import connect
+from serve_app.local import processes
+from serve_app.local.cluster import LocalCluster
+from serve_app.local.folders import DataFolder
+from serve_app.local.postgres import EmbeddedPostgres
+from serve_app.settings import DATABASE_URL, Settings
+
+_READY_TIMEOUT_S = 60.0
+_WATCH_INTERVAL_S = 1.0
+
+
+class _Stopped(BaseException):
+    """A signal asked us to stop."""
+
+
+def serve(settings: Settings) -> None:
+    """Run the service until SIGINT or SIGTERM. Raises StartupError where it cannot start."""
+    with _signals_as_stop(), contextlib.ExitStack() as undo:
+        undo.callback(_ignore_signals)  # last in, first out: not while things are being stopped
+        try:
+            _run(settings, undo)
+        except _Stopped:
+            _say("stopping")
+        finally:
+            _ignore_signals()
+
+
+def _run(settings: Settings, undo: contextlib.ExitStack) -> None:
+    processes.adopt_orphans()
+    folder = DataFolder(settings.data_dir)
+    folder.open()
+    undo.callback(folder.close)
+    cluster = LocalCluster(settings, folder)
+    cluster.clean_up_leftovers()
+    cluster.check_ports()
+
+    # What Ray's processes need is in place before Ray is; what they do not need yet (the model, the
+    # tables) is made ready while Ray starts, which takes longest.
+    postgres = None
+    dsn = os.environ.get(DATABASE_URL)
+    if not dsn:
+        _say("starting Postgres")
+        postgres = EmbeddedPostgres(folder)
+        undo.callback(postgres.stop)
+        postgres.start()
+        dsn = postgres.dsn
+    if not cluster.has_haproxy:
+        _say("HAProxy comes for Linux only: Ray's own proxy serves, at a lower rate")
+    os.environ.update(cluster.environment(dsn))
+    undo.callback(cluster.stop)
+    with ThreadPoolExecutor(1) as beside:
+        prepared = beside.submit(_prepare, dsn, settings)
+        cluster.start(_say)
+        prepared.result()
+    cluster.deploy(_say)
+    signal.signal(signal.SIGTERM, _on_signal)  # ray.init put its own there
+    signal.signal(signal.SIGINT, _on_signal)
+    url = _url(settings)
+    _wait_until_healthy(url)
+    print(_banner(settings, folder, url), flush=True)
+    while True:
+        time.sleep(_WATCH_INTERVAL_S)
+        if postgres is not None and postgres.ensure_running():
+            _say("Postgres had stopped and was started again")
+
+
+def _prepare(dsn: str, settings: Settings) -> None:
+    asyncio.run(_prepare_database(dsn, settings, _prepare_model(settings)))
+
+
+def _prepare_model(settings: Settings) -> ModelIdentity:
+    with tqdm(total=1, bar_format="memex: model {desc} {bar:30} {n_fmt}/{total_fmt}") as bar:
+
+        def show(label: str, done: int, total: int) -> None:
+            bar.total, bar.n = total, done
+            bar.set_description_str(label)
+
+        bar.set_description_str("loading")
+        encoder = load_encoder(settings.embedding, settings.models_dir, progress=show)
+        encoder.encode(["warm"], "query")
+        bar.n = bar.total
+        bar.set_description_str("ready")
+    return encoder.identity
+
+
+async def _prepare_database(dsn: str, settings: Settings, identity: ModelIdentity) -> None:
+    def tell(migration: Migration) -> None:
+        _say(f"applying migration {migration.name}")
+
+    try:
+        connection = await connect(dsn, settings.db)
+    except Unavailable:
+        raise StartupError(
+            "the database does not answer: check that DATABASE_URL is right and it is running"
+        ) from None
+    try:
+        await migrate(connection, read_migrations(), tell)
+        await adopt_generation(connection, identity)
+    finally:
+        await connection.close()
+
+
+def _wait_until_healthy(url: str) -> None:
+    deadline = time.monotonic() + _READY_TIMEOUT_S
+    while True:
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=5):  # noqa: S310 (our own URL)
+                return
+        except (OSError, urllib.error.HTTPError) as error:
+            if time.monotonic() > deadline:
+                raise StartupError(f"the API does not answer at {url}: {error}") from None
+            time.sleep(0.1)
+
+
+def _url(settings: Settings) -> str:
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
+    if ":" in host and not host.startswith("["):
+        host = f"[{host}]"
+    return f"http://{host}:{settings.port}"
+
+
+def _banner(settings: Settings, folder: DataFolder, url: str) -> str:
+    token = f"   (its token: {folder.ray_token})" if folder.ray_token.exists() else ""
+    return f"""
+memex is ready
+  API        {url}
+  API docs   {url}/docs
+  Dashboard  http://127.0.0.1:{settings.dashboard_port}{token}
+  Data       {folder.root}
+Ctrl-C stops all of it.
+"""
+
+
+def _say(text: str) -> None:
+    print(f"memex: {text}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _signals_as_stop() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, _on_signal)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _on_signal(_number: int, _frame: FrameType | None) -> None:
+    raise _Stopped
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,62 @@
+"""Child processes: tied to this one's life, found again, ended."""
+
+import contextlib
+import ctypes
+import signal
+import sys
+from collections.abc import Iterable
+
+import psutil
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def die_with_parent(with_signal: signal.Signals) -> None:
+    """For a child, before its exec: be sent this signal when the parent ends. Linux only."""
+    _prctl(_PR_SET_PDEATHSIG, with_signal)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent ended, so that none is lost sight of.
+    Linux only."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def descendants() -> list[psutil.Process]:
+    """All processes below this one."""
+    found: list[psutil.Process] = psutil.Process().children(recursive=True)
+    return found
+
+
+def name(process: psutil.Process) -> str:
+    """Its name, empty where it has ended."""
+    try:
+        return str(process.name())
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def end(processes: Iterable[psutil.Process], patience_s: float = 3.0) -> None:
+    """Wait a little for them to end, then ask, then insist."""
+    _, left = psutil.wait_procs(list(processes), timeout=patience_s)
+    for stop in (psutil.Process.terminate, psutil.Process.kill):
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                stop(process)
+        _, left = psutil.wait_procs(left, timeout=patience_s)
+
+
+def naming(text: str) -> list[psutil.Process]:
+    """Processes other than this one that name `text` in their command line."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        cmdline = process.info["cmdline"] or []
+        if process.pid != psutil.Process().pid and any(text in part for part in cmdline):
+            found.append(process)
+    return found
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)

@@ -1,0 +1,151 @@
+"""The REST application: routes, middleware and error answers put together."""
+
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from http import HTTPStatus
+from typing import Protocol
+
+from pydantic import TypeAdapter, ValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments.domain.errors import MemexError, RateLimited
+from serve_app.rest.docs import doc_routes
+from serve_app.rest.errors import (
+    FaultBarrier,
+    on_http_error,
+    on_memex_error,
+    on_validation_error,
+)
+from serve_app.rest.hosts import HostGuard
+from serve_app.rest.openapi import openapi_document
+from serve_app.rest.routes import OPERATIONS, Operation
+from serve_app.rest.schemas import HealthOut
+from serve_app.service import MemoryService
+
+Exposition = Callable[[], Awaitable[str]]
+
+
+class RequestMetrics(Protocol):
+    """What the application reports about its requests."""
+
+    def answered(self, method: str, route: str, status: int, duration_s: float) -> None: ...
+
+    def rate_limited(self, operation: str) -> None: ...
+
+
+def build_rest_app(
+    service: MemoryService,
+    metrics: RequestMetrics,
+    exposition: Exposition,
+    allowed_hosts: Collection[str],
+    version: str,
+) -> Starlette:
+    """The ASGI application over a service. `exposition` gives /metrics its text."""
+
+    def on_error(request: Request, error: Exception) -> Response:
+        if isinstance(error, RateLimited):
+            metrics.rate_limited(error.operation)
+        return on_memex_error(request, error)
+
+    return Starlette(
+        routes=[
+            *_routes(service),
+            Route("/health", _health(service, version)),
+            Route("/metrics", _metrics(exposition)),
+            *doc_routes(openapi_document(version)),
+        ],
+        middleware=[
+            Middleware(_Measured, metrics=metrics),
+            Middleware(FaultBarrier),
+            Middleware(HostGuard, allowed=allowed_hosts),
+        ],
+        exception_handlers={
+            MemexError: on_error,
+            ValidationError: on_validation_error,
+            HTTPException: on_http_error,
+        },
+    )
+
+
+def _routes(service: MemoryService) -> Iterator[BaseRoute]:
+    """A route for each path, so that a wrong method is answered with all the right ones."""
+    by_path: dict[str, dict[str, Operation]] = {}
+    for operation in OPERATIONS:
+        by_path.setdefault(operation.path, {})[operation.method] = operation
+    for path, operations in by_path.items():
+        endpoint = _endpoint(service, operations)
+        yield Route(path, endpoint, methods=list(operations))
+
+
+def _endpoint(
+    service: MemoryService, operations: Mapping[str, Operation]
+) -> Callable[[Request], Awaitable[Response]]:
+    encoders = {method: operation.encoder() for method, operation in operations.items()}
+
+    async def endpoint(request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        return encoders[method](await operations[method].handler(service, request))
+
+    return endpoint
+
+
+def _health(service: MemoryService, version: str) -> Callable[[Request], Awaitable[Response]]:
+    adapter = TypeAdapter(HealthOut)
+
+    async def answer(_request: Request) -> Response:
+        health = await service.health()
+        well = health.db and health.embedder
+        body = HealthOut(
+            status="ok" if well else "degraded",
+            db="ok" if health.db else "down",
+            embedder="ok" if health.embedder else "down",
+            version=version,
+        )
+        status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
+        return Response(adapter.dump_json(body), status, media_type="application/json")
+
+    return answer
+
+
+def _metrics(exposition: Exposition) -> Callable[[Request], Awaitable[Response]]:
+    async def metrics(_request: Request) -> Response:
+        return PlainTextResponse(
+            await exposition(), media_type="text/plain; version=0.0.4; charset=utf-8"
+        )
+
+    return metrics
+
+
+class _Measured:
+    """ASGI middleware: reports each answer with its route's template."""
+
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = HTTPStatus.INTERNAL_SERVER_ERROR.value
+
+        async def observed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, observed)
+        finally:
+            route = scope.get("route")
+            template = route.path if isinstance(route, Route) else "(none)"
+            duration_s = time.perf_counter() - started
+            self._metrics.answered(scope["method"], template, status, duration_s)

@@ -1,0 +1,117 @@
+"""Errors as answers: one table from error class to status, one shape (RFC 9457)."""
+
+import logging
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from pydantic import TypeAdapter, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments.domain.errors import (
+    InvalidInput,
+    MemexError,
+    MemoryNotFound,
+    RateLimited,
+    StartupError,
+    Unavailable,
+)
+from serve_app.rest.schemas import FieldError, Problem
+
+_logger = logging.getLogger("ray.serve.memex")  # below it, so that Serve writes it to its files
+
+_STATUS: dict[type[MemexError], HTTPStatus] = {
+    InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
+    MemoryNotFound: HTTPStatus.NOT_FOUND,
+    RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
+    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    StartupError: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+_PROBLEM = TypeAdapter(Problem)
+
+
+def problem(
+    status: HTTPStatus,
+    detail: str,
+    errors: list[FieldError] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """An `application/problem+json` answer."""
+    body = Problem("about:blank", status.phrase, int(status), detail, errors)
+    return Response(
+        _PROBLEM.dump_json(body, exclude_none=True),
+        status,
+        headers,
+        media_type="application/problem+json",
+    )
+
+
+def on_memex_error(_request: Request, error: Exception) -> Response:
+    """Our own errors; their messages are written to be read."""
+    assert isinstance(error, MemexError)
+    status = next(s for cls, s in _STATUS.items() if isinstance(error, cls))
+    if isinstance(error, InvalidInput):
+        return problem(status, str(error), [FieldError(error.field, error.reason)])
+    if isinstance(error, RateLimited | Unavailable):
+        seconds = str(max(1, math.ceil(error.retry_after_s)))
+        return problem(status, str(error), headers={"Retry-After": seconds})
+    if isinstance(error, StartupError):  # the operator's to mend: the caller cannot
+        _logger.error("%s", error)
+        return problem(status, "the service is not set up correctly; its log says what to do")
+    return problem(status, str(error))
+
+
+def on_validation_error(_request: Request, error: Exception) -> Response:
+    """Input that breaks a rule of its schema: every broken rule, with its field."""
+    assert isinstance(error, ValidationError)
+    errors = [
+        FieldError(_path(entry["loc"]), entry["msg"].removeprefix("Value error, "))
+        for entry in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+    detail = "; ".join(f"{entry.field}: {entry.message}" for entry in errors[:3])
+    more = f"; and {len(errors) - 3} more" if len(errors) > 3 else ""
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail + more, errors)
+
+
+def on_http_error(_request: Request, error: Exception) -> Response:
+    """Starlette's own: no such route, method not allowed, and those the routes raise."""
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    return problem(status, error.detail, headers=error.headers)
+
+
+class FaultBarrier:
+    """ASGI middleware for faults of ours: the log has the traceback, the answer has none of it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def observed(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, observed)
+        except Exception as error:
+            if started or scope["type"] != "http":
+                raise
+            _logger.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
+            answer = problem(
+                HTTPStatus.INTERNAL_SERVER_ERROR, "an internal error; it has been logged"
+            )
+            await answer(scope, receive, send)
+
+
+def _path(loc: tuple[int | str, ...]) -> str:
+    """`('memories', 3, 'content')` as `memories[3].content`."""
+    path = ""
+    for part in loc:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    return path or "body"

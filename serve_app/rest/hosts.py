@@ -1,0 +1,56 @@
+"""Refuses requests that were not meant for us.
+
+A web page can make its visitor's browser call a loopback service by letting its own name resolve
+to 127.0.0.1. Such a call names that page's host, so only known hosts are answered.
+"""
+
+import ipaddress
+from collections.abc import Collection
+from http import HTTPStatus
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serve_app.rest.errors import problem
+
+
+class HostGuard:
+    """ASGI middleware: 421 for a Host that is neither loopback nor in `allowed`."""
+
+    def __init__(self, app: ASGIApp, allowed: Collection[str]) -> None:
+        self._app = app
+        self._allowed = frozenset(allowed)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not self._is_allowed(Headers(scope=scope).getlist("host")):
+            answer = problem(
+                HTTPStatus.MISDIRECTED_REQUEST,
+                "this host name is not served here; an operator can add it to MEMEX_ALLOWED_HOSTS",
+            )
+            await answer(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _is_allowed(self, hosts: list[str]) -> bool:
+        if len(hosts) != 1:
+            return False
+        name = host_name(hosts[0])
+        return "*" in self._allowed or name in self._allowed or is_loopback(name)
+
+
+def host_name(host: str) -> str:
+    """A Host header's name, lower-case, without port, IPv6 brackets or the root's dot."""
+    host = host.strip().lower()
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].rstrip(".")
+
+
+def is_loopback(name: str) -> bool:
+    """`localhost`, 127.0.0.0/8 or ::1."""
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

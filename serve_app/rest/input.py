@@ -1,0 +1,74 @@
+"""Reads requests into their schemas; whatever cannot be read is a 4xx that says why."""
+
+from http import HTTPStatus
+from typing import TypeVar
+from urllib.parse import parse_qsl
+from uuid import UUID
+
+import pydantic_core
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from deployments.domain.errors import InvalidInput
+
+MAX_BODY_BYTES = 1024 * 1024
+_TOO_LARGE = f"the body is larger than {MAX_BODY_BYTES} bytes"
+
+Body = TypeVar("Body", bound=BaseModel)
+Query = TypeVar("Query", bound=BaseModel)
+
+
+async def read_body(request: Request, schema: type[Body]) -> Body:
+    """The JSON body. Raises HTTPException (400, 413, 415) or ValidationError."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise HTTPException(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send the body as Content-Type: application/json"
+        )
+    raw = await _read_bounded(request)
+    try:
+        # Parsed once more by the schema; this pass refuses what JSON does not have, such as NaN.
+        pydantic_core.from_json(raw, allow_inf_nan=False)
+    except ValueError as error:
+        raise HTTPException(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error}") from None
+    return schema.model_validate_json(raw)
+
+
+def read_query(request: Request, schema: type[Query]) -> Query:
+    """The query string. Raises InvalidInput or ValidationError."""
+    try:
+        pairs = parse_qsl(
+            request.scope["query_string"].decode("ascii"), keep_blank_values=True, errors="strict"
+        )
+    except UnicodeDecodeError:
+        raise InvalidInput("query string", "is not percent-encoded UTF-8") from None
+    except ValueError as error:
+        raise InvalidInput("query string", str(error)) from None
+    values: dict[str, str] = {}
+    for name, value in pairs:
+        if name in values:
+            raise InvalidInput(name, "is given more than once")
+        values[name] = value
+    return schema.model_validate(values)
+
+
+def read_memory_id(request: Request) -> UUID:
+    """The path's id. Raises InvalidInput."""
+    text = request.path_params["memory_id"]
+    try:
+        return UUID(text)
+    except ValueError:
+        raise InvalidInput("id", "is not a UUID") from None
+
+
+async def _read_bounded(request: Request) -> bytes:
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+        raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _TOO_LARGE)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _TOO_LARGE)
+    return bytes(body)

@@ -1,0 +1,139 @@
+"""The OpenAPI 3.1 document, generated from the table of operations and the schemas they name."""
+
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import JsonSchemaMode
+
+from serve_app.rest.routes import OPERATIONS, Operation
+from serve_app.rest.schemas import HealthOut, Problem
+
+_REF = "#/components/schemas/{model}"
+_COMMON_ERRORS = (421, 422, 500, 503)
+_BODY_ERRORS = (400, 413, 415)
+_ERROR_TEXTS = {
+    400: "The body is not JSON",
+    404: "No such memory belongs to this agent",
+    413: "The body is larger than 1 MiB",
+    415: "The body is not sent as application/json",
+    421: "The Host header names a host that is not served here",
+    422: "The input breaks a rule; errors names each field",
+    429: "The agent's rate limit is used up; Retry-After says for how long",
+    500: "An internal error",
+    503: "A part of the service is not available; Retry-After says when to try again",
+}
+
+
+def openapi_document(version: str) -> dict[str, Any]:
+    """The whole document, as JSON-ready values."""
+    schemas = _Schemas()
+    paths: dict[str, Any] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _describe(
+            operation, schemas
+        )
+    paths["/health"] = {"get": _health(schemas)}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "memex",
+            "version": version,
+            "description": "Persistent memory for AI agents: store, search, forget.",
+        },
+        "paths": paths,
+        "components": {"schemas": schemas.definitions},
+    }
+
+
+class _Schemas:
+    """Collects each type's JSON schema under its name."""
+
+    def __init__(self) -> None:
+        self.definitions: dict[str, Any] = {}
+
+    def reference(self, of: type, mode: JsonSchemaMode) -> dict[str, Any]:
+        schema = self._schema(of, mode)
+        self.definitions[of.__name__] = schema
+        return {"$ref": _REF.format(model=of.__name__)}
+
+    def parameters(self, of: type[BaseModel]) -> list[dict[str, Any]]:
+        schema = self._schema(of, "validation")
+        required = schema.get("required", [])
+        return [
+            {"name": name, "in": "query", "required": name in required, "schema": field}
+            for name, field in schema["properties"].items()
+        ]
+
+    def _schema(self, of: type, mode: JsonSchemaMode) -> dict[str, Any]:
+        schema = TypeAdapter(of).json_schema(ref_template=_REF, mode=mode)
+        self.definitions.update(schema.pop("$defs", {}))
+        return schema
+
+
+def _describe(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
+    parameters = []
+    if "{memory_id}" in operation.path:
+        parameters.append(
+            {
+                "name": "memory_id",
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string", "format": "uuid"},
+            }
+        )
+    if operation.query is not None:
+        parameters += schemas.parameters(operation.query)
+    described: dict[str, Any] = {
+        "operationId": operation.handler.__name__,
+        "summary": operation.summary,
+        "tags": ["memories"],
+        "responses": {str(operation.status): _answer(operation.answer, operation.status, schemas)},
+    }
+    if parameters:
+        described["parameters"] = parameters
+    errors = {*_COMMON_ERRORS, *operation.errors}
+    if operation.body is not None:
+        described["requestBody"] = {
+            "required": True,
+            "content": {
+                "application/json": {"schema": schemas.reference(operation.body, "validation")}
+            },
+        }
+        errors.update(_BODY_ERRORS)
+    for status in sorted(errors):
+        described["responses"][str(status)] = _problem(status, schemas)
+    return described
+
+
+def _answer(of: type | None, status: int, schemas: _Schemas) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": HTTPStatus(status).phrase}
+    if of is not None:
+        schema = schemas.reference(of, "serialization")
+        answer["content"] = {"application/json": {"schema": schema}}
+    return answer
+
+
+def _problem(status: int, schemas: _Schemas) -> dict[str, Any]:
+    schema = schemas.reference(Problem, "serialization")
+    answer: dict[str, Any] = {
+        "description": _ERROR_TEXTS[status],
+        "content": {"application/problem+json": {"schema": schema}},
+    }
+    if status in (429, 503):
+        answer["headers"] = {
+            "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}
+        }
+    return answer
+
+
+def _health(schemas: _Schemas) -> dict[str, Any]:
+    return {
+        "operationId": "health",
+        "summary": "Whether the service and what it stands on are well",
+        "tags": ["operations"],
+        "responses": {
+            "200": _answer(HealthOut, 200, schemas),
+            "503": _answer(HealthOut, 503, schemas),
+        },
+    }

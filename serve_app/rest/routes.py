@@ -1,0 +1,170 @@
+"""The API's routes, in one table: what is served and what OpenAPI says are both made of it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from deployments.domain.errors import InvalidInput
+from deployments.domain.types import Memory
+from serve_app.rest.cursor import decode_cursor, encode_cursor
+from serve_app.rest.input import read_body, read_memory_id, read_query
+from serve_app.rest.schemas import (
+    BatchIn,
+    BatchOut,
+    CountOut,
+    CountQuery,
+    DeletedOut,
+    ListQuery,
+    MemoryIn,
+    OwnerQuery,
+    PageOut,
+    PatchIn,
+    ScopeQuery,
+    SearchIn,
+    SearchOut,
+)
+from serve_app.service import MemoryService
+
+Handler = Callable[[MemoryService, Request], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One route and method, as it is served and as it is documented."""
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    status: int
+    answer: type | None
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    errors: tuple[int, ...] = ()
+    """Beside those that every operation can answer with."""
+
+    def encoder(self) -> Callable[[Any], Response]:
+        """From what the handler returns to its answer."""
+        if self.answer is None:
+            return lambda _value: Response(status_code=self.status)
+        adapter: TypeAdapter[Any] = TypeAdapter(self.answer)
+        return lambda value: Response(
+            adapter.dump_json(value), self.status, media_type="application/json"
+        )
+
+
+async def add(service: MemoryService, request: Request) -> Memory:
+    body = await read_body(request, MemoryIn)
+    (memory,) = await service.add([body.to_domain()])
+    return memory
+
+
+async def add_batch(service: MemoryService, request: Request) -> BatchOut:
+    body = await read_body(request, BatchIn)
+    return BatchOut(await service.add([entry.to_domain() for entry in body.memories]))
+
+
+async def search(service: MemoryService, request: Request) -> SearchOut:
+    body = await read_body(request, SearchIn)
+    hits = await service.search(body.to_domain())
+    return SearchOut(hits, body.query, len(hits))
+
+
+async def list_memories(service: MemoryService, request: Request) -> PageOut:
+    query = read_query(request, ListQuery)
+    after = None if query.cursor is None else decode_cursor(query.cursor)
+    page = await service.list_page(
+        query.agent_id, query.user_id, query.memory_type, query.limit, after
+    )
+    next_cursor = None if page.next_key is None else encode_cursor(page.next_key)
+    return PageOut(page.memories, next_cursor)
+
+
+async def count(service: MemoryService, request: Request) -> CountOut:
+    query = read_query(request, CountQuery)
+    found = await service.count(query.agent_id, query.user_id)
+    return CountOut(query.agent_id, query.user_id, found)
+
+
+async def get(service: MemoryService, request: Request) -> Memory:
+    memory_id = read_memory_id(request)
+    return await service.get(read_query(request, OwnerQuery).agent_id, memory_id)
+
+
+async def update(service: MemoryService, request: Request) -> Memory:
+    memory_id = read_memory_id(request)
+    query = read_query(request, OwnerQuery)
+    patch = (await read_body(request, PatchIn)).to_domain()
+    if patch == type(patch)():
+        raise InvalidInput("body", "names nothing to change")
+    return await service.update(query.agent_id, memory_id, patch)
+
+
+async def delete(service: MemoryService, request: Request) -> None:
+    memory_id = read_memory_id(request)
+    await service.delete(read_query(request, OwnerQuery).agent_id, memory_id)
+
+
+async def forget(service: MemoryService, request: Request) -> DeletedOut:
+    query = read_query(request, ScopeQuery)
+    return DeletedOut(await service.forget(query.agent_id, query.user_id))
+
+
+MEMORIES = "/v1/memories"
+MEMORY = "/v1/memories/{memory_id}"
+
+# Starlette takes the first route that matches: fixed names stand before {memory_id}.
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        "POST", MEMORIES, add, "Store a memory", 201, Memory, body=MemoryIn, errors=(429,)
+    ),
+    Operation(
+        "POST",
+        f"{MEMORIES}/batch",
+        add_batch,
+        "Store up to 256 memories, all or none; one write for the rate limit",
+        201,
+        BatchOut,
+        body=BatchIn,
+        errors=(429,),
+    ),
+    Operation(
+        "POST",
+        f"{MEMORIES}/search",
+        search,
+        "Find a user's memories by meaning, recency and importance",
+        200,
+        SearchOut,
+        body=SearchIn,
+        errors=(429,),
+    ),
+    Operation(
+        "GET", MEMORIES, list_memories, "List memories, newest first", 200, PageOut, query=ListQuery
+    ),
+    Operation(
+        "DELETE", MEMORIES, forget, "Forget all of a user's memories", 200, DeletedOut,
+        query=ScopeQuery,
+    ),
+    Operation(
+        "GET", f"{MEMORIES}/count", count, "Count memories", 200, CountOut, query=CountQuery
+    ),
+    Operation("GET", MEMORY, get, "Get a memory", 200, Memory, query=OwnerQuery, errors=(404,)),
+    Operation(
+        "PATCH",
+        MEMORY,
+        update,
+        "Change a memory",
+        200,
+        Memory,
+        body=PatchIn,
+        query=OwnerQuery,
+        errors=(404, 429),
+    ),
+    Operation(
+        "DELETE", MEMORY, delete, "Delete a memory", 204, None, query=OwnerQuery, errors=(404,)
+    ),
+)  # fmt: skip

@@ -1,0 +1,196 @@
+"""MemoryService: what the API can do, over the ports. REST and MCP both stand on it.
+
+The order of a call is: refuse at once what is known to be over its limit, embed, then count and
+store (or rank) in one call to the store. Counting there saves a hop on every request; an agent
+that is over its limit costs one embedding in each window, since its refusal is remembered here.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+from deployments.domain.errors import MemexError, MemoryNotFound, RateLimited
+from deployments.domain.ids import uuid7
+from deployments.domain.ports import Embedder, MemoryStore
+from deployments.domain.types import (
+    Memory,
+    MemoryPatch,
+    NewMemory,
+    Operation,
+    Page,
+    PageKey,
+    RateLimit,
+    SearchQuery,
+)
+
+_HEALTH_TIMEOUT_S = 3.0
+_REMEMBERED_REFUSALS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What answers."""
+
+    db: bool
+    embedder: bool
+
+
+class MemoryService:
+    """All operations on memories. Input is validated before it comes here."""
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        store: MemoryStore,
+        writes_per_minute: int,
+        searches_per_minute: int,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._embedder = embedder
+        self._store = store
+        self._generation: int | None = None
+        self._limits = {
+            "write": RateLimit("write", writes_per_minute),
+            "search": RateLimit("search", searches_per_minute),
+        }
+        self._refusals = _Refusals(monotonic_s)
+
+    async def generation(self) -> int:
+        """The embedder's generation in the database. Raises ModelMismatch, Unavailable."""
+        if self._generation is None:
+            identity = await self._embedder.identity()
+            self._generation = await self._store.adopt_generation(identity)
+        return self._generation
+
+    async def add(self, memories: Sequence[NewMemory]) -> list[Memory]:
+        """Store all or none; returns them in order. One write for the rate limit of each agent
+        among them, however many."""
+        limit = self._limit("write", *{memory.agent_id for memory in memories})
+        generation = await self.generation()
+        embeddings = await self._embedder.embed([m.content for m in memories], "passage")
+        with self._refusals.noted():
+            return await self._store.insert(memories, embeddings, generation, limit)
+
+    async def search(self, query: SearchQuery) -> list[Memory]:
+        """The scope's best `top_k`, best first."""
+        limit = self._limit("search", query.agent_id)
+        generation = await self.generation()
+        embeddings = await self._embedder.embed([query.text], "query")
+        with self._refusals.noted():
+            return await self._store.search(query, embeddings[0], generation, limit)
+
+    async def get(self, agent_id: str, memory_id: UUID) -> Memory:
+        """Raises MemoryNotFound."""
+        return _found(await self._store.get(agent_id, memory_id), memory_id)
+
+    async def list_page(
+        self,
+        agent_id: str,
+        user_id: str | None,
+        memory_type: str | None,
+        limit: int,
+        after: PageKey | None,
+    ) -> Page:
+        """At most `limit` memories, newest first."""
+        return await self._store.list_page(agent_id, user_id, memory_type, limit, after)
+
+    async def update(self, agent_id: str, memory_id: UUID, patch: MemoryPatch) -> Memory:
+        """Change some fields; new content is embedded anew. Raises MemoryNotFound."""
+        limit = self._limit("write", agent_id)
+        generation = await self.generation()
+        embedding = None
+        if patch.content is not None:
+            embedding = (await self._embedder.embed([patch.content], "passage"))[0]
+        with self._refusals.noted():
+            memory = await self._store.update(
+                agent_id, memory_id, patch, embedding, generation, limit
+            )
+        return _found(memory, memory_id)
+
+    async def delete(self, agent_id: str, memory_id: UUID) -> None:
+        """Raises MemoryNotFound."""
+        if not await self._store.delete(agent_id, memory_id):
+            raise MemoryNotFound(str(memory_id))
+
+    async def forget(self, agent_id: str, user_id: str) -> int:
+        """Delete everything of one user of an agent; returns how many memories that were."""
+        return await self._store.forget(agent_id, user_id)
+
+    async def count(self, agent_id: str, user_id: str | None) -> int:
+        return await self._store.count(agent_id, user_id)
+
+    async def health(self) -> Health:
+        """Whether what is behind the ingress answers."""
+        db, embedder = await asyncio.gather(
+            _answers(self._store.ping()), _answers(self._embedder.identity())
+        )
+        return Health(db, embedder)
+
+    def _limit(self, operation: Operation, *agent_ids: str) -> RateLimit | None:
+        limit = self._limits[operation]
+        if limit.per_minute == 0:
+            return None
+        for agent_id in agent_ids:
+            self._refusals.check(limit, agent_id)
+        return limit
+
+
+class _Refusals:
+    """Agents that are known to be over a limit, until when.
+
+    Exact, not a guess: until the hit that stands in the way leaves the window, no call of that
+    agent can be let through by any replica.
+    """
+
+    def __init__(self, monotonic_s: Callable[[], float]) -> None:
+        self._now_s = monotonic_s
+        self._until_s: dict[tuple[str, str], float] = {}
+
+    def check(self, limit: RateLimit, agent_id: str) -> None:
+        key = (limit.operation, agent_id)
+        until_s = self._until_s.get(key)
+        if until_s is None:
+            return
+        left_s = until_s - self._now_s()
+        if left_s > 0:
+            raise RateLimited(agent_id, limit.operation, limit.per_minute, left_s)
+        del self._until_s[key]
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Around a call to the store: remembers its refusal."""
+        try:
+            yield
+        except RateLimited as error:
+            self._note(error)
+            raise
+
+    def _note(self, error: RateLimited) -> None:
+        if len(self._until_s) >= _REMEMBERED_REFUSALS:
+            now_s = self._now_s()
+            self._until_s = {key: s for key, s in self._until_s.items() if s > now_s}
+        if len(self._until_s) < _REMEMBERED_REFUSALS:
+            key = (error.operation, error.agent_id)
+            self._until_s[key] = self._now_s() + error.retry_after_s
+
+
+def new_id() -> UUID:
+    """An id for a NewMemory."""
+    return uuid7()
+
+
+def _found(memory: Memory | None, memory_id: UUID) -> Memory:
+    if memory is None:
+        raise MemoryNotFound(str(memory_id))
+    return memory
+
+
+async def _answers(call: Awaitable[object]) -> bool:
+    try:
+        await asyncio.wait_for(call, _HEALTH_TIMEOUT_S)
+    except (MemexError, TimeoutError):
+        return False
+    return True

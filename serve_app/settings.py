@@ -1,0 +1,155 @@
+"""The one place of the application's settings: a profile of `configs/`, then `MEMEX_…` variables.
+
+Every field of a section is a variable: `embedding.model` is MEMEX_EMBEDDING_MODEL, the fields
+outside sections (`host`) are MEMEX_HOST and so on. The database's address is DATABASE_URL, which
+the replicas read themselves: it is a secret and never part of these.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from deployments.domain.errors import BadSetting
+from deployments.embedder.settings import EmbeddingSettings
+from deployments.store.settings import StoreSettings
+
+ROOT = Path(__file__).resolve().parents[1]
+"""Where configs/, migrations/ and serve_config.yaml lie."""
+
+DATABASE_URL = "DATABASE_URL"
+_PREFIX = "MEMEX_"
+
+
+class RateLimitSettings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    writes_per_minute: int = Field(
+        60, ge=0, le=6_000, description="Writes of one agent in any 60 s; 0 is no limit."
+    )
+    searches_per_minute: int = Field(
+        120, ge=0, le=6_000, description="Searches of one agent in any 60 s; 0 is no limit."
+    )
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    profile: str = Field("laptop", description="A file of configs/, without its ending.")
+    data_dir: Path = Field(
+        default_factory=lambda: default_data_dir(),
+        description="Where the embedded Postgres, the models and Ray's files live.",
+    )
+    host: str = Field("127.0.0.1", min_length=1, description="The address to listen on.")
+    port: int = Field(8000, ge=1, le=65_535, description="The API's port.")
+    dashboard_port: int = Field(8265, ge=1, le=65_535, description="The Ray dashboard's port.")
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        description="Names, separated by commas, that requests may name in Host beside loopback; "
+        "* allows any.",
+    )
+    request_timeout_s: float = Field(
+        15.0, gt=0, description="How long a request may wait for one call to a deployment."
+    )
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    db: StoreSettings = StoreSettings()
+    rate_limit: RateLimitSettings = RateLimitSettings()
+    deployments: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="Options of Ray Serve for each deployment; set by the profile alone.",
+    )
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(name.strip().lower() for name in value.split(",") if name.strip())
+        return value
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @property
+    def models_dir(self) -> Path:
+        return self.data_dir / "models"
+
+
+_SECTIONS = {
+    name: field.annotation
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+}
+_NOT_VARIABLES = {"deployments"}
+
+
+def variables() -> dict[str, tuple[str, ...]]:
+    """Every MEMEX_… variable and the path of the field it sets."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name in Settings.model_fields:
+        if name in _SECTIONS:
+            for part in _SECTIONS[name].model_fields:
+                found[f"{_PREFIX}{name}_{part}".upper()] = (name, part)
+        elif name not in _NOT_VARIABLES:
+            found[f"{_PREFIX}{name}".upper()] = (name,)
+    return found
+
+
+def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """The profile's values under the environment's. Raises BadSetting, naming the variable."""
+    known = variables()
+    given = {name: value for name, value in environ.items() if name.startswith(_PREFIX)}
+    for name in given:
+        if name not in known:
+            raise BadSetting(f"{name} is not a setting{_similar(name, known)}; see README's table")
+    profile = given.get(f"{_PREFIX}PROFILE", "laptop")
+    values = {**_read_profile(profile), "profile": profile}
+    for name, value in given.items():
+        section, *rest = known[name]
+        if rest:
+            values[section] = {**values.get(section, {}), rest[0]: value}
+        else:
+            values[section] = value
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise BadSetting("; ".join(_complaint(entry, given) for entry in error.errors())) from None
+
+
+def default_data_dir() -> Path:
+    """The platform's folder for a user's data; for root one that no home folder encloses, since
+    Postgres will not run as root and its own user must reach it."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return Path("/var/lib/memex")
+    return Path(platformdirs.user_data_dir("memex", appauthor=False))
+
+
+def _read_profile(name: str) -> dict[str, Any]:
+    path = ROOT / "configs" / f"{name}.yaml"
+    if not name.replace("-", "").replace("_", "").isalnum() or not path.is_file():
+        known = ", ".join(sorted(file.stem for file in (ROOT / "configs").glob("*.yaml")))
+        raise BadSetting(f"MEMEX_PROFILE: there is no profile {name!r}; there are: {known}")
+    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+
+
+def _similar(name: str, known: Mapping[str, object]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _complaint(entry: Any, given: Mapping[str, str]) -> str:
+    path = tuple(str(part) for part in entry["loc"])
+    reason = entry["msg"].removeprefix("Value error, ")
+    names = [name for name, field in variables().items() if field == path[: len(field)]]
+    if not names and path and path[0] in _SECTIONS:  # a rule over a section's fields
+        names = [
+            name for name, field in variables().items() if field[0] == path[0] and name in given
+        ]
+    where = " and ".join(names) or "the profile's " + ".".join(path)
+    return f"{where}: {reason}"

@@ -4,6 +4,7 @@ Ray reads its flags from the environment when it is imported, so `ray` is import
 `environment()` has been applied.
 """
 
+import contextlib
 import importlib.util
 import logging
 import os
@@ -14,7 +15,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -132,12 +133,18 @@ class LocalCluster:
     def deploy(self, report: Callable[[str], None]) -> None:
         """Deploy serve_config.yaml; returns when all deployments run. Raises StartupError."""
         from ray.serve.context import _get_global_client
-        from ray.serve.schema import ApplicationStatus, ServeDeploySchema
+        from ray.serve.schema import ServeDeploySchema
 
         report("deploying the graph")
         config = self._deploy_config()
         client = _get_global_client()
-        client.deploy_apps(ServeDeploySchema.model_validate(config))
+        with _quiet():
+            client.deploy_apps(ServeDeploySchema.model_validate(config))
+            self._wait_until_running(client, config)
+
+    def _wait_until_running(self, client: Any, config: dict[str, Any]) -> None:
+        from ray.serve.schema import ApplicationStatus
+
         wanted = {application["name"] for application in config["applications"]}
         deadline = time.monotonic() + _DEPLOY_TIMEOUT_S
         while True:
@@ -168,8 +175,9 @@ class LocalCluster:
         if ray.is_initialized():
             from ray import serve
 
-            if _finishes(serve.shutdown):
-                _finishes(ray.shutdown)
+            with _quiet():
+                if _finishes(serve.shutdown):
+                    _finishes(ray.shutdown)
         processes.end(ours | set(self._processes()))
 
     def _processes(self) -> list[psutil.Process]:
@@ -190,6 +198,14 @@ class LocalCluster:
             path.touch(mode=0o600)
             path.write_text(secrets.token_hex(32))
         return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path)}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the notes about its own tasks that Ray prints into a driver's terminal; what goes
+    wrong is reported once, by us, and stands in Ray's logs."""
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+        yield
 
 
 def _finishes(step: Callable[[], None]) -> bool:

@@ -1,0 +1,111 @@
+"""Fixtures that several suites share: the model, a real Postgres, a database for each test."""
+
+import itertools
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from deployments.domain.ports import Encoder
+from deployments.embedder.load import load_encoder
+from deployments.embedder.settings import EmbeddingSettings
+from deployments.store.migrate import migrate, read_migrations
+from deployments.store.pool import Pool
+from deployments.store.repository import PostgresMemoryStore
+from deployments.store.settings import StoreSettings
+from serve_app.local.folders import DataFolder
+from serve_app.local.postgres import EmbeddedPostgres
+
+_names = itertools.count()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside() -> None:
+    for name in [name for name in os.environ if name.startswith("MEMEX_")]:
+        del os.environ[name]
+    os.environ.pop("DATABASE_URL", None)
+
+
+@pytest.fixture(scope="session")
+def models_dir() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="memex-test-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def encoder(models_dir: Path) -> Encoder:
+    """The default model, int8."""
+    return load_encoder(EmbeddingSettings(), models_dir)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """A real server in a folder of its own; not below pytest's, which only its owner may enter."""
+    with tempfile.TemporaryDirectory(prefix="memex-test-") as root:
+        folder = DataFolder(Path(root))
+        folder.open()
+        server = EmbeddedPostgres(folder)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+            folder.close()
+
+
+@pytest.fixture(scope="session")
+async def template(postgres: EmbeddedPostgres) -> str:
+    """The name of a migrated database that others are copied from."""
+    await _create(postgres, "memex_template")
+    connection = await asyncpg.connect(_dsn(postgres, "memex_template"))
+    await migrate(connection, read_migrations())
+    await connection.close()
+    return "memex_template"
+
+
+@pytest.fixture
+async def empty_dsn(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    """A new database without tables."""
+    async for dsn in _database(postgres, ""):
+        yield dsn
+
+
+@pytest.fixture
+async def dsn(postgres: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
+    """A new database with all migrations."""
+    async for dsn in _database(postgres, f" template {template}"):
+        yield dsn
+
+
+@pytest.fixture
+async def pool(dsn: str) -> AsyncIterator[Pool]:
+    pool = Pool(dsn, StoreSettings())
+    yield pool
+    await pool.close()
+
+
+@pytest.fixture
+def postgres_store(pool: Pool) -> PostgresMemoryStore:
+    return PostgresMemoryStore(pool, StoreSettings())
+
+
+async def _database(postgres: EmbeddedPostgres, options: str) -> AsyncIterator[str]:
+    name = f"test_{next(_names)}"
+    await _create(postgres, name + options)
+    yield _dsn(postgres, name)
+    connection = await asyncpg.connect(_dsn(postgres, "postgres"))
+    await connection.execute(f"drop database {name} with (force)")
+    await connection.close()
+
+
+async def _create(postgres: EmbeddedPostgres, what: str) -> None:
+    connection = await asyncpg.connect(_dsn(postgres, "postgres"))
+    await connection.execute(f"create database {what}")
+    await connection.close()
+
+
+def _dsn(postgres: EmbeddedPostgres, database: str) -> str:
+    return postgres.dsn.replace("/memex?", f"/{database}?")

@@ -1,0 +1,305 @@
+"""What every MemoryStore does: the Postgres one and the in-memory one of the unit tests."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pytest
+
+from deployments.domain.errors import ModelMismatch, RateLimited
+from deployments.domain.ids import uuid7
+from deployments.domain.ports import MemoryStore
+from deployments.domain.types import (
+    Memory,
+    MemoryPatch,
+    MemoryType,
+    NewMemory,
+    PageKey,
+    Ranking,
+    RateLimit,
+    SearchFilters,
+    SearchQuery,
+)
+from deployments.store.repository import PostgresMemoryStore
+from tests.fakes import IDENTITY, InMemoryStore, embed_words
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture(params=["in memory", "postgres"])
+def store(request: pytest.FixtureRequest, postgres_store: PostgresMemoryStore) -> MemoryStore:
+    return InMemoryStore() if request.param == "in memory" else postgres_store
+
+
+class Scope:
+    """A few calls with less to say."""
+
+    def __init__(self, store: MemoryStore, generation: int, agent: str, user: str) -> None:
+        self.store, self.generation, self.agent, self.user = store, generation, agent, user
+
+    async def add(self, *contents: str, **fields: Any) -> list[Memory]:
+        memories = [
+            NewMemory(uuid7(), self.agent, self.user, content, **fields) for content in contents
+        ]
+        embeddings = np.stack([embed_words(content) for content in contents])
+        return await self.store.insert(memories, embeddings, self.generation, None)
+
+    async def search(self, text: str, **fields: Any) -> list[Memory]:
+        query = SearchQuery(self.agent, self.user, text, **fields)
+        return await self.store.search(query, embed_words(text), self.generation, None)
+
+
+@pytest.fixture
+async def scope(store: MemoryStore) -> Scope:
+    return Scope(store, await store.adopt_generation(IDENTITY), "agent", "user")
+
+
+async def test_returns_what_was_stored(scope: Scope) -> None:
+    created = NOW - timedelta(days=3)
+    (stored,) = await scope.add(
+        "Grüße, 東京 🙂",
+        importance=1.5,
+        memory_type=MemoryType.SEMANTIC,
+        metadata={"tags": ["a", {"b": None}], "n": 1.5, "ü": True},
+        created_at=created,
+    )
+    assert stored.content == "Grüße, 東京 🙂"
+    assert stored.created_at == created
+    assert stored.metadata == {"tags": ["a", {"b": None}], "n": 1.5, "ü": True}
+    assert stored.score is None
+    assert await scope.store.get("agent", stored.id) == stored
+
+
+async def test_keeps_the_order_of_a_batch(scope: Scope) -> None:
+    contents = [f"memory {n}" for n in range(50)]
+    assert [memory.content for memory in await scope.add(*contents)] == contents
+
+
+async def test_an_insert_can_be_made_again(scope: Scope) -> None:
+    memory = NewMemory(uuid7(), "agent", "user", "once")
+    embeddings = np.stack([embed_words("once")])
+    first = await scope.store.insert([memory], embeddings, scope.generation, None)
+    again = await scope.store.insert([memory], embeddings, scope.generation, None)
+    assert again == first
+    assert await scope.store.count("agent", "user") == 1
+
+
+async def test_ranks_by_meaning(scope: Scope) -> None:
+    await scope.add("green tea please", "the deploy failed", "red green blue")
+    hits = await scope.search("green tea", ranking=Ranking(alpha=1.0))
+    assert [hit.content for hit in hits] == [
+        "green tea please",
+        "red green blue",
+        "the deploy failed",
+    ]
+    assert hits[0].score == round(
+        float(embed_words("green tea") @ embed_words("green tea please")), 4
+    )
+
+
+async def test_alpha_zero_is_newest_first(scope: Scope) -> None:
+    for age in (5, 1, 9, 0, 3):
+        await scope.add(f"aged {age}", created_at=NOW - timedelta(days=age))
+    hits = await scope.search("anything", ranking=Ranking(alpha=0.0))
+    assert [hit.content for hit in hits] == [f"aged {age}" for age in (0, 1, 3, 5, 9)]
+
+
+async def test_half_life_halves(scope: Scope) -> None:
+    await scope.add("old", created_at=NOW - timedelta(days=10))
+    (hit,) = await scope.search("x", ranking=Ranking(alpha=0.0, half_life_days=10.0))
+    assert hit.score == pytest.approx(0.5, abs=1e-4)
+
+
+async def test_future_memories_are_not_newer_than_now(scope: Scope) -> None:
+    await scope.add("ahead", created_at=NOW + timedelta(minutes=4))
+    (hit,) = await scope.search("x", ranking=Ranking(alpha=0.0, half_life_days=0.001))
+    assert hit.score == 1.0
+
+
+async def test_importance_weighs_in(scope: Scope) -> None:
+    await scope.add("same words", importance=0.0)
+    await scope.add("same words", importance=2.0)
+    ranking = Ranking(alpha=1.0, importance_weight=0.5)
+    high, low = await scope.search("same words", ranking=ranking)
+    assert (high.importance, low.importance) == (2.0, 0.0)
+    assert high.score == pytest.approx(1.5, abs=1e-4)
+    assert low.score == pytest.approx(1.0, abs=1e-4)
+
+
+async def test_ties_go_to_the_newest_then_to_the_id(scope: Scope) -> None:
+    older = await scope.add("tie", created_at=NOW - timedelta(days=1))
+    same = await scope.add("tie", "tie", created_at=NOW)
+    hits = await scope.search("tie", ranking=Ranking(alpha=1.0))
+    by_id = sorted((memory.id for memory in same), reverse=True)
+    assert [hit.id for hit in hits] == [*by_id, older[0].id]
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        (SearchFilters(memory_type=MemoryType.PROCEDURAL), {"c"}),
+        (SearchFilters(metadata={"project": "x"}), {"a", "b"}),
+        (SearchFilters(metadata={"project": "x", "tags": ["new"]}), {"b"}),
+        (SearchFilters(metadata={}), {"a", "b", "c"}),
+        (SearchFilters(created_after=NOW - timedelta(days=2)), {"b", "c"}),
+        (SearchFilters(created_before=NOW - timedelta(days=2)), {"a"}),
+        (SearchFilters(created_after=NOW - timedelta(days=1)), {"c"}),
+        (SearchFilters(min_score=2.0), set()),
+    ],
+)
+async def test_filters(scope: Scope, filters: SearchFilters, expected: set[str]) -> None:
+    await scope.add("a", metadata={"project": "x"}, created_at=NOW - timedelta(days=3))
+    await scope.add(
+        "b", metadata={"project": "x", "tags": ["old", "new"]}, created_at=NOW - timedelta(days=1)
+    )
+    await scope.add("c", memory_type=MemoryType.PROCEDURAL, created_at=NOW)
+    assert {hit.content for hit in await scope.search("q", filters=filters)} == expected
+
+
+async def test_min_score_compares_the_score_that_is_shown(scope: Scope) -> None:
+    await scope.add("alpha beta", "gamma")
+    best, _ = await scope.search("alpha", ranking=Ranking(alpha=1.0))
+    assert best.score is not None
+    filters = SearchFilters(min_score=best.score)
+    assert [h.id for h in await scope.search("alpha", ranking=Ranking(1.0), filters=filters)] == [
+        best.id
+    ]
+
+
+async def test_top_k_limits(scope: Scope) -> None:
+    await scope.add(*(f"m {n}" for n in range(20)))
+    assert len(await scope.search("m", top_k=7)) == 7
+
+
+async def test_scopes_never_mix(scope: Scope) -> None:
+    store, generation = scope.store, scope.generation
+    (mine,) = await scope.add("secret plan")
+    for agent, user in (("agent", "other"), ("other", "user"), ("AGENT", "user"), ("%", "%")):
+        other = Scope(store, generation, agent, user)
+        assert await other.search("secret plan") == []
+        assert (await store.list_page(agent, user, None, 10, None)).memories == []
+        assert await store.count(agent, user) == 0
+        assert await store.forget(agent, user) == 0
+    for agent in ("other", "", "agent "):
+        assert await store.get(agent, mine.id) is None
+        assert (
+            await store.update(agent, mine.id, MemoryPatch("x"), embed_words("x"), generation, None)
+            is None
+        )
+        assert not await store.delete(agent, mine.id)
+        assert await store.count(agent, None) == 0
+        assert (await store.list_page(agent, None, None, 10, None)).memories == []
+    assert await store.get("agent", mine.id) == mine
+
+
+async def test_lists_newest_first_across_pages_while_rows_come_and_go(scope: Scope) -> None:
+    stored = [
+        (await scope.add(f"m {n}", created_at=NOW - timedelta(hours=n % 7)))[0] for n in range(25)
+    ]
+    seen: list[Memory] = []
+    after: PageKey | None = None
+    while True:
+        page = await scope.store.list_page("agent", "user", None, 4, after)
+        seen += page.memories
+        await scope.add("newer, behind us already")
+        if page.next_key is None:
+            break
+        after = page.next_key
+    expected = sorted(stored, key=lambda memory: (memory.created_at, memory.id), reverse=True)
+    assert [memory.id for memory in seen] == [memory.id for memory in expected]
+
+
+async def test_lists_all_users_or_one_and_by_type(scope: Scope) -> None:
+    await scope.add("a")
+    await scope.add("b", memory_type=MemoryType.SEMANTIC)
+    await Scope(scope.store, scope.generation, "agent", "second").add("c")
+
+    async def listed(user: str | None, memory_type: str | None = None) -> list[str]:
+        page = await scope.store.list_page("agent", user, memory_type, 10, None)
+        return [memory.content for memory in page.memories]
+
+    assert await listed(None) == ["c", "b", "a"]
+    assert await listed("user") == ["b", "a"]
+    assert await listed(None, "semantic") == ["b"]
+    assert await scope.store.count("agent", None) == 3
+    assert await scope.store.count("agent", "second") == 1
+
+
+async def test_last_page_of_exact_size_has_no_next(scope: Scope) -> None:
+    await scope.add("a", "b")
+    assert (await scope.store.list_page("agent", "user", None, 2, None)).next_key is None
+    assert (await scope.store.list_page("agent", "user", None, 1, None)).next_key is not None
+
+
+async def test_update_changes_only_what_is_named(scope: Scope) -> None:
+    (memory,) = await scope.add("before", importance=0.5, metadata={"a": 1})
+    generation = scope.generation
+    changed = await scope.store.update(
+        "agent", memory.id, MemoryPatch("after words"), embed_words("after words"), generation, None
+    )
+    assert changed is not None
+    assert changed == replace(memory, content="after words", updated_at=changed.updated_at)
+    assert changed.updated_at > memory.updated_at
+    (hit,) = await scope.search("after words", ranking=Ranking(alpha=1.0))
+    assert hit.score == pytest.approx(1.0, abs=1e-4)
+    patch = MemoryPatch(importance=2.0, memory_type=MemoryType.SEMANTIC, metadata={})
+    changed = await scope.store.update("agent", memory.id, patch, None, generation, None)
+    assert changed is not None
+    assert (changed.content, changed.importance, changed.metadata) == ("after words", 2.0, {})
+
+
+async def test_delete_and_forget(scope: Scope) -> None:
+    first, second, _ = await scope.add("a", "b", "c")
+    assert await scope.store.delete("agent", first.id)
+    assert not await scope.store.delete("agent", first.id)
+    assert not await scope.store.delete("agent", uuid4())
+    assert await scope.store.forget("agent", "user") == 2
+    assert await scope.store.get("agent", second.id) is None
+    assert await scope.search("a") == []
+
+
+async def test_limits_each_operation_and_agent_on_its_own(scope: Scope) -> None:
+    store, limit = scope.store, RateLimit("search", 3)
+
+    async def search(agent: str, limit: RateLimit) -> None:
+        await store.search(SearchQuery(agent, "u", "q"), embed_words("q"), scope.generation, limit)
+
+    for _ in range(3):
+        await search("limited", limit)
+    with pytest.raises(RateLimited) as refused:
+        await search("limited", limit)
+    assert 55 < refused.value.retry_after_s <= 60
+    assert (refused.value.operation, refused.value.agent_id) == ("search", "limited")
+    await search("another", limit)
+    memory = NewMemory(uuid7(), "limited", "u", "x")
+    await store.insert(
+        [memory], np.stack([embed_words("x")]), scope.generation, RateLimit("write", 3)
+    )
+
+
+async def test_a_refused_write_changes_nothing(scope: Scope) -> None:
+    limit = RateLimit("write", 1)
+    memories = [NewMemory(uuid7(), "limited", "u", f"m {n}") for n in range(2)]
+    vectors = np.stack([embed_words("m")])
+    await scope.store.insert(memories[:1], vectors, scope.generation, limit)
+    with pytest.raises(RateLimited):
+        await scope.store.insert(memories[1:], vectors, scope.generation, limit)
+    with pytest.raises(RateLimited):
+        await scope.store.update(
+            "limited", memories[0].id, MemoryPatch(importance=2.0), None, scope.generation, limit
+        )
+    (only,) = (await scope.store.list_page("limited", None, None, 10, None)).memories
+    assert (only.id, only.importance) == (memories[0].id, 1.0)
+
+
+async def test_another_model_is_refused_only_when_there_are_memories(store: MemoryStore) -> None:
+    other = replace(IDENTITY, name="fake/other")
+    await store.adopt_generation(IDENTITY)
+    generation = await store.adopt_generation(other)
+    assert await store.adopt_generation(other) == generation
+    await Scope(store, generation, "a", "u").add("x")
+    with pytest.raises(ModelMismatch):
+        await store.adopt_generation(IDENTITY)
+    assert await store.adopt_generation(other) == generation

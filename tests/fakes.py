@@ -1,0 +1,231 @@
+"""In-memory stand-ins for the ports, for unit tests. The contract suite holds the store's to what
+the Postgres store does."""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+
+from deployments.domain.errors import ModelMismatch, RateLimited, Unavailable
+from deployments.domain.ranking import score
+from deployments.domain.types import (
+    Embeddings,
+    Memory,
+    MemoryPatch,
+    ModelIdentity,
+    NewMemory,
+    Page,
+    PageKey,
+    RateLimit,
+    SearchQuery,
+    TextKind,
+)
+
+DIMENSIONS = 384
+IDENTITY = ModelIdentity("fake/words", "1", "fp32", DIMENSIONS)
+
+
+def embed_words(text: str) -> Embeddings:
+    """A unit vector in which texts that share words are near."""
+    vector = np.zeros(DIMENSIONS, dtype=np.float32)
+    for word in text.lower().split() or [text]:
+        seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big")
+        vector += np.random.default_rng(seed).normal(size=DIMENSIONS).astype(np.float32)
+    return vector / np.linalg.norm(vector)
+
+
+class FakeEmbedder:
+    """The Embedder port; `down` makes it unavailable."""
+
+    def __init__(self) -> None:
+        self.down = False
+        self.calls: list[tuple[list[str], TextKind]] = []
+
+    async def identity(self) -> ModelIdentity:
+        if self.down:
+            raise Unavailable("embedder")
+        return IDENTITY
+
+    async def embed(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
+        if self.down:
+            raise Unavailable("embedder")
+        self.calls.append((list(texts), kind))
+        return np.stack([embed_words(text) for text in texts])
+
+
+class InMemoryStore:
+    """The MemoryStore port over dicts; `down` makes it unavailable."""
+
+    def __init__(self) -> None:
+        self.down = False
+        self._rows: dict[UUID, tuple[Memory, Embeddings]] = {}
+        self._hits: dict[tuple[str, str], list[float]] = {}
+        self._identity: ModelIdentity | None = None
+
+    async def ping(self) -> None:
+        if self.down:
+            raise Unavailable("database")
+
+    async def adopt_generation(self, identity: ModelIdentity) -> int:
+        await self.ping()
+        if self._identity not in (None, identity) and self._rows:
+            raise ModelMismatch("another model")
+        self._identity = identity
+        return 1
+
+    async def insert(
+        self,
+        memories: Sequence[NewMemory],
+        embeddings: Embeddings,
+        generation: int,
+        limit: RateLimit | None,
+    ) -> list[Memory]:
+        await self.ping()
+        for agent_id in sorted({memory.agent_id for memory in memories}):
+            self._hit(agent_id, limit)
+        now = datetime.now(UTC)
+        for memory, embedding in zip(memories, embeddings, strict=True):
+            stored = Memory(
+                id=memory.id,
+                agent_id=memory.agent_id,
+                user_id=memory.user_id,
+                content=memory.content,
+                importance=memory.importance,
+                memory_type=memory.memory_type,
+                metadata=memory.metadata,
+                created_at=memory.created_at or now,
+                updated_at=now,
+            )
+            self._rows.setdefault(memory.id, (stored, embedding))
+        return [self._rows[memory.id][0] for memory in memories]
+
+    async def search(
+        self, query: SearchQuery, embedding: Embeddings, generation: int, limit: RateLimit | None
+    ) -> list[Memory]:
+        await self.ping()
+        self._hit(query.agent_id, limit)
+        now, filters = datetime.now(UTC), query.filters
+        hits = []
+        for memory, vector in self._rows.values():
+            if (memory.agent_id, memory.user_id) != (query.agent_id, query.user_id):
+                continue
+            if filters.memory_type not in (None, memory.memory_type):
+                continue
+            if filters.metadata is not None and not contains(memory.metadata, filters.metadata):
+                continue
+            if filters.created_after is not None and memory.created_at <= filters.created_after:
+                continue
+            if filters.created_before is not None and memory.created_at >= filters.created_before:
+                continue
+            value = score(
+                float(vector @ embedding), memory.created_at, memory.importance, query.ranking, now
+            )
+            if filters.min_score is None or value >= filters.min_score:
+                hits.append(replace(memory, score=value))
+        hits.sort(key=lambda hit: (hit.score, hit.created_at, hit.id), reverse=True)
+        return hits[: query.top_k]
+
+    async def get(self, agent_id: str, memory_id: UUID) -> Memory | None:
+        await self.ping()
+        memory, _ = self._rows.get(memory_id, (None, None))
+        return memory if memory is not None and memory.agent_id == agent_id else None
+
+    async def list_page(
+        self,
+        agent_id: str,
+        user_id: str | None,
+        memory_type: str | None,
+        limit: int,
+        after: PageKey | None,
+    ) -> Page:
+        await self.ping()
+        found = sorted(
+            (
+                memory
+                for memory, _ in self._rows.values()
+                if memory.agent_id == agent_id
+                and user_id in (None, memory.user_id)
+                and memory_type in (None, memory.memory_type)
+                and (after is None or (memory.created_at, memory.id) < (after.created_at, after.id))
+            ),
+            key=lambda memory: (memory.created_at, memory.id),
+            reverse=True,
+        )
+        page = found[:limit]
+        more = len(found) > limit
+        return Page(page, PageKey(page[-1].created_at, page[-1].id) if more else None)
+
+    async def update(
+        self,
+        agent_id: str,
+        memory_id: UUID,
+        patch: MemoryPatch,
+        embedding: Embeddings | None,
+        generation: int,
+        limit: RateLimit | None,
+    ) -> Memory | None:
+        memory = await self.get(agent_id, memory_id)
+        self._hit(agent_id, limit)
+        if memory is None:
+            return None
+        changes: dict[str, Any] = {
+            name: value
+            for name in ("content", "importance", "memory_type", "metadata")
+            if (value := getattr(patch, name)) is not None
+        }
+        changed = replace(memory, **changes, updated_at=datetime.now(UTC))
+        vector = self._rows[memory_id][1] if embedding is None else embedding
+        self._rows[memory_id] = (changed, vector)
+        return changed
+
+    async def delete(self, agent_id: str, memory_id: UUID) -> bool:
+        if await self.get(agent_id, memory_id) is None:
+            return False
+        del self._rows[memory_id]
+        return True
+
+    async def forget(self, agent_id: str, user_id: str) -> int:
+        await self.ping()
+        gone = [
+            memory.id
+            for memory, _ in self._rows.values()
+            if (memory.agent_id, memory.user_id) == (agent_id, user_id)
+        ]
+        for memory_id in gone:
+            del self._rows[memory_id]
+        return len(gone)
+
+    async def count(self, agent_id: str, user_id: str | None) -> int:
+        await self.ping()
+        return sum(
+            memory.agent_id == agent_id and user_id in (None, memory.user_id)
+            for memory, _ in self._rows.values()
+        )
+
+    def _hit(self, agent_id: str, limit: RateLimit | None) -> None:
+        if limit is None:
+            return
+        now = time.monotonic()
+        live = [at for at in self._hits.get((agent_id, limit.operation), []) if at > now - 60]
+        if len(live) >= limit.per_minute:
+            retry_after_s = live[-limit.per_minute] + 60 - now
+            raise RateLimited(agent_id, limit.operation, limit.per_minute, retry_after_s)
+        self._hits[(agent_id, limit.operation)] = [*live, now]
+
+
+def contains(value: Any, part: Any) -> bool:
+    """JSON containment as Postgres's `@>` has it, for objects, arrays and scalars."""
+    if isinstance(part, dict):
+        return isinstance(value, dict) and all(
+            key in value and contains(value[key], item) for key, item in part.items()
+        )
+    if isinstance(part, list):
+        return isinstance(value, list) and all(
+            any(contains(entry, item) for entry in value) for item in part
+        )
+    return bool(value == part and isinstance(value, bool) == isinstance(part, bool))

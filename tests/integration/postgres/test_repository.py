@@ -1,0 +1,308 @@
+"""What only the Postgres store does: plans, large scopes, concurrency, outages."""
+
+import asyncio
+import json
+import re
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import numpy as np
+import pytest
+
+from deployments.domain.errors import BadSetting, RateLimited, Unavailable
+from deployments.domain.ids import uuid7
+from deployments.domain.ranking import score
+from deployments.domain.types import (
+    Memory,
+    ModelIdentity,
+    NewMemory,
+    Ranking,
+    RateLimit,
+    SearchFilters,
+    SearchQuery,
+)
+from deployments.store.pool import Pool
+from deployments.store.queries import sql, statements
+from deployments.store.repository import PostgresMemoryStore, search_arguments
+from deployments.store.settings import StoreSettings
+from serve_app.local.postgres import EmbeddedPostgres
+from tests.fakes import DIMENSIONS, IDENTITY
+
+RANDOM = np.random.default_rng(7)
+
+
+def unit_vectors(count: int) -> np.ndarray:
+    vectors = RANDOM.normal(size=(count, DIMENSIONS)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+async def fill(
+    store: PostgresMemoryStore, count: int, user: str = "user", vectors: np.ndarray | None = None
+) -> tuple[list[Memory], np.ndarray, int]:
+    generation = await store.adopt_generation(IDENTITY)
+    now = datetime.now(UTC)
+    vectors = unit_vectors(count) if vectors is None else vectors
+    new = [
+        NewMemory(
+            uuid7(),
+            "agent",
+            user,
+            f"memory {n}",
+            importance=float(RANDOM.uniform(0, 2)),
+            metadata={"even": n % 2 == 0},
+            created_at=now - timedelta(hours=float(RANDOM.uniform(0, 2_000))),
+        )
+        for n in range(count)
+    ]
+    return await store.insert(new, vectors, generation, None), vectors, generation
+
+
+async def test_scores_as_the_formula_says(postgres_store: PostgresMemoryStore) -> None:
+    memories, vectors, generation = await fill(postgres_store, 300)
+    query_vector = unit_vectors(1)[0]
+    for ranking in (Ranking(), Ranking(0.3, 5.0, 0.4), Ranking(0.0), Ranking(1.0, 1.0, 1.0)):
+        query = SearchQuery("agent", "user", "q", top_k=50, ranking=ranking)
+        hits = await postgres_store.search(query, query_vector, generation, None)
+        now = datetime.now(UTC)
+        expected = {
+            memory.id: score(
+                float(vector @ query_vector), memory.created_at, memory.importance, ranking, now
+            )
+            for memory, vector in zip(memories, vectors, strict=True)
+        }
+        assert [hit.score for hit in hits] == pytest.approx(
+            sorted(expected.values(), reverse=True)[:50], abs=1.1e-4
+        )
+        assert all(hit.score == pytest.approx(expected[hit.id], abs=1.1e-4) for hit in hits)
+
+
+@pytest.mark.parametrize("ranking", [Ranking(1.0), Ranking(0.0), Ranking(0.7)])
+async def test_large_scopes_find_what_exact_scoring_finds(pool: Pool, ranking: Ranking) -> None:
+    exact = PostgresMemoryStore(pool, StoreSettings())
+    large = PostgresMemoryStore(pool, StoreSettings(exact_search_rows=0))
+    _, _, generation = await fill(exact, 3_000)
+    found = total = 0
+    for query_vector in unit_vectors(10):
+        for filters in (SearchFilters(), SearchFilters(metadata={"even": True})):
+            query = SearchQuery("agent", "user", "q", 10, ranking, filters)
+            want = await exact.search(query, query_vector, generation, None)
+            have = await large.search(query, query_vector, generation, None)
+            assert len(have) == len(want) == 10
+            found += len({hit.id for hit in want} & {hit.id for hit in have})
+            total += 10
+    assert found / total >= 0.95
+
+
+async def test_large_scopes_give_top_k_rows_when_they_exist(pool: Pool) -> None:
+    store = PostgresMemoryStore(pool, StoreSettings(exact_search_rows=0))
+    # A small scope far away from the query, among many memories near it that are not its.
+    query_vector = unit_vectors(1)[0]
+    near = query_vector + 0.1 * unit_vectors(2_000)
+    await fill(store, 2_000, "crowd", near / np.linalg.norm(near, axis=1, keepdims=True))
+    _, _, generation = await fill(store, 60, "alone")
+    query = SearchQuery("agent", "alone", "q", top_k=50, ranking=Ranking(1.0))
+    hits = await store.search(query, query_vector, generation, None)
+    assert len(hits) == 50
+    assert {hit.user_id for hit in hits} == {"alone"}
+
+
+async def explain(pool: Pool, statement: str, *args: object) -> str:
+    async with pool.acquire() as connection:
+        await connection.execute("analyze memories")
+        rows = await connection.fetch(
+            f"explain (analyze, costs off, timing off) {statement}", *args
+        )
+    return "\n".join(row[0] for row in rows)
+
+
+async def test_plans_use_the_indexes(pool: Pool, postgres_store: PostgresMemoryStore) -> None:
+    for n in range(40):
+        await fill(postgres_store, 100, f"user {n}")
+    generation = await postgres_store.adopt_generation(IDENTITY)
+    query = SearchQuery("agent", "user 3", "q")
+    vector = unit_vectors(1)[0]
+
+    small = search_arguments(query, vector, generation, StoreSettings())
+    plan = await explain(pool, sql("search"), *small)
+    assert "memories_scope" in plan
+    assert "Seq Scan on memories" not in plan
+    assert "memories_embedding" not in plan or "never executed" in plan
+
+    page = (None, 50, None, None)
+    assert "memories_scope" in await explain(pool, sql("list_of_user"), "agent", "user 3", *page)
+    assert "memories_agent" in await explain(pool, sql("list_of_agent"), "agent", *page)
+    assert "Sort" not in await explain(pool, sql("list_of_user"), "agent", "user 3", *page)
+    assert "Seq Scan" not in await explain(pool, sql("count_of_user"), "agent", "user 3")
+
+
+async def test_the_nearest_of_a_large_scope_come_from_hnsw(pool: Pool) -> None:
+    store = PostgresMemoryStore(pool, StoreSettings(exact_search_rows=100))
+    _, _, generation = await fill(store, 5_000)
+    query = SearchQuery("agent", "user", "q")
+    settings = StoreSettings(exact_search_rows=100)
+    arguments = search_arguments(query, unit_vectors(1)[0], generation, settings)
+    assert "memories_embedding" in await explain(pool, sql("search"), *arguments)
+
+
+def test_every_statement_on_memories_is_scoped() -> None:
+    unscoped = {"generation_in_use"}  # reads no row, says only whether there is any
+    touching = {
+        name: text
+        for name, text in statements().items()
+        if re.search(r"\b(from|join|into|update)\s+memories\b", text) and name not in unscoped
+    }
+    assert len(touching) >= 11
+    for name, text in touching.items():
+        for part in re.split(r"\b(?:from|join|update)\s+memories\b", text)[1:]:
+            assert re.search(r"agent_id = (\$1|n\.agent_id)", part.split("\n)")[0]), name
+
+
+async def test_the_window_slides(pool: Pool, postgres_store: PostgresMemoryStore) -> None:
+    """Hits leave one by one, a minute after each: no counter that starts anew."""
+    ages_s = [59.0, 40.0, 1.0]
+    async with pool.acquire() as connection:
+        await connection.execute(
+            "insert into rate_limits values ('agent', 'write', (select array_agg(clock_timestamp() "
+            "- make_interval(secs => age) order by age desc) from unnest($1::float8[]) age), true)",
+            ages_s,
+        )
+    generation = await postgres_store.adopt_generation(IDENTITY)
+    limit = RateLimit("write", 3)
+
+    async def write() -> None:
+        memory = NewMemory(uuid7(), "agent", "u", "x")
+        await postgres_store.insert([memory], unit_vectors(1), generation, limit)
+
+    with pytest.raises(RateLimited) as refused:
+        await write()
+    assert refused.value.retry_after_s == pytest.approx(1.0, abs=0.5)
+    await asyncio.sleep(refused.value.retry_after_s + 0.05)
+    await write()
+    with pytest.raises(RateLimited) as refused:
+        await write()
+    assert 15 < refused.value.retry_after_s < 20
+
+
+async def test_a_lowered_limit_counts_from_its_own_last_hits(pool: Pool) -> None:
+    async with pool.acquire() as connection:
+        for _ in range(5):
+            await connection.fetchrow(sql("hit_rate_limit"), "agent", "write", 10)
+        row = await connection.fetchrow(sql("hit_rate_limit"), "agent", "write", 2)
+    assert not row["allowed"]
+    assert row["retry_after_s"] == pytest.approx(60, abs=1)
+
+
+async def test_concurrent_hits_are_counted_exactly(dsn: str) -> None:
+    """Two pools stand for two replicas."""
+    pools = [Pool(dsn, StoreSettings()) for _ in range(2)]
+    stores = [PostgresMemoryStore(pool, StoreSettings()) for pool in pools]
+    generation = await stores[0].adopt_generation(IDENTITY)
+    limit = RateLimit("search", 37)
+    query, vector = SearchQuery("agent", "u", "q"), unit_vectors(1)[0]
+    answers = await asyncio.gather(
+        *(stores[n % 2].search(query, vector, generation, limit) for n in range(100)),
+        return_exceptions=True,
+    )
+    refused = [answer for answer in answers if isinstance(answer, RateLimited)]
+    assert len(refused) == 63
+    assert not [a for a in answers if isinstance(a, Exception) and not isinstance(a, RateLimited)]
+    for pool in pools:
+        await pool.close()
+
+
+async def test_a_refused_batch_takes_no_agents_hit(
+    pool: Pool, postgres_store: PostgresMemoryStore
+) -> None:
+    generation = await postgres_store.adopt_generation(IDENTITY)
+    limit = RateLimit("write", 1)
+
+    async def write(*agents: str) -> None:
+        memories = [NewMemory(uuid7(), agent, "u", "x") for agent in agents]
+        await postgres_store.insert(memories, unit_vectors(len(agents)), generation, limit)
+
+    await write("b")
+    with pytest.raises(RateLimited) as refused:
+        await write("a", "b")
+    assert refused.value.agent_id == "b"
+    await write("a")
+
+
+async def test_old_counters_are_purged(pool: Pool, postgres_store: PostgresMemoryStore) -> None:
+    async with pool.acquire() as connection:
+        await connection.execute(
+            "insert into rate_limits values "
+            "('old', 'write', array[now() - interval '2 minutes'], true), "
+            "('live', 'write', array[now() - interval '2 minutes', now()], true)"
+        )
+        await postgres_store.purge_rate_limits()
+        left = await connection.fetch("select agent_id from rate_limits")
+    assert [row["agent_id"] for row in left] == ["live"]
+
+
+async def test_another_width_is_adopted_by_an_empty_table(
+    pool: Pool, postgres_store: PostgresMemoryStore
+) -> None:
+    wide = ModelIdentity("some/wide-model", "abc", "as published", 768)
+    generations = await asyncio.gather(*(postgres_store.adopt_generation(wide) for _ in range(5)))
+    assert len(set(generations)) == 1
+    vector = np.ones((1, 768), np.float32) / np.sqrt(np.float32(768))
+    memory = NewMemory(uuid7(), "agent", "user", "wide")
+    await postgres_store.insert([memory], vector, generations[0], None)
+    query = SearchQuery("agent", "user", "q")
+    (hit,) = await postgres_store.search(query, vector[0], generations[0], None)
+    assert hit.content == "wide"
+
+
+async def test_recovers_when_the_database_comes_back(postgres: EmbeddedPostgres, dsn: str) -> None:
+    pool = Pool(dsn, StoreSettings(connect_timeout_s=2))
+    store = PostgresMemoryStore(pool, StoreSettings())
+    await store.ping()
+    await asyncio.to_thread(postgres.stop)
+    try:
+        with pytest.raises(Unavailable):
+            await store.count("a", "u")
+        with pytest.raises(Unavailable):
+            await store.count("a", "u")
+    finally:
+        await asyncio.to_thread(postgres.start)
+    assert await store.count("a", "u") == 0
+    await pool.close()
+
+
+async def test_a_store_may_start_before_its_database() -> None:
+    store = PostgresMemoryStore(
+        Pool("postgresql://u@127.0.0.1:9/none", StoreSettings()), StoreSettings()
+    )
+    with pytest.raises(Unavailable):
+        await store.ping()
+
+
+@pytest.mark.parametrize("dsn", ["", "mysql://u:secret@h/d", "http://[", "localhost"])
+def test_a_bad_address_is_named_without_being_told(dsn: str) -> None:
+    with pytest.raises(BadSetting, match="DATABASE_URL") as refused:
+        Pool(dsn, StoreSettings())
+    assert "secret" not in str(refused.value)
+
+
+async def test_json_survives(pool: Pool, postgres_store: PostgresMemoryStore) -> None:
+    generation = await postgres_store.adopt_generation(IDENTITY)
+    metadata = json.loads('{"a": [1, 1.5, -0.5, 1e3, null, true, "\\"\\\\ü🙂"], "": {"x": []}}')
+    memory = NewMemory(uuid7(), "agent", "user", "x", metadata=metadata)
+    await postgres_store.insert([memory], unit_vectors(1), generation, None)
+    stored = await postgres_store.get("agent", memory.id)
+    assert stored is not None
+    assert stored.metadata == metadata
+
+
+async def test_statement_timeouts_are_an_outage_not_a_fault(dsn: str) -> None:
+    pool = Pool(dsn, StoreSettings(statement_timeout_s=0.1))
+    with pytest.raises(Unavailable):
+        async with pool.acquire() as connection:
+            await connection.fetchval("select pg_sleep(5)")
+    await pool.close()
+
+
+async def test_faults_of_a_statement_are_not_an_outage(pool: Pool) -> None:
+    with pytest.raises(asyncpg.PostgresSyntaxError):
+        async with pool.acquire() as connection:
+            await connection.fetchval("selekt")

@@ -139,7 +139,7 @@ def _read_profile(name: str) -> dict[str, Any]:
 
 
 def _similar(name: str, known: Mapping[str, object]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
     return f" (did you mean {close[0]}?)" if close else ""
 
 

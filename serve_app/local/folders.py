@@ -7,7 +7,8 @@ from pathlib import Path
 
 from deployments.domain.errors import BadSetting, StartupError
 
-_MAX_SOCKET_PATH = 107  # bytes of a Unix socket's path, without its final NUL
+# Bytes of a Unix socket's path: the system takes 107, HAProxy wants ten of them for itself.
+_MAX_SOCKET_PATH = 97
 
 
 class DataFolder:
@@ -51,7 +52,8 @@ class DataFolder:
         folder = self.root / name
         if len(os.fsencode(folder / longest_socket)) > _MAX_SOCKET_PATH:
             if self._scratch is None:
-                self._scratch = tempfile.TemporaryDirectory(prefix="memex-")
+                # Not in TMPDIR, which may be as long.
+                self._scratch = tempfile.TemporaryDirectory(prefix="memex-", dir="/tmp")
                 if os.geteuid() == 0:
                     os.chmod(self._scratch.name, 0o711)  # noqa: S103 (Postgres's user passes through)
             folder = Path(self._scratch.name) / name

@@ -90,7 +90,8 @@ def _prepare(dsn: str, settings: Settings) -> None:
 
 
 def _prepare_model(settings: Settings) -> ModelIdentity:
-    with tqdm(total=1, bar_format="memex: model {desc} {bar:30} {n_fmt}/{total_fmt}") as bar:
+    look = "memex: model {desc} {bar:30} {n_fmt}/{total_fmt}"
+    with tqdm(total=1, bar_format=look, file=sys.__stderr__) as bar:
 
         def show(label: str, done: int, total: int) -> None:
             bar.total, bar.n = total, done
@@ -153,7 +154,8 @@ Ctrl-C stops all of it.
 
 
 def _say(text: str) -> None:
-    print(f"memex: {text}", file=sys.stderr, flush=True)
+    # Not sys.stderr, which is turned away from the terminal while Ray might print to it.
+    print(f"memex: {text}", file=sys.__stderr__, flush=True)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,112 @@
+"""A real `memex serve`, driven from outside."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+
+_START_TIMEOUT_S = 180.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Service:
+    """One data folder and the launcher that runs over it."""
+
+    def __init__(self, data_dir: Path, **settings: str) -> None:
+        self.data_dir = data_dir
+        self.port, dashboard_port = free_port(), free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.settings = {
+            "MEMEX_DATA_DIR": str(data_dir),
+            "MEMEX_PORT": str(self.port),
+            "MEMEX_DASHBOARD_PORT": str(dashboard_port),
+            **settings,
+        }
+        self.lines: list[str] = []
+        self.process: subprocess.Popen[str] | None = None
+        self._family: list[psutil.Process] = []
+
+    def launch(self, **settings: str) -> subprocess.Popen[str]:
+        """`memex serve` in a process group of its own, as in a terminal."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "serve_app.cli", "serve"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **self.settings, **settings},
+            start_new_session=True,
+        )
+
+    def start(self) -> None:
+        """Returns when the block that says it is ready has been printed."""
+        self.lines = []
+        self.process = self.launch()
+        ready = threading.Event()
+        threading.Thread(target=self._read, args=(self.process, ready), daemon=True).start()
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not ready.wait(0.1):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise AssertionError("memex serve did not start:\n" + "".join(self.lines))
+
+    def _read(self, process: subprocess.Popen[str], ready: threading.Event) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            self.lines.append(line)
+            if "Ctrl-C stops all of it" in line:
+                ready.set()
+
+    def family(self) -> list[psutil.Process]:
+        """The launcher and all below it."""
+        assert self.process is not None
+        launcher = psutil.Process(self.process.pid)
+        return [launcher, *launcher.children(recursive=True)]
+
+    def replicas(self, deployment: str) -> list[psutil.Process]:
+        title = f"ray::ServeReplica:memex:{deployment}"
+        return [p for p in self.family() if title in "".join(p.cmdline())]
+
+    def named(self, name: str) -> list[psutil.Process]:
+        return [p for p in self.family() if p.name() == name]
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, group: bool = False) -> int:
+        """Signal the launcher (or its group) and wait; what it started is kept for `left()`."""
+        assert self.process is not None
+        self._family = self.family()
+        if group:
+            os.killpg(self.process.pid, number)
+        else:
+            self.process.send_signal(number)
+        code = self.process.wait(60)
+        self.process = None
+        return code
+
+    def left(self, patience_s: float = 0.0) -> list[psutil.Process]:
+        """Processes of the last run that are still there."""
+        _, alive = psutil.wait_procs(self._family, timeout=patience_s)
+        return [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+
+    def kill(self) -> None:
+        """End everything, for a test that failed half-way."""
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            for process in reversed(self.family()):
+                process.kill()
+        self.process.wait()
+        self.process = None
+
+    def client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self.url, timeout=30)

@@ -1,0 +1,285 @@
+"""The running service, from outside: a real graph, a real model, a real database."""
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import httpx
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from serve_app.rest.routes import OPERATIONS
+from tests.integration.ray.service import Service
+
+_agents = (f"agent {n}" for n in itertools.count())
+
+
+@pytest.fixture
+def agent() -> str:
+    return next(_agents)
+
+
+def memory(agent: str, content: str, user: str = "user", **fields: Any) -> dict[str, Any]:
+    return {"agent_id": agent, "user_id": user, "content": content, **fields}
+
+
+async def search(
+    client: httpx.AsyncClient, agent: str, query: str, **fields: Any
+) -> list[dict[str, Any]]:
+    body = {"agent_id": agent, "user_id": "user", "query": query, **fields}
+    answer = await client.post("/v1/memories/search", json=body)
+    assert answer.status_code == 200, answer.text
+    return list(answer.json()["results"])
+
+
+async def test_finds_by_meaning(client: httpx.AsyncClient, agent: str) -> None:
+    contents = [
+        "The user prefers dark mode in every editor.",
+        "Deployments happen on Tuesdays after the backup.",
+        "Her daughter is allergic to peanuts.",
+    ]
+    entries = [memory(agent, content) for content in contents]
+    answer = await client.post("/v1/memories/batch", json={"memories": entries})
+    assert answer.status_code == 201
+    for query, expected in zip(
+        ["which colour theme do they like?", "when do we release?", "food to avoid"],
+        contents,
+        strict=True,
+    ):
+        assert (await search(client, agent, query))[0]["content"] == expected
+
+
+async def test_a_memorys_life(client: httpx.AsyncClient, agent: str) -> None:
+    created = (await client.post("/v1/memories", json=memory(agent, "first"))).json()
+    url, owner = f"/v1/memories/{created['id']}", {"agent_id": agent}
+    assert UUID(created["id"]).version == 7
+    assert (await client.get(url, params=owner)).json() == created
+    patched = await client.patch(url, params=owner, json={"content": "She plays the violin."})
+    assert patched.status_code == 200
+    (hit,) = await search(client, agent, "musical instrument", alpha=1.0)
+    assert (hit["id"], hit["content"]) == (created["id"], "She plays the violin.")
+    assert hit["score"] > 0.3
+    assert (await client.delete(url, params=owner)).status_code == 204
+    assert (await client.delete(url, params=owner)).status_code == 404
+    assert await search(client, agent, "musical instrument") == []
+
+
+async def test_a_whole_long_memory_is_searched(client: httpx.AsyncClient, agent: str) -> None:
+    filler = "Nothing of note happened in the office today. " * 100
+    content = (filler + "The vault opens with the name of a Rilke poem. " * 60)[:8_000]
+    await client.post("/v1/memories", json=memory(agent, content))
+    await client.post("/v1/memories", json=memory(agent, filler[:8_000]))
+    hits = await search(client, agent, "how does the vault open?", alpha=1.0)
+    assert hits[0]["content"] == content
+
+
+async def test_largest_batch(client: httpx.AsyncClient, agent: str) -> None:
+    entries = [memory(agent, f"note {n}: " + "word " * (n % 60)) for n in range(256)]
+    answer = await client.post("/v1/memories/batch", json={"memories": entries})
+    assert answer.status_code == 201
+    assert [entry["content"] for entry in answer.json()["memories"]] == [
+        e["content"] for e in entries
+    ]
+
+
+async def test_scopes_hold_by_every_route(client: httpx.AsyncClient, agent: str) -> None:
+    mine = (
+        await client.post("/v1/memories", json=memory(agent, "the hidden word is xylophone"))
+    ).json()
+    others = [agent + "x", agent.upper(), "%", "_", "' or '1'='1", agent + "\u200b"]
+    seen = 0
+    for other in others:
+        for operation in OPERATIONS:
+            if operation.handler.__name__ in ("add", "add_batch"):
+                continue
+            path = operation.path.format(memory_id=mine["id"])
+            params = {} if operation.query is None else {"agent_id": other}
+            if operation.handler.__name__ == "forget":
+                params["user_id"] = "user"
+            body = {"importance": 0.0} if operation.method == "PATCH" else None
+            if operation.handler.__name__ == "search":
+                body = {"agent_id": other, "user_id": "user", "query": "xylophone"}
+            answer = await client.request(operation.method, path, params=params, json=body)
+            assert answer.status_code in (200, 404), answer.text
+            assert "xylophone" not in answer.text.replace('"query":"xylophone"', "")
+            seen += 1
+    assert seen == len(others) * (len(OPERATIONS) - 2)
+    stored = await client.get(f"/v1/memories/{mine['id']}", params={"agent_id": agent})
+    assert stored.json() == mine
+    assert await search(client, agent, "xylophone", user_id="someone else") == []
+
+
+async def test_many_callers_at_once(client: httpx.AsyncClient, agent: str) -> None:
+    async def one(n: int) -> int:
+        if n % 4 == 0:
+            answer = await client.post("/v1/memories", json=memory(agent, f"memory number {n}"))
+        else:
+            body = {"agent_id": agent, "user_id": "user", "query": f"number {n}"}
+            answer = await client.post("/v1/memories/search", json=body)
+        return answer.status_code
+
+    codes = await asyncio.gather(*(one(n) for n in range(200)))
+    assert {codes.count(201), codes.count(200)} == {50, 150}
+    count = await client.get("/v1/memories/count", params={"agent_id": agent, "user_id": "user"})
+    assert count.json()["count"] == 50
+
+
+async def test_errors_from_the_far_side_come_as_themselves(
+    client: httpx.AsyncClient, agent: str
+) -> None:
+    for body in (b'{"a', b'{"agent_id":"a","user_id":"u","content":"\\ud800"}'):
+        answer = await client.post(
+            "/v1/memories", content=body, headers={"content-type": "application/json"}
+        )
+        assert answer.status_code == 400, answer.text
+        assert answer.headers["content-type"] == "application/problem+json"
+    refused = await client.get("/health", headers={"host": "evil.example"})
+    assert refused.status_code == 421
+
+
+async def test_docs_are_served(client: httpx.AsyncClient) -> None:
+    for path in ("/docs", "/redoc", "/openapi.json", "/docs-assets/swagger-ui.css"):
+        assert (await client.get(path)).status_code == 200
+
+
+async def test_metrics_gather_the_graph(client: httpx.AsyncClient, agent: str) -> None:
+    await client.post("/v1/memories", json=memory(agent, "counted"))
+    wanted = {
+        "memex_http_requests",
+        "memex_http_request_duration_seconds",
+        "memex_embedding_duration_seconds",
+        "memex_embedding_batch_size",
+        "memex_memory_operations",
+    }
+
+    async def exported() -> bool:
+        text = (await client.get("/metrics")).text
+        families = {family.name: family for family in text_string_to_metric_families(text)}
+        return wanted <= families.keys() and all(families[name].samples for name in wanted)
+
+    await until(exported, 40)
+
+
+async def test_nothing_but_rays_token_guarded_ports_is_open_to_other_machines(
+    service: Service,
+) -> None:
+    """HTTP that serves memories or HAProxy's own pages listens on loopback."""
+    for process in [
+        *service.named("haproxy"),
+        *service.named("postgres"),
+        *service.replicas("RestIngress"),
+    ]:
+        for connection in process.net_connections("tcp"):
+            if connection.status != psutil.CONN_LISTEN:
+                continue
+            address = (connection.laddr.ip, connection.laddr.port)
+            if address[0] in ("127.0.0.1", "::1"):
+                continue
+            with pytest.raises((httpx.HTTPError, ValueError)):  # Ray's gRPC: no HTTP/1 there
+                (await httpx.AsyncClient().get(f"http://127.0.0.1:{address[1]}/health")).json()
+
+
+async def test_a_dead_embedder_is_survived(
+    service: Service, client: httpx.AsyncClient, agent: str
+) -> None:
+    codes = await _while_killing(service, "Embedder", client, agent)
+    assert set(codes) <= {200, 201, 503}
+    assert codes.count(200) + codes.count(201) >= len(codes) / 2
+
+
+async def test_a_write_that_was_confirmed_is_there_whatever_dies(
+    service: Service, client: httpx.AsyncClient, agent: str
+) -> None:
+    for deployment in ("MemoryStore", "RestIngress"):
+        codes = await _while_killing(service, deployment, client, agent)
+        assert set(codes) <= {200, 201, 500, 502, 503, 0}, deployment
+
+
+async def _while_killing(
+    service: Service, deployment: str, client: httpx.AsyncClient, agent: str
+) -> list[int]:
+    """Load while a replica is killed; checks that each confirmed write is stored once."""
+    confirmed: list[str] = []
+    codes: list[int] = []
+    end_at = time.monotonic() + 12
+
+    async def caller(number: int) -> None:
+        for n in itertools.count():
+            if time.monotonic() > end_at:
+                return
+            content = f"{deployment} {number} {n}"
+            try:
+                answer = await client.post("/v1/memories", json=memory(agent, content))
+            except httpx.TransportError:
+                codes.append(0)
+                continue
+            codes.append(answer.status_code)
+            if answer.status_code == 201:
+                confirmed.append(content)
+            else:
+                assert "Traceback" not in answer.text
+                await asyncio.sleep(0.2)
+
+    callers = [asyncio.create_task(caller(n)) for n in range(8)]
+    await asyncio.sleep(2)
+    (victim,) = service.replicas(deployment)[:1]
+    victim.kill()
+    await asyncio.gather(*callers)
+    await until(lambda: healthy(client), 60)
+    assert len(confirmed) > 20
+    stored = [entry["content"] for entry in await listed(client, agent)]
+    assert len(stored) == len(set(stored))
+    assert set(confirmed) <= set(stored)
+    return codes
+
+
+async def listed(client: httpx.AsyncClient, agent: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    params = {"agent_id": agent, "limit": "200"}
+    while True:
+        page = (await client.get("/v1/memories", params=params)).json()
+        found += page["memories"]
+        if page["next_cursor"] is None:
+            return found
+        params["cursor"] = page["next_cursor"]
+
+
+async def test_postgres_away_is_503_and_heals(
+    service: Service, client: httpx.AsyncClient, agent: str
+) -> None:
+    stored = (await client.post("/v1/memories", json=memory(agent, "kept"))).json()
+    postmaster = min(service.named("postgres"), key=lambda process: process.create_time())
+    postmaster.suspend()  # so that the launcher does not start it again yet
+    children = [p for p in service.named("postgres") if p != postmaster]
+    for child in children:
+        child.kill()
+    answer = await client.post("/v1/memories", json=memory(agent, "lost"), timeout=60)
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) >= 1
+    assert answer.headers["content-type"] == "application/problem+json"
+    health = await client.get("/health")
+    assert health.status_code == 503
+    assert health.json()["db"] == "down"
+    postmaster.kill()
+    await until(lambda: healthy(client), 60)
+    read = await client.get(f"/v1/memories/{stored['id']}", params={"agent_id": agent})
+    assert read.json() == stored
+
+
+async def healthy(client: httpx.AsyncClient) -> bool:
+    try:
+        return (await client.get("/health")).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+async def until(condition: Callable[[], Awaitable[bool]], patience_s: float) -> None:
+    deadline = time.monotonic() + patience_s
+    while not await condition():
+        assert time.monotonic() < deadline, json.dumps({"waited_s": patience_s})
+        await asyncio.sleep(0.5)

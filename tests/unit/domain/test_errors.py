@@ -1,0 +1,26 @@
+import pickle
+
+import pytest
+
+from deployments.domain import errors
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.InvalidInput("content", "is bad"),
+        errors.MemoryNotFound("x"),
+        errors.RateLimited("agent", "write", 60, 1.5),
+        errors.Unavailable("database", 2.0),
+        errors.ModelMismatch("why"),
+    ],
+)
+def test_survive_the_way_between_processes(error: errors.MemexError) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert copy.__dict__ == error.__dict__
+    assert str(copy) == str(error)
+
+
+def test_a_refusal_does_not_name_the_agent() -> None:
+    assert "secret-agent" not in str(errors.RateLimited("secret-agent", "write", 60, 1.5))

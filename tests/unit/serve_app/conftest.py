@@ -1,0 +1,57 @@
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from serve_app.rest.asgi import build_rest_app
+from serve_app.service import MemoryService
+from tests.fakes import FakeEmbedder, InMemoryStore
+
+
+class Recorded:
+    """The application's metrics, as lists."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[str, str, int]] = []
+        self.limited: list[str] = []
+
+    def answered(self, method: str, route: str, status: int, duration_s: float) -> None:
+        assert duration_s >= 0
+        self.answers.append((method, route, status))
+
+    def rate_limited(self, operation: str) -> None:
+        self.limited.append(operation)
+
+
+@pytest.fixture
+def embedder() -> FakeEmbedder:
+    return FakeEmbedder()
+
+
+@pytest.fixture
+def store() -> InMemoryStore:
+    return InMemoryStore()
+
+
+@pytest.fixture
+def metrics() -> Recorded:
+    return Recorded()
+
+
+@pytest.fixture
+def limits() -> tuple[int, int]:
+    return (0, 0)
+
+
+@pytest.fixture
+async def client(
+    embedder: FakeEmbedder, store: InMemoryStore, metrics: Recorded, limits: tuple[int, int]
+) -> AsyncIterator[httpx.AsyncClient]:
+    async def exposition() -> str:
+        return "memex_up 1\n"
+
+    service = MemoryService(embedder, store, *limits)
+    app = build_rest_app(service, metrics, exposition, ["memex.example.org"], "1.2.3")
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        yield client

@@ -1,0 +1,113 @@
+import pytest
+
+from deployments.domain.errors import MemoryNotFound, RateLimited, Unavailable
+from deployments.domain.types import MemoryPatch, NewMemory, SearchQuery
+from serve_app.service import MemoryService, new_id
+from tests.fakes import FakeEmbedder, InMemoryStore
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def memory(agent: str = "agent", content: str = "text") -> NewMemory:
+    return NewMemory(new_id(), agent, "user", content)
+
+
+@pytest.fixture
+def embedder() -> FakeEmbedder:
+    return FakeEmbedder()
+
+
+@pytest.fixture
+def store() -> InMemoryStore:
+    return InMemoryStore()
+
+
+@pytest.fixture
+def service(embedder: FakeEmbedder, store: InMemoryStore) -> MemoryService:
+    return MemoryService(embedder, store, 0, 0)
+
+
+async def test_queries_and_passages_are_told_apart(
+    service: MemoryService, embedder: FakeEmbedder
+) -> None:
+    await service.add([memory(content="a"), memory(content="b")])
+    await service.search(SearchQuery("agent", "user", "q"))
+    assert embedder.calls == [(["a", "b"], "passage"), (["q"], "query")]
+
+
+async def test_a_patch_embeds_only_new_content(
+    service: MemoryService, embedder: FakeEmbedder
+) -> None:
+    (stored,) = await service.add([memory()])
+    await service.update("agent", stored.id, MemoryPatch(importance=2.0))
+    assert len(embedder.calls) == 1
+    await service.update("agent", stored.id, MemoryPatch(content="new"))
+    assert embedder.calls[-1] == (["new"], "passage")
+
+
+async def test_what_is_not_there_is_not_found(service: MemoryService) -> None:
+    for call in (
+        service.get("agent", new_id()),
+        service.delete("agent", new_id()),
+        service.update("agent", new_id(), MemoryPatch(importance=1.0)),
+    ):
+        with pytest.raises(MemoryNotFound):
+            await call
+
+
+async def test_a_known_refusal_costs_no_embedding_until_it_ends(
+    embedder: FakeEmbedder, store: InMemoryStore
+) -> None:
+    clock = Clock()
+    service = MemoryService(embedder, store, 1, 0, clock)
+    await service.add([memory()])
+    with pytest.raises(RateLimited):
+        await service.add([memory()])
+    calls = len(embedder.calls)
+    clock.now_s += 30
+    with pytest.raises(RateLimited) as refused:
+        await service.add([memory()])
+    assert refused.value.retry_after_s == pytest.approx(30, abs=0.5)
+    assert len(embedder.calls) == calls
+    await service.add([memory("another agent")])
+    clock.now_s += 31
+    with pytest.raises(RateLimited):  # the fake store's own minute has not passed: it was asked
+        await service.add([memory()])
+    assert len(embedder.calls) > calls + 1
+
+
+async def test_one_refused_agent_of_a_batch_refuses_it_all(
+    embedder: FakeEmbedder, store: InMemoryStore
+) -> None:
+    service = MemoryService(embedder, store, 1, 0)
+    await service.add([memory("b")])
+    with pytest.raises(RateLimited):
+        await service.add([memory("b")])
+    with pytest.raises(RateLimited):
+        await service.add([memory("a"), memory("b")])
+    assert await service.count("a", None) == 0
+
+
+async def test_health_says_what_is_down(
+    service: MemoryService, embedder: FakeEmbedder, store: InMemoryStore
+) -> None:
+    health = await service.health()
+    assert (health.db, health.embedder) == (True, True)
+    embedder.down = True
+    store.down = True
+    health = await service.health()
+    assert (health.db, health.embedder) == (False, False)
+
+
+async def test_starts_before_its_database(service: MemoryService, store: InMemoryStore) -> None:
+    store.down = True
+    with pytest.raises(Unavailable):
+        await service.generation()
+    store.down = False
+    await service.add([memory()])

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from fastembed import TextEmbedding
+from loguru import logger
 from tokenizers import Tokenizer
 
 from deployments.domain.errors import BadSetting, ModelUnavailable
@@ -107,6 +108,7 @@ def load(model: str, cache_dir: Path, threads: int, **options: Any) -> TextEmbed
             f"MEMEX_EMBEDDING_MODEL: {model!r} is no model that fastembed supports "
             "(https://qdrant.github.io/fastembed/examples/Supported_Models/)"
         )
+    logger.disable("fastembed")  # it reports each of its tries; what comes of them is said below
     try:
         return TextEmbedding(model, cache_dir=str(cache_dir), threads=threads, **options)
     except Exception as error:  # fastembed and its hub client raise a dozen unrelated classes

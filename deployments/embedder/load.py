@@ -23,4 +23,5 @@ def load_encoder(
     # Importing fastembed takes over a second, which every replica's start would pay.
     from deployments.embedder.fastembed_encoder import FastembedEncoder
 
+    progress(f"loading {settings.model}, downloaded where it is not here yet", 0, 1)
     return FastembedEncoder(settings.model, models_dir, threads)

@@ -93,10 +93,10 @@ class LocalCluster:
                 ) from None
 
     def clean_up_leftovers(self) -> None:
-        """What a killed launcher left: HAProxy has no parent that would take it along, and
-        neither have Ray's daemons where the system cannot tie them to us."""
+        """End what a killed launcher left. Ray's daemons go with it where the system can tie them
+        to us, but HAProxy and some of their helpers stay."""
         for folder in (self._haproxy_dir, self._ray_dir):
-            processes.end(processes.naming(f"{folder}/"), patience_s=0.5)
+            processes.end(processes.using(folder), patience_s=0.5)
         shutil.rmtree(self._haproxy_dir, ignore_errors=True)
         self._haproxy_dir.mkdir(mode=0o700)
         sessions = sorted(path for path in self._ray_dir.glob("session_2*") if path.is_dir())

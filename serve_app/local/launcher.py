@@ -9,7 +9,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 
 from tqdm import tqdm
@@ -55,8 +54,6 @@ def _run(settings: Settings, undo: contextlib.ExitStack) -> None:
     cluster.clean_up_leftovers()
     cluster.check_ports()
 
-    # What Ray's processes need is in place before Ray is; what they do not need yet (the model, the
-    # tables) is made ready while Ray starts, which takes longest.
     postgres = None
     dsn = os.environ.get(DATABASE_URL)
     if not dsn:
@@ -65,14 +62,15 @@ def _run(settings: Settings, undo: contextlib.ExitStack) -> None:
         undo.callback(postgres.stop)
         postgres.start()
         dsn = postgres.dsn
+    # Before Ray, which takes longest: whatever is wrong here is said at once.
+    identity = _prepare_model(settings)
+    asyncio.run(_prepare_database(dsn, settings, identity))
+
     if not cluster.has_haproxy:
         _say("HAProxy comes for Linux only: Ray's own proxy serves, at a lower rate")
     os.environ.update(cluster.environment(dsn))
     undo.callback(cluster.stop)
-    with ThreadPoolExecutor(1) as beside:
-        prepared = beside.submit(_prepare, dsn, settings)
-        cluster.start(_say)
-        prepared.result()
+    cluster.start(_say)
     cluster.deploy(_say)
     signal.signal(signal.SIGTERM, _on_signal)  # ray.init put its own there
     signal.signal(signal.SIGINT, _on_signal)
@@ -83,10 +81,6 @@ def _run(settings: Settings, undo: contextlib.ExitStack) -> None:
         time.sleep(_WATCH_INTERVAL_S)
         if postgres is not None and postgres.ensure_running():
             _say("Postgres had stopped and was started again")
-
-
-def _prepare(dsn: str, settings: Settings) -> None:
-    asyncio.run(_prepare_database(dsn, settings, _prepare_model(settings)))
 
 
 def _prepare_model(settings: Settings) -> ModelIdentity:

@@ -2,9 +2,11 @@
 
 import contextlib
 import ctypes
+import os
 import signal
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import psutil
 
@@ -47,13 +49,18 @@ def end(processes: Iterable[psutil.Process], patience_s: float = 3.0) -> None:
         _, left = psutil.wait_procs(left, timeout=patience_s)
 
 
-def naming(text: str) -> list[psutil.Process]:
-    """Processes other than this one that name `text` in their command line."""
+def using(folder: Path) -> list[psutil.Process]:
+    """Processes, other than this one, that name a file below `folder` in their command line or
+    hold one open. (Ray's change their command lines, but keep their logs open.)"""
+    below = f"{folder}/"
     found = []
-    for process in psutil.process_iter(["cmdline"]):
-        cmdline = process.info["cmdline"] or []
-        if process.pid != psutil.Process().pid and any(text in part for part in cmdline):
-            found.append(process)
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.pid != os.getpid() and (
+                any(below in part for part in process.cmdline())
+                or any(file.path.startswith(below) for file in process.open_files())
+            ):
+                found.append(process)
     return found
 
 

@@ -29,7 +29,7 @@ def refusal(service: Service, **settings: str) -> str:
     process = service.launch(**settings)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 1, said
-    (line,) = [line for line in said.splitlines() if line and "model" not in line]
+    (line,) = [line for line in said.splitlines() if line and "model " not in line]
     return line
 
 
@@ -65,9 +65,11 @@ def test_the_whole_way(service: Service) -> None:
     service.start()
     assert read(service) == 2
     service.stop(signal.SIGKILL)
-    assert service.left(patience_s=5) is not None
+    orphans = service.left()
+    assert orphans
 
     service.start()
+    assert [process for process in orphans if process.is_running()] == [], orphans
     assert read(service) == 2
     # As a supervisor ends a group of processes.
     assert service.stop(signal.SIGTERM, group=True) == 0
@@ -91,6 +93,7 @@ def rights_above(folder: Path) -> dict[Path, int]:
         ({"MEMEX_DATA_DIR": "/proc/memex"}, "MEMEX_DATA_DIR: /proc/memex cannot be written to"),
         ({"MEMEX_HOST": "203.0.113.7"}, "MEMEX_PORT: cannot listen on 203.0.113.7"),
         ({"DATABASE_URL": "mysql://x"}, "DATABASE_URL must look like postgresql://"),
+        ({"DATABASE_URL": "postgresql://u:pw@127.0.0.1:9/x"}, "the database does not answer"),
     ],
 )
 def test_a_wrong_setting_is_one_line(

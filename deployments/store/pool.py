@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
@@ -14,6 +15,9 @@ from deployments.domain.errors import BadSetting, Unavailable
 from deployments.store.settings import StoreSettings
 
 Connection: TypeAlias = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+
+_POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 # SQLSTATE classes in which the server, not the statement, is the trouble: connection exceptions,
 # out of resources (too many connections, disk full), operator intervention (shutting down,
@@ -98,11 +102,27 @@ async def _prepare(connection: asyncpg.Connection) -> None:
     await connection.set_type_codec(
         "jsonb", schema="pg_catalog", encoder=_encode_json, decoder=json.loads
     )
+    await connection.set_type_codec(
+        "timestamptz",
+        schema="pg_catalog",
+        format="tuple",
+        encoder=_encode_time,
+        decoder=_decode_time,
+    )
     # A filtered index scan goes on until enough rows pass the filter (pgvector >= 0.8).
     await connection.execute("set hnsw.iterative_scan = relaxed_order")
     await connection.execute("set hnsw.ef_search = 200")
     # Scopes differ in size by orders of magnitude: one plan for all would be wrong for most.
     await connection.execute("set plan_cache_mode = force_custom_plan")
+
+
+# The driver's own codec stores the first instant of the year 1 as -infinity.
+def _encode_time(value: datetime) -> tuple[int]:
+    return ((value - _POSTGRES_EPOCH) // _MICROSECOND,)
+
+
+def _decode_time(value: tuple[int]) -> datetime:
+    return _POSTGRES_EPOCH + value[0] * _MICROSECOND
 
 
 def _encode_json(value: Any) -> str:

@@ -33,7 +33,9 @@ join memories m on m.id = n.id and m.agent_id = n.agent_id;
 -- $13 min_score, $14 exact_up_to (rows), $15 candidates of each kind above that, $16 now (null: the
 -- database's clock)
 -- Small scopes are scored whole. In larger ones the candidates are the nearest and the newest.
--- Ages are counted with date_part, a float8: extract gives numeric, whose exp is slow.
+-- Ages are counted with date_part, a float8: extract gives numeric, whose exp is slow. The bounds
+-- within exp keep it from the errors that Postgres raises where others give 0; below them it is 0
+-- to four decimals, too.
 with scope_size as materialized (
     select count(*) > $14::int as is_large
     from (
@@ -82,11 +84,12 @@ candidates as (
 scored as (
     select id, created_at, round((
         $6::float8 * (1 - distance)
-        + (1 - $6::float8) * exp(
+        + (1 - $6::float8) * exp(greatest(
+            -700,
             -ln(2::float8)
             * greatest(0, date_part('epoch', coalesce($16::timestamptz, now()) - created_at))
-            / (86400 * $7::float8)
-        )
+            / (86400 * greatest(1e-9, $7::float8))
+        ))
         + $8::float8 * importance / 2
     ) * 10000) / 10000 as score
     from candidates

@@ -118,6 +118,22 @@ async def test_future_memories_are_not_newer_than_now(scope: Scope) -> None:
     assert hit.score == 1.0
 
 
+@pytest.mark.parametrize("half_life_days", [5e-324, 1e-300, 1e-9, 0.001, 1e6])
+@pytest.mark.parametrize("year", [1, 2, 2020])
+async def test_extreme_ages_and_half_lives_have_a_score(
+    scope: Scope, half_life_days: float, year: int
+) -> None:
+    created_at = datetime(year, 1, 1, tzinfo=UTC)
+    await scope.add("old", created_at=created_at)
+    ranking = Ranking(alpha=0.0, half_life_days=half_life_days)
+    (hit,) = await scope.search("x", ranking=ranking)
+    assert hit.score is not None
+    assert 0 <= hit.score < 1
+    assert hit.created_at == created_at
+    page = await scope.store.list_page("agent", "user", None, 1, PageKey(NOW, uuid7()))
+    assert [memory.created_at for memory in page.memories] == [created_at]
+
+
 async def test_importance_weighs_in(scope: Scope) -> None:
     await scope.add("same words", importance=0.0)
     await scope.add("same words", importance=2.0)

@@ -52,27 +52,41 @@ async def migrate(
     MigrationRefused where an applied migration was edited or is unknown to this code, and
     DatabaseUnsuitable where pgvector is missing or too old.
     """
-    async with connection.transaction():
-        await connection.execute(sql("lock_migrations"))
-        await connection.execute(sql("create_migrations_table"))
-        applied = {row["version"]: row for row in await connection.fetch(sql("applied_migrations"))}
-        known = {migration.version: migration for migration in migrations}
-        for version, row in applied.items():
-            if version not in known:
-                raise MigrationRefused(
-                    f"the database has migration {row['name']}, which this version of memex does "
-                    "not know: it was written by a newer one. Run that one"
-                )
-            if row["checksum"] != known[version].checksum:
-                raise MigrationRefused(
-                    f"migration {row['name']} was changed after it was applied. Restore the file "
-                    "and put the change into a new migration"
-                )
-        missing = [migration for migration in migrations if migration.version not in applied]
-        for migration in missing:
-            on_apply(migration)
-            await _apply(connection, migration)
-        await _check_vector(connection)
+    try:
+        async with connection.transaction():
+            return await _migrate(connection, migrations, on_apply)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise DatabaseUnsuitable(
+            "the database user may not apply the migrations: it needs the right to create tables, "
+            "and the vector extension must exist or be its to create"
+        ) from error
+
+
+async def _migrate(
+    connection: asyncpg.Connection,
+    migrations: list[Migration],
+    on_apply: Callable[[Migration], None],
+) -> list[Migration]:
+    await connection.execute(sql("lock_migrations"))
+    await connection.execute(sql("create_migrations_table"))
+    applied = {row["version"]: row for row in await connection.fetch(sql("applied_migrations"))}
+    known = {migration.version: migration for migration in migrations}
+    for version, row in applied.items():
+        if version not in known:
+            raise MigrationRefused(
+                f"the database has migration {row['name']}, which this version of memex does "
+                "not know: it was written by a newer one. Run that one"
+            )
+        if row["checksum"] != known[version].checksum:
+            raise MigrationRefused(
+                f"migration {row['name']} was changed after it was applied. Restore the file "
+                "and put the change into a new migration"
+            )
+    missing = [migration for migration in migrations if migration.version not in applied]
+    for migration in missing:
+        on_apply(migration)
+        await _apply(connection, migration)
+    await _check_vector(connection)
     return missing
 
 
@@ -82,11 +96,6 @@ async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
     except (asyncpg.FeatureNotSupportedError, asyncpg.UndefinedFileError) as error:
         raise DatabaseUnsuitable(
             "the database server has no pgvector: install it (version 0.8 or later)"
-        ) from error
-    except asyncpg.InsufficientPrivilegeError as error:
-        raise DatabaseUnsuitable(
-            f"the database user may not apply migration {migration.name}: it needs the right to "
-            "create tables, and the vector extension must exist or be its to create"
         ) from error
     await connection.execute(
         sql("record_migration"), migration.version, migration.name, migration.checksum

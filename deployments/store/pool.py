@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
@@ -15,20 +16,35 @@ from deployments.domain.errors import BadSetting, Unavailable
 from deployments.store.settings import StoreSettings
 
 Connection: TypeAlias = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+Prepare: TypeAlias = Callable[[asyncpg.Connection], Awaitable[object]]
 
 _POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 # SQLSTATE classes in which the server, not the statement, is the trouble: connection exceptions,
-# out of resources (too many connections, disk full), operator intervention (shutting down,
-# starting up, statement timeout), system error, and a read-only standby after a failover.
-_SERVER_TROUBLE = ("08", "53", "57", "58", "25006")
+# a user or database that it does not let in, out of resources (too many connections, disk full),
+# operator intervention (shutting down, starting up, statement timeout), system error, a read-only
+# standby after a failover, and transactions that it asks to be made again.
+_SERVER_TROUBLE = ("08", "28", "3D", "53", "57", "58", "25006", "40")
+
+# After a failed attempt callers are refused at once for so long, instead of queueing for the next.
+_REOPEN_PAUSE_S = 0.5
+
+_SESSION = (
+    # A filtered index scan goes on until enough rows pass the filter (pgvector >= 0.8).
+    "set hnsw.iterative_scan = relaxed_order",
+    "set hnsw.ef_search = 200",
+    # Scopes differ in size by orders of magnitude: one plan for all would be wrong for most.
+    "set plan_cache_mode = force_custom_plan",
+)
 
 
 def is_server_trouble(error: BaseException) -> bool:
     """Whether the database is away, as opposed to a statement being wrong."""
     if isinstance(error, asyncpg.PostgresError):
         return (error.sqlstate or "").startswith(_SERVER_TROUBLE)
+    if isinstance(error, asyncpg.DataError | asyncpg.exceptions.ClientConfigurationError):
+        return False  # InterfaceErrors by inheritance, but the arguments' or the address's fault
     return isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError)
 
 
@@ -43,34 +59,63 @@ def check_dsn(dsn: str) -> None:
 
 
 async def connect(dsn: str, settings: StoreSettings) -> asyncpg.Connection:
-    """One plain connection, for migrations. Raises Unavailable."""
+    """One plain connection, for migrations. Raises Unavailable, BadSetting."""
     check_dsn(dsn)
     with _named_failures():
-        return await asyncpg.connect(dsn, timeout=settings.connect_timeout_s)
+        try:
+            return await asyncpg.connect(dsn, timeout=settings.connect_timeout_s)
+        except (ValueError, asyncpg.exceptions.ClientConfigurationError):
+            raise BadSetting("DATABASE_URL cannot be read: look at its port and options") from None
 
 
 class Pool:
-    """A lazily opened connection pool: a replica may start before its database does."""
+    """A connection pool that opens at its first use: a replica may start before its database.
 
-    def __init__(self, dsn: str, settings: StoreSettings) -> None:
+    `prepare` (migrations) runs on a connection of its own before the pool is first opened.
+    """
+
+    def __init__(self, dsn: str, settings: StoreSettings, prepare: Prepare | None = None) -> None:
         check_dsn(dsn)
         self._dsn = dsn
         self._settings = settings
+        self._prepare = prepare
         self._pool: asyncpg.Pool | None = None
         self._opening = asyncio.Lock()
+        self._closed_until_s = 0.0
+
+    async def open(self) -> None:
+        """Prepare the database and connect. Raises Unavailable and what `prepare` raises."""
+        with _named_failures():
+            await self._opened()
 
     async def _opened(self) -> asyncpg.Pool:
         async with self._opening:
             if self._pool is None:
-                self._pool = await asyncpg.create_pool(
-                    self._dsn,
-                    min_size=self._settings.min_pool_size,
-                    max_size=self._settings.max_pool_size,
-                    timeout=self._settings.connect_timeout_s,
-                    command_timeout=self._settings.statement_timeout_s,
-                    init=_prepare,
-                )
+                if time.monotonic() < self._closed_until_s:
+                    raise Unavailable("database", 1.0)
+                try:
+                    self._pool = await self._open()
+                except Exception:
+                    self._closed_until_s = time.monotonic() + _REOPEN_PAUSE_S
+                    raise
             return self._pool
+
+    async def _open(self) -> asyncpg.Pool:
+        if self._prepare is not None:
+            connection = await connect(self._dsn, self._settings)
+            try:
+                await self._prepare(connection)
+            finally:
+                await connection.close()
+        return await asyncpg.create_pool(
+            self._dsn,
+            min_size=self._settings.min_pool_size,
+            max_size=self._settings.max_pool_size,
+            timeout=self._settings.connect_timeout_s,
+            command_timeout=self._settings.statement_timeout_s,
+            init=_set_up,
+            reset=_keep_session,
+        )
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[Connection]:
@@ -97,7 +142,12 @@ def _named_failures() -> Iterator[None]:
         raise
 
 
-async def _prepare(connection: asyncpg.Connection) -> None:
+async def _keep_session(_connection: asyncpg.Connection) -> None:
+    """In place of the driver's RESET ALL at each release, which would undo `_SESSION`: no
+    statement of ours changes a session."""
+
+
+async def _set_up(connection: asyncpg.Connection) -> None:
     await register_vector(connection)
     await connection.set_type_codec(
         "jsonb", schema="pg_catalog", encoder=_encode_json, decoder=json.loads
@@ -109,11 +159,8 @@ async def _prepare(connection: asyncpg.Connection) -> None:
         encoder=_encode_time,
         decoder=_decode_time,
     )
-    # A filtered index scan goes on until enough rows pass the filter (pgvector >= 0.8).
-    await connection.execute("set hnsw.iterative_scan = relaxed_order")
-    await connection.execute("set hnsw.ef_search = 200")
-    # Scopes differ in size by orders of magnitude: one plan for all would be wrong for most.
-    await connection.execute("set plan_cache_mode = force_custom_plan")
+    for statement in _SESSION:
+        await connection.execute(statement)
 
 
 # The driver's own codec stores the first instant of the year 1 as -infinity.

@@ -189,8 +189,13 @@ returning allowed, date_part(
 ) as retry_after_s;
 
 -- name: purge_rate_limits
+-- Rows in use are skipped, not waited for: hits lock several agents' rows in an order of their own.
 delete from rate_limits
-where hits[cardinality(hits)] < clock_timestamp() - interval '1 minute';
+where ctid = any(array(
+    select ctid from rate_limits
+    where hits[cardinality(hits)] < clock_timestamp() - interval '1 minute'
+    for update skip locked
+));
 
 -- name: lock_generations
 lock table embedding_generations in exclusive mode;

@@ -25,6 +25,9 @@ from deployments.store.pool import Connection, Pool
 from deployments.store.queries import sql
 from deployments.store.settings import StoreSettings
 
+FORGET_TIMEOUT_S = 300.0
+"""A scope may hold any number of memories; they go in one transaction."""
+
 
 class PostgresMemoryStore:
     """Implements the MemoryStore port."""
@@ -157,7 +160,11 @@ class PostgresMemoryStore:
 
     async def forget(self, agent_id: str, user_id: str) -> int:
         async with self._pool.acquire() as connection:
-            deleted = int(await connection.fetchval(sql("forget_scope"), agent_id, user_id))
+            deleted = int(
+                await connection.fetchval(
+                    sql("forget_scope"), agent_id, user_id, timeout=FORGET_TIMEOUT_S
+                )
+            )
         self._count("delete", deleted)
         return deleted
 

@@ -85,7 +85,8 @@ async def exposition() -> str:
 
     A node that does not answer in time is named in a comment line, not waited for.
     """
-    nodes = [node for node in ray.nodes() if node["Alive"] and node["MetricsExportPort"]]
+    every = await asyncio.to_thread(ray.nodes)
+    nodes = [node for node in every if node["Alive"] and node["MetricsExportPort"]]
     urls = [f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}" for node in nodes]
     timeout = aiohttp.ClientTimeout(total=_NODE_TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout) as session:

@@ -1,11 +1,12 @@
 """Deployment handles as the domain's ports: deadlines, safe retries, errors unwrapped once."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
 import grpc
+import numpy as np
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
@@ -23,8 +24,16 @@ from deployments.domain.types import (
     SearchQuery,
     TextKind,
 )
+from deployments.store.settings import FORGET_TIMEOUT_S
 
 _ATTEMPTS = 3
+_PAUSE_S = 0.05
+
+# One call to the embedder carries so much text, about 0.1 s of work, and one caller has so many
+# such calls under way: the largest batch of long texts then neither outlasts a call's deadline nor
+# makes other callers wait for all of it.
+_SLICE_CHARS = 8_000
+_SLICES_AT_ONCE = 4
 
 
 class RemoteEmbedder:
@@ -37,17 +46,46 @@ class RemoteEmbedder:
         identity: ModelIdentity = await self._edge.call_again("identity")
         return identity
 
-    async def embed(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
-        embeddings: Embeddings = await self._edge.call_again("embed", texts, kind)
-        return embeddings
+    async def embed(
+        self, texts: Sequence[str], kind: TextKind, identity: ModelIdentity
+    ) -> Embeddings:
+        parts = list(slices(texts, _SLICE_CHARS))
+        if len(parts) == 1:
+            rows: Embeddings = await self._edge.call_again("embed", texts, kind, identity)
+            return rows
+        turn = asyncio.Semaphore(_SLICES_AT_ONCE)
+
+        async def embed_slice(part: Sequence[str]) -> Embeddings:
+            async with turn:
+                rows: Embeddings = await self._edge.call_again("embed", part, kind, identity)
+                return rows
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(embed_slice(part)) for part in parts]
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        return np.concatenate([task.result() for task in tasks])
+
+
+def slices(texts: Sequence[str], max_chars: int) -> Iterator[Sequence[str]]:
+    """`texts` in order, in parts of at most `max_chars` characters, or of one text."""
+    start = chars = 0
+    for end, text in enumerate(texts):
+        if end > start and chars + len(text) > max_chars:
+            yield texts[start:end]
+            start, chars = end, 0
+        chars += len(text)
+    yield texts[start:]
 
 
 class RemoteStore:
     """The MemoryStore port over its handle.
 
     Reads are retried when a replica dies under them, and so are writes that may be made twice:
-    an insert's ids are its caller's, an update sets values. Deletions are not: a second one would
-    report that there was nothing.
+    an insert's ids are its caller's, an update sets values. A second try is not counted by the
+    rate limit, since the first may have been. Deletions are not retried: a second one would report
+    that there was nothing.
     """
 
     def __init__(self, handle: DeploymentHandle, timeout_s: float) -> None:
@@ -68,7 +106,7 @@ class RemoteStore:
         limit: RateLimit | None,
     ) -> list[Memory]:
         stored: list[Memory] = await self._edge.call_again(
-            "insert", memories, embeddings, generation, limit
+            "insert", memories, embeddings, generation, _Once(limit)
         )
         return stored
 
@@ -76,7 +114,7 @@ class RemoteStore:
         self, query: SearchQuery, embedding: Embeddings, generation: int, limit: RateLimit | None
     ) -> list[Memory]:
         hits: list[Memory] = await self._edge.call_again(
-            "search", query, embedding, generation, limit
+            "search", query, embedding, generation, _Once(limit)
         )
         return hits
 
@@ -103,11 +141,11 @@ class RemoteStore:
         memory_id: UUID,
         patch: MemoryPatch,
         embedding: Embeddings | None,
-        generation: int,
+        generation: int | None,
         limit: RateLimit | None,
     ) -> Memory | None:
         memory: Memory | None = await self._edge.call_again(
-            "update", agent_id, memory_id, patch, embedding, generation, limit
+            "update", agent_id, memory_id, patch, embedding, generation, _Once(limit)
         )
         return memory
 
@@ -116,12 +154,21 @@ class RemoteStore:
         return deleted
 
     async def forget(self, agent_id: str, user_id: str) -> int:
-        deleted: int = await self._edge.call_once("forget", agent_id, user_id)
+        deleted: int = await self._edge.call_once(
+            "forget", agent_id, user_id, timeout_s=FORGET_TIMEOUT_S
+        )
         return deleted
 
     async def count(self, agent_id: str, user_id: str | None) -> int:
         count: int = await self._edge.call_again("count", agent_id, user_id)
         return count
+
+
+class _Once:
+    """An argument of the first try alone; None in those after it."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
 
 
 class _Edge:
@@ -134,30 +181,36 @@ class _Edge:
 
     async def call_again(self, method: str, *args: Any) -> Any:
         """A call that may be made twice: tried on another replica when one dies under it."""
-        for _ in range(_ATTEMPTS - 1):
-            try:
-                return await self._call(method, *args)
-            except _ReplicaDied:
-                continue
-        return await self.call_once(method, *args)
-
-    async def call_once(self, method: str, *args: Any) -> Any:
+        first = tuple(arg.value if isinstance(arg, _Once) else arg for arg in args)
+        later = tuple(None if isinstance(arg, _Once) else arg for arg in args)
         try:
-            return await self._call(method, *args)
-        except _ReplicaDied as error:
+            async with asyncio.timeout(self._timeout_s):
+                for attempt in range(_ATTEMPTS):
+                    try:
+                        return await self._call(method, *(later if attempt else first))
+                    except _ReplicaDied:
+                        await asyncio.sleep(_PAUSE_S * 2**attempt)
+        except TimeoutError as error:
+            raise Unavailable(self._part) from error
+        raise Unavailable(self._part)
+
+    async def call_once(self, method: str, *args: Any, timeout_s: float | None = None) -> Any:
+        try:
+            async with asyncio.timeout(timeout_s or self._timeout_s):
+                return await self._call(method, *args)
+        except (_ReplicaDied, TimeoutError) as error:
             raise Unavailable(self._part) from error
 
     async def _call(self, method: str, *args: Any) -> Any:
-        response = getattr(self._handle, method).remote(*args)
         try:
-            return await asyncio.wait_for(response, self._timeout_s)
+            return await getattr(self._handle, method).remote(*args)
         except MemexError:  # raised in the replica; it comes as it is, or as a RayTaskError below
             raise
         except RayTaskError as error:
             raise _unwrapped(error, self._part) from None
         except RayActorError as error:
             raise _ReplicaDied from error
-        except (TimeoutError, RayServeException, RayError, grpc.RpcError) as error:
+        except (RayServeException, RayError, grpc.RpcError) as error:
             raise Unavailable(self._part) from error
 
 

@@ -31,7 +31,7 @@ class RestIngress:
     async def __serve_build_asgi_app__(self) -> Starlette:
         # A wrong model must fail the deployment; a database that is away only delays the check.
         with contextlib.suppress(Unavailable):
-            await self._service.generation()
+            await self._service.adopt_model()
         return build_rest_app(
             self._service,
             HttpMetrics(),

@@ -1,8 +1,9 @@
 """MemoryService: what the API can do, over the ports. REST and MCP both stand on it.
 
 The order of a call is: refuse at once what is known to be over its limit, embed, then count and
-store (or rank) in one call to the store. Counting there saves a hop on every request; an agent
-that is over its limit costs one embedding in each window, since its refusal is remembered here.
+store (or rank) in one call to the store. Counting there saves a hop on every request; what an
+agent that is over its limit can cost in embeddings stays small, since each ingress replica
+remembers its refusal until the window lets it in again.
 """
 
 import asyncio
@@ -12,22 +13,31 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
-from deployments.domain.errors import MemexError, MemoryNotFound, RateLimited
+from deployments.domain.errors import MemoryNotFound, RateLimited
 from deployments.domain.ids import uuid7
 from deployments.domain.ports import Embedder, MemoryStore
 from deployments.domain.types import (
+    Embeddings,
     Memory,
     MemoryPatch,
+    ModelIdentity,
     NewMemory,
     Operation,
     Page,
     PageKey,
     RateLimit,
     SearchQuery,
+    TextKind,
 )
 
 _HEALTH_TIMEOUT_S = 3.0
 _REMEMBERED_REFUSALS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    identity: ModelIdentity
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,34 +61,38 @@ class MemoryService:
     ) -> None:
         self._embedder = embedder
         self._store = store
-        self._generation: int | None = None
+        self._model: _Model | None = None
         self._limits = {
             "write": RateLimit("write", writes_per_minute),
             "search": RateLimit("search", searches_per_minute),
         }
         self._refusals = _Refusals(monotonic_s)
 
-    async def generation(self) -> int:
-        """The embedder's generation in the database. Raises ModelMismatch, Unavailable."""
-        if self._generation is None:
+    async def adopt_model(self) -> None:
+        """Have the embedder's model recorded in the database. Raises ModelMismatch, Unavailable."""
+        if self._model is None:
             identity = await self._embedder.identity()
-            self._generation = await self._store.adopt_generation(identity)
-        return self._generation
+            self._model = _Model(identity, await self._store.adopt_generation(identity))
+
+    async def _embed(self, texts: Sequence[str], kind: TextKind) -> tuple[Embeddings, int]:
+        """The rows, and the generation they belong to."""
+        await self.adopt_model()
+        assert self._model is not None
+        embeddings = await self._embedder.embed(texts, kind, self._model.identity)
+        return embeddings, self._model.generation
 
     async def add(self, memories: Sequence[NewMemory]) -> list[Memory]:
         """Store all or none; returns them in order. One write for the rate limit of each agent
         among them, however many."""
         limit = self._limit("write", *{memory.agent_id for memory in memories})
-        generation = await self.generation()
-        embeddings = await self._embedder.embed([m.content for m in memories], "passage")
+        embeddings, generation = await self._embed([m.content for m in memories], "passage")
         with self._refusals.noted():
             return await self._store.insert(memories, embeddings, generation, limit)
 
     async def search(self, query: SearchQuery) -> list[Memory]:
         """The scope's best `top_k`, best first."""
         limit = self._limit("search", query.agent_id)
-        generation = await self.generation()
-        embeddings = await self._embedder.embed([query.text], "query")
+        embeddings, generation = await self._embed([query.text], "query")
         with self._refusals.noted():
             return await self._store.search(query, embeddings[0], generation, limit)
 
@@ -100,10 +114,10 @@ class MemoryService:
     async def update(self, agent_id: str, memory_id: UUID, patch: MemoryPatch) -> Memory:
         """Change some fields; new content is embedded anew. Raises MemoryNotFound."""
         limit = self._limit("write", agent_id)
-        generation = await self.generation()
-        embedding = None
+        embedding, generation = None, None
         if patch.content is not None:
-            embedding = (await self._embedder.embed([patch.content], "passage"))[0]
+            embeddings, generation = await self._embed([patch.content], "passage")
+            embedding = embeddings[0]
         with self._refusals.noted():
             memory = await self._store.update(
                 agent_id, memory_id, patch, embedding, generation, limit
@@ -191,6 +205,6 @@ def _found(memory: Memory | None, memory_id: UUID) -> Memory:
 async def _answers(call: Awaitable[object]) -> bool:
     try:
         await asyncio.wait_for(call, _HEALTH_TIMEOUT_S)
-    except (MemexError, TimeoutError):
+    except Exception:  # whatever it is: it does not answer
         return False
     return True

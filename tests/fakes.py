@@ -51,8 +51,10 @@ class FakeEmbedder:
             raise Unavailable("embedder")
         return IDENTITY
 
-    async def embed(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
-        if self.down:
+    async def embed(
+        self, texts: Sequence[str], kind: TextKind, identity: ModelIdentity
+    ) -> Embeddings:
+        if self.down or identity != IDENTITY:
             raise Unavailable("embedder")
         self.calls.append((list(texts), kind))
         return np.stack([embed_words(text) for text in texts])
@@ -166,7 +168,7 @@ class InMemoryStore:
         memory_id: UUID,
         patch: MemoryPatch,
         embedding: Embeddings | None,
-        generation: int,
+        generation: int | None,
         limit: RateLimit | None,
     ) -> Memory | None:
         memory = await self.get(agent_id, memory_id)

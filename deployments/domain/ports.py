@@ -35,8 +35,14 @@ class Embedder(Protocol):
 
     async def identity(self) -> ModelIdentity: ...
 
-    async def embed(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
-        """`(len(texts), dimensions) float32`, L2-normalised rows, in the order of `texts`."""
+    async def embed(
+        self, texts: Sequence[str], kind: TextKind, identity: ModelIdentity
+    ) -> Embeddings:
+        """`(len(texts), dimensions) float32`, L2-normalised rows, in the order of `texts`.
+
+        Raises Unavailable also where another model than `identity` answers, as it may while one
+        version of the graph takes over from another.
+        """
         ...
 
 
@@ -98,10 +104,11 @@ class MemoryStore(Protocol):
         memory_id: UUID,
         patch: MemoryPatch,
         embedding: Embeddings | None,
-        generation: int,
+        generation: int | None,
         limit: RateLimit | None,
     ) -> Memory | None:
-        """`embedding` (`(D,) float32`) comes with new content, and only then."""
+        """`embedding` (`(D,) float32`) and its generation come with new content, and only
+        then."""
         ...
 
     async def delete(self, agent_id: str, memory_id: UUID) -> bool: ...

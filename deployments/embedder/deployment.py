@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from ray import serve
 
+from deployments.domain.errors import Unavailable
 from deployments.domain.types import Embeddings, ModelIdentity, TextKind
 from deployments.embedder.load import load_encoder
 from deployments.embedder.settings import BatchConfig, EmbeddingSettings
@@ -32,7 +33,11 @@ class Embedder:
     async def identity(self) -> ModelIdentity:
         return self._encoder.identity
 
-    async def embed(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
+    async def embed(
+        self, texts: Sequence[str], kind: TextKind, identity: ModelIdentity
+    ) -> Embeddings:
+        if identity != self._encoder.identity:
+            raise Unavailable("embedder")
         return await self._embed((texts, kind))  # type: ignore[no-any-return]
 
     # While one batch is computed the next one gathers, so nobody waits for company when idle.

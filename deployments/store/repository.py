@@ -23,10 +23,7 @@ from deployments.domain.types import (
 from deployments.store.generations import adopt_generation
 from deployments.store.pool import Connection, Pool
 from deployments.store.queries import sql
-from deployments.store.settings import StoreSettings
-
-FORGET_TIMEOUT_S = 300.0
-"""A scope may hold any number of memories; they go in one transaction."""
+from deployments.store.settings import FORGET_TIMEOUT_S, StoreSettings
 
 
 class PostgresMemoryStore:
@@ -132,7 +129,7 @@ class PostgresMemoryStore:
         memory_id: UUID,
         patch: MemoryPatch,
         embedding: Embeddings | None,
-        generation: int,
+        generation: int | None,
         limit: RateLimit | None,
     ) -> Memory | None:
         async with self._pool.acquire() as connection:

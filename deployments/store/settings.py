@@ -5,6 +5,9 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+FORGET_TIMEOUT_S = 300.0
+"""A scope may hold any number of memories; they go in one transaction."""
+
 
 class StoreSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")

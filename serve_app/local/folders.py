@@ -1,8 +1,10 @@
 """The data folder: its layout, its rights, its lock."""
 
 import fcntl
+import hashlib
 import os
-import tempfile
+import shutil
+import stat
 from pathlib import Path
 
 from deployments.domain.errors import BadSetting, StartupError
@@ -21,14 +23,15 @@ class DataFolder:
         self.logs = root / "logs"
         self.ray_token = root / "ray_token"
         self._lock_file: int | None = None
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        # A short name for a long path, the same at each start: what a killed run left is found.
+        name = hashlib.sha256(f"{os.geteuid()}:{root}".encode()).hexdigest()[:12]
+        self._scratch = Path("/tmp") / f"memex-{name}"  # noqa: S108 (TMPDIR may be long, too)
+        self._has_scratch = False
 
     def open(self) -> None:
         """Create what is missing and lock it. Raises BadSetting or StartupError."""
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            # As root, Postgres runs as a user of its own, who must be able to pass through.
-            self.root.chmod(0o711 if os.geteuid() == 0 else 0o700)
+            self._claim()
             for folder in (self.models, self.logs):
                 folder.mkdir(mode=0o700, exist_ok=True)
             self._lock()
@@ -39,9 +42,8 @@ class DataFolder:
 
     def close(self) -> None:
         """Remove what was for this run alone and let go of the lock."""
-        if self._scratch is not None:
-            self._scratch.cleanup()
-            self._scratch = None
+        if self._has_scratch:
+            shutil.rmtree(self._scratch, ignore_errors=True)
         if self._lock_file is not None:
             os.close(self._lock_file)
             self._lock_file = None
@@ -51,14 +53,31 @@ class DataFolder:
         the system, in a private temporary folder that goes with this run."""
         folder = self.root / name
         if len(os.fsencode(folder / longest_socket)) > _MAX_SOCKET_PATH:
-            if self._scratch is None:
-                # Not in TMPDIR, which may be as long.
-                self._scratch = tempfile.TemporaryDirectory(prefix="memex-", dir="/tmp")
-                if os.geteuid() == 0:
-                    os.chmod(self._scratch.name, 0o711)  # noqa: S103 (Postgres's user passes through)
-            folder = Path(self._scratch.name) / name
+            self._make_scratch()
+            folder = self._scratch / name
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
+
+    def _make_scratch(self) -> None:
+        self._scratch.mkdir(mode=0o700, exist_ok=True)
+        status = self._scratch.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+            raise StartupError(f"{self._scratch} is in the way: it belongs to someone else")
+        self._scratch.chmod(_rights())
+        self._has_scratch = True
+
+    def _claim(self) -> None:
+        """Make the folder ours, unless it holds what somebody else put there: its rights are
+        about to be changed."""
+        try:
+            self.root.mkdir(parents=True)
+        except FileExistsError:
+            if not (self.root / "lock").exists() and any(self.root.iterdir()):
+                raise BadSetting(
+                    f"MEMEX_DATA_DIR: {self.root} holds other things; name an empty folder or one "
+                    "that does not exist yet"
+                ) from None
+        self.root.chmod(_rights())
 
     def _lock(self) -> None:
         # The kernel lets go of it however this process ends.
@@ -75,3 +94,8 @@ class DataFolder:
         os.truncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
         self._lock_file = descriptor
+
+
+def _rights() -> int:
+    """Closed to others. As root, Postgres runs as a user of its own, who must pass through."""
+    return 0o711 if os.geteuid() == 0 else 0o700

@@ -1,12 +1,18 @@
 #!/bin/sh
 # HAProxy for `memex serve`. Ray writes a configuration whose statistics and metrics ports listen on
-# every interface; here they are bound to loopback before HAProxy reads it. Ray starts this in
-# HAProxy's place and it becomes HAProxy, so its process id stays the same.
+# every interface, and whose API port listens where the replicas do. Here, before HAProxy reads it,
+# the former are bound to loopback and the latter to MEMEX_HOST, so that the replicas' own ports can
+# stay on loopback. Ray starts this in HAProxy's place and it becomes HAProxy, process id and all.
 config=
 previous=
 for argument in "$@"; do
     [ "$previous" = -f ] && config=$argument
     previous=$argument
 done
-[ -n "$config" ] && sed -i -E 's/^([[:space:]]*bind) [*]?:/\1 127.0.0.1:/' "$config"
+if [ -n "$config" ]; then
+    sed -i -E \
+        -e 's/^([[:space:]]*bind) [*]?:/\1 127.0.0.1:/' \
+        -e "s/^([[:space:]]*bind) 127\.0\.0\.1:$HAPROXY_API_PORT\$/\1 $HAPROXY_API_HOST:$HAPROXY_API_PORT/" \
+        "$config"
+fi
 exec "$HAPROXY_BINARY" "$@"

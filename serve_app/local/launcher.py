@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
+import http.client
 import os
 import signal
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from types import FrameType
@@ -27,6 +27,8 @@ from serve_app.settings import DATABASE_URL, Settings
 
 _READY_TIMEOUT_S = 60.0
 _WATCH_INTERVAL_S = 1.0
+_RESTART_PAUSE_S = 5.0
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class _Stopped(BaseException):
@@ -36,7 +38,6 @@ class _Stopped(BaseException):
 def serve(settings: Settings) -> None:
     """Run the service until SIGINT or SIGTERM. Raises StartupError where it cannot start."""
     with _signals_as_stop(), contextlib.ExitStack() as undo:
-        undo.callback(_ignore_signals)  # last in, first out: not while things are being stopped
         try:
             _run(settings, undo)
         except _Stopped:
@@ -72,15 +73,24 @@ def _run(settings: Settings, undo: contextlib.ExitStack) -> None:
     undo.callback(cluster.stop)
     cluster.start(_say)
     cluster.deploy(_say)
-    signal.signal(signal.SIGTERM, _on_signal)  # ray.init put its own there
-    signal.signal(signal.SIGINT, _on_signal)
     url = _url(settings)
     _wait_until_healthy(url)
     print(_banner(settings, folder, url), flush=True)
     while True:
         time.sleep(_WATCH_INTERVAL_S)
-        if postgres is not None and postgres.ensure_running():
+        if not cluster.is_running():
+            raise StartupError(f"Ray has ended unexpectedly; {cluster.logs} may say why")
+        if postgres is not None:
+            _keep_running(postgres)
+
+
+def _keep_running(postgres: EmbeddedPostgres) -> None:
+    try:
+        if postgres.ensure_running():
             _say("Postgres had stopped and was started again")
+    except StartupError as error:
+        _say(f"{error}; trying again")
+        time.sleep(_RESTART_PAUSE_S)
 
 
 def _prepare_model(settings: Settings) -> ModelIdentity:
@@ -107,7 +117,7 @@ async def _prepare_database(dsn: str, settings: Settings, identity: ModelIdentit
         connection = await connect(dsn, settings.db)
     except Unavailable:
         raise StartupError(
-            "the database does not answer: check that DATABASE_URL is right and it is running"
+            "the database does not answer, or does not let the user of DATABASE_URL in"
         ) from None
     try:
         await migrate(connection, read_migrations(), tell)
@@ -118,11 +128,14 @@ async def _prepare_database(dsn: str, settings: Settings, identity: ModelIdentit
 
 def _wait_until_healthy(url: str) -> None:
     deadline = time.monotonic() + _READY_TIMEOUT_S
+    # Directly, whatever http_proxy says, and by a name that is always served.
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    health = urllib.request.Request(f"{url}/health", headers={"Host": "localhost"})  # noqa: S310
     while True:
         try:
-            with urllib.request.urlopen(f"{url}/health", timeout=5):  # noqa: S310 (our own URL)
+            with direct.open(health, timeout=5):
                 return
-        except (OSError, urllib.error.HTTPError) as error:
+        except (OSError, http.client.HTTPException) as error:
             if time.monotonic() > deadline:
                 raise StartupError(f"the API does not answer at {url}: {error}") from None
             time.sleep(0.1)
@@ -154,7 +167,7 @@ def _say(text: str) -> None:
 
 @contextlib.contextmanager
 def _signals_as_stop() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
     for number in before:
         signal.signal(number, _on_signal)
     try:
@@ -165,9 +178,10 @@ def _signals_as_stop() -> Iterator[None]:
 
 
 def _on_signal(_number: int, _frame: FrameType | None) -> None:
+    _ignore_signals()  # one is enough: stopping is under way
     raise _Stopped
 
 
 def _ignore_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

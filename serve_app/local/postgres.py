@@ -33,7 +33,7 @@ _SOCKET = ".s.PGSQL.5432"
 _NAME = "memex"  # of the role and of the database
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 20.0
-_FREE_IDS = range(64_200, 64_300)
+_FREE_IDS = range(60_800, 60_900)  # of those that neither Debian nor systemd hands out
 
 
 class EmbeddedPostgres:
@@ -74,6 +74,7 @@ class EmbeddedPostgres:
         """Start the server again where it has ended by itself. Whether it had."""
         if self._server is None or self._server.poll() is None:
             return False
+        self._stop_leftover()
         self._run()
         return True
 

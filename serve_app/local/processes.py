@@ -49,19 +49,32 @@ def end(processes: Iterable[psutil.Process], patience_s: float = 3.0) -> None:
         _, left = psutil.wait_procs(left, timeout=patience_s)
 
 
+_RUN_BY_US = ("python", "raylet", "gcs_server", "haproxy", "postgres")
+
+
 def using(folder: Path) -> list[psutil.Process]:
-    """Processes, other than this one, that name a file below `folder` in their command line or
-    hold one open. (Ray's change their command lines, but keep their logs open.)"""
+    """This user's processes of the kinds we start that name a file below `folder` in their command
+    line or hold one open, other than this one. (Ray's change their command lines, but keep their
+    logs open; somebody's `tail` of a log is not ours to end.)"""
     below = f"{folder}/"
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.pid != os.getpid() and (
-                any(below in part for part in process.cmdline())
-                or any(file.path.startswith(below) for file in process.open_files())
+            if not _is_of_our_kind(process):
+                continue
+            if any(below in part for part in process.cmdline()) or any(
+                file.path.startswith(below) for file in process.open_files()
             ):
                 found.append(process)
     return found
+
+
+def _is_of_our_kind(process: psutil.Process) -> bool:
+    return (
+        process.pid != os.getpid()
+        and (process.uids().real == os.getuid() or os.getuid() == 0)
+        and os.path.basename(process.exe()).startswith(_RUN_BY_US)
+    )
 
 
 def _prctl(option: int, value: int) -> None:

@@ -21,12 +21,15 @@ from serve_app.rest.errors import (
     on_http_error,
     on_memex_error,
     on_validation_error,
+    retry_after,
 )
 from serve_app.rest.hosts import HostGuard
 from serve_app.rest.openapi import openapi_document
 from serve_app.rest.routes import OPERATIONS, Operation
 from serve_app.rest.schemas import HealthOut
 from serve_app.service import MemoryService
+
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
 Exposition = Callable[[], Awaitable[str]]
 
@@ -53,7 +56,7 @@ def build_rest_app(
             metrics.rate_limited(error.operation)
         return on_memex_error(request, error)
 
-    return Starlette(
+    app = Starlette(
         routes=[
             *_routes(service),
             Route("/health", _health(service, version)),
@@ -71,6 +74,9 @@ def build_rest_app(
             HTTPException: on_http_error,
         },
     )
+    # A redirect would turn the deletion of an empty id into that of a whole scope.
+    app.router.redirect_slashes = False
+    return app
 
 
 def _routes(service: MemoryService) -> Iterator[BaseRoute]:
@@ -79,16 +85,24 @@ def _routes(service: MemoryService) -> Iterator[BaseRoute]:
     for operation in OPERATIONS:
         by_path.setdefault(operation.path, {})[operation.method] = operation
     for path, operations in by_path.items():
-        endpoint = _endpoint(service, operations)
-        yield Route(path, endpoint, methods=list(operations))
+        # All methods: one that a path does not have must not be tried on the next route, which
+        # would take `search` for an id.
+        yield Route(path, _endpoint(service, operations), methods=_METHODS)
 
 
 def _endpoint(
     service: MemoryService, operations: Mapping[str, Operation]
 ) -> Callable[[Request], Awaitable[Response]]:
     encoders = {method: operation.encoder() for method, operation in operations.items()}
+    allowed = sorted({*operations, *(["HEAD"] if "GET" in operations else [])})
 
     async def endpoint(request: Request) -> Response:
+        if request.method not in allowed:
+            raise HTTPException(
+                HTTPStatus.METHOD_NOT_ALLOWED,
+                f"{request.method} is not possible here; {', '.join(allowed)} is",
+                {"Allow": ", ".join(allowed)},
+            )
         method = "GET" if request.method == "HEAD" else request.method
         return encoders[method](await operations[method].handler(service, request))
 
@@ -108,7 +122,8 @@ def _health(service: MemoryService, version: str) -> Callable[[Request], Awaitab
             version=version,
         )
         status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
-        return Response(adapter.dump_json(body), status, media_type="application/json")
+        headers = {} if well else retry_after(1)
+        return Response(adapter.dump_json(body), status, headers, media_type="application/json")
 
     return answer
 

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from pydantic import TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -31,6 +31,7 @@ _STATUS: dict[type[MemexError], HTTPStatus] = {
     StartupError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 _PROBLEM = TypeAdapter(Problem)
+_LISTED_ERRORS = 100  # detail says how many there are beyond
 
 
 def problem(
@@ -56,24 +57,30 @@ def on_memex_error(_request: Request, error: Exception) -> Response:
     if isinstance(error, InvalidInput):
         return problem(status, str(error), [FieldError(error.field, error.reason)])
     if isinstance(error, RateLimited | Unavailable):
-        seconds = str(max(1, math.ceil(error.retry_after_s)))
-        return problem(status, str(error), headers={"Retry-After": seconds})
+        return problem(status, str(error), headers=retry_after(error.retry_after_s))
     if isinstance(error, StartupError):  # the operator's to mend: the caller cannot
         _logger.error("%s", error)
-        return problem(status, "the service is not set up correctly; its log says what to do")
+        detail = "the service is not set up correctly; its log says what to do"
+        return problem(status, detail, headers=retry_after(60))
     return problem(status, str(error))
 
 
 def on_validation_error(_request: Request, error: Exception) -> Response:
     """Input that breaks a rule of its schema: every broken rule, with its field."""
     assert isinstance(error, ValidationError)
+    found = error.errors(include_url=False, include_input=False, include_context=False)
     errors = [
         FieldError(_path(entry["loc"]), entry["msg"].removeprefix("Value error, "))
-        for entry in error.errors(include_url=False, include_input=False, include_context=False)
+        for entry in found[:_LISTED_ERRORS]
     ]
     detail = "; ".join(f"{entry.field}: {entry.message}" for entry in errors[:3])
-    more = f"; and {len(errors) - 3} more" if len(errors) > 3 else ""
+    more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail + more, errors)
+
+
+def retry_after(seconds: float) -> dict[str, str]:
+    """The header, in the whole seconds that HTTP wants."""
+    return {"Retry-After": str(max(1, math.ceil(seconds)))}
 
 
 def on_http_error(_request: Request, error: Exception) -> Response:
@@ -99,6 +106,9 @@ class FaultBarrier:
 
         try:
             await self._app(scope, receive, observed)
+        except ClientDisconnect:
+            # Nobody reads this; it keeps a client's going from counting as a fault of ours.
+            await problem(HTTPStatus.BAD_REQUEST, "the body was cut off")(scope, receive, send)
         except Exception as error:
             if started or scope["type"] != "http":
                 raise

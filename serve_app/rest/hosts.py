@@ -5,6 +5,7 @@ to 127.0.0.1. Such a call names that page's host, so only known hosts are answer
 """
 
 import ipaddress
+import re
 from collections.abc import Collection
 from http import HTTPStatus
 
@@ -38,12 +39,14 @@ class HostGuard:
         return "*" in self._allowed or name in self._allowed or is_loopback(name)
 
 
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:@/]+))(?::\d{1,5})?", re.ASCII)
+
+
 def host_name(host: str) -> str:
-    """A Host header's name, lower-case, without port, IPv6 brackets or the root's dot."""
-    host = host.strip().lower()
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0].rstrip(".")
+    """A Host header's name, lower-case, without port, IPv6 brackets or the root's dot; empty where
+    the header is malformed."""
+    match = _HOST.fullmatch(host.strip().lower())
+    return "" if match is None else (match[1] or match[2]).rstrip(".")
 
 
 def is_loopback(name: str) -> bool:

@@ -2,15 +2,18 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     WithJsonSchema,
@@ -31,6 +34,10 @@ MAX_CONTENT_CHARS = 8_000
 MAX_METADATA_BYTES = 16 * 1024
 MAX_BATCH = 256
 _MAX_CLOCK_SKEW = timedelta(minutes=5)
+_SMALLEST = 1e-9
+_RFC3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
 
 
 def _clean(text: str) -> str:
@@ -46,7 +53,7 @@ def _clean(text: str) -> str:
 
 def _clean_metadata(value: dict[str, Any]) -> dict[str, Any]:
     _check_values(value)
-    size = len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+    size = len(json.dumps(_written_out(value), ensure_ascii=False, separators=(",", ":")).encode())
     if size > MAX_METADATA_BYTES:
         raise ValueError(f"is {size} bytes as JSON; at most {MAX_METADATA_BYTES} are allowed")
     return value
@@ -66,6 +73,34 @@ def _check_values(value: Any) -> None:
             _check_values(item)
 
 
+def _written_out(value: Any) -> Any:
+    """With floats as Postgres will give them back: 1e300 is an integer of 301 digits there, so a
+    small body could otherwise become a very large answer."""
+    if isinstance(value, float):
+        return format(Decimal(repr(value)), "f")
+    if isinstance(value, dict):
+        return {key: _written_out(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_written_out(item) for item in value]
+    return value
+
+
+def _not_tiny(value: float) -> float:
+    """Postgres raises an error where a product of such numbers becomes 0."""
+    if 0 < value < _SMALLEST:
+        raise ValueError(f"must be 0 or at least {_SMALLEST}")
+    return value
+
+
+def _rfc3339(value: Any) -> Any:
+    """Kept to the microsecond. Pydantic takes more than the standard, Unix seconds among it."""
+    if not isinstance(value, str):
+        return value
+    if not _RFC3339.fullmatch(value):
+        raise ValueError("must be RFC 3339, such as 2026-01-31T12:00:00Z")
+    return datetime.fromisoformat(value.upper())
+
+
 def _utc(value: datetime) -> datetime:
     try:
         return value.astimezone(UTC)
@@ -82,7 +117,8 @@ def _not_in_future(value: datetime) -> datetime:
 Id = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_clean)]
 Content = Annotated[str, Field(min_length=1, max_length=MAX_CONTENT_CHARS), AfterValidator(_clean)]
 Query = Annotated[str, Field(min_length=1, max_length=2_000), AfterValidator(_clean)]
-Importance = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
+Importance = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False), AfterValidator(_not_tiny)]
+Weight = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), AfterValidator(_not_tiny)]
 Metadata = Annotated[
     dict[str, Any],
     AfterValidator(_clean_metadata),
@@ -90,6 +126,7 @@ Metadata = Annotated[
 ]
 Time = Annotated[
     AwareDatetime,
+    BeforeValidator(_rfc3339),
     AfterValidator(_utc),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
@@ -152,11 +189,9 @@ class SearchIn(_Body):
     user_id: Id
     query: Query
     top_k: Annotated[int, Field(ge=1, le=50)] = 10
-    alpha: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.7, description="1 ranks by similarity alone, 0 by newest first."
-    )
+    alpha: Weight = Field(0.7, description="1 ranks by similarity alone, 0 by newest first.")
     half_life_days: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] = 30.0
-    importance_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
+    importance_weight: Weight = 0.0
     memory_type: MemoryType | None = None
     metadata: Metadata | None = Field(None, description="Must be contained in a hit's metadata.")
     created_after: Time | None = None

@@ -110,3 +110,13 @@ class Service:
 
     def client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=self.url, timeout=30)
+
+
+def listening(found: list[psutil.Process]) -> set[tuple[str, int]]:
+    """Addresses and ports that the processes listen on."""
+    return {
+        (connection.laddr.ip, connection.laddr.port)
+        for process in found
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }

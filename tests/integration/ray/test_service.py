@@ -9,12 +9,11 @@ from typing import Any
 from uuid import UUID
 
 import httpx
-import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from serve_app.rest.routes import OPERATIONS
-from tests.integration.ray.service import Service
+from tests.integration.ray.service import Service, listening
 
 _agents = (f"agent {n}" for n in itertools.count())
 
@@ -124,7 +123,7 @@ async def test_many_callers_at_once(client: httpx.AsyncClient, agent: str) -> No
         return answer.status_code
 
     codes = await asyncio.gather(*(one(n) for n in range(200)))
-    assert {codes.count(201), codes.count(200)} == {50, 150}
+    assert (codes.count(201), codes.count(200)) == (50, 150)
     count = await client.get("/v1/memories/count", params={"agent_id": agent, "user_id": "user"})
     assert count.json()["count"] == 50
 
@@ -165,23 +164,51 @@ async def test_metrics_gather_the_graph(client: httpx.AsyncClient, agent: str) -
     await until(exported, 40)
 
 
-async def test_nothing_but_rays_token_guarded_ports_is_open_to_other_machines(
-    service: Service,
+def test_what_speaks_http_listens_on_loopback(service: Service) -> None:
+    haproxy, ingress = service.named("haproxy"), service.replicas("RestIngress")
+    assert haproxy
+    assert ingress
+    for process in haproxy:
+        assert {host for host, _ in listening([process])} == {"127.0.0.1"}
+    behind = {port for host, port in listening(ingress) if host == "127.0.0.1"}
+    assert [port for port in behind if httpx.get(f"http://127.0.0.1:{port}/health").is_success]
+    elsewhere = {port for host, port in listening(ingress) if host != "127.0.0.1"}
+    for port in elsewhere:  # Ray's gRPC, which asks for the token and knows no HTTP/1
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"http://127.0.0.1:{port}/health")
+
+
+async def test_the_largest_answers_come_through(client: httpx.AsyncClient, agent: str) -> None:
+    heavy = memory(agent, "x", metadata={"a": "ü" * 8_000})
+    for n in range(2):
+        entries = [{**heavy, "content": f"{n} {m}"} for m in range(60)]
+        answer = await client.post("/v1/memories/batch", json={"memories": entries})
+        assert answer.status_code == 201, answer.text[:300]
+    entries = [memory(agent, "🙂" * 8_000) for _ in range(25)]
+    for _ in range(4):
+        answer = await client.post("/v1/memories/batch", json={"memories": entries}, timeout=120)
+        assert answer.status_code == 201, answer.text[:300]
+    page = await client.get("/v1/memories", params={"agent_id": agent, "limit": "200"})
+    assert page.status_code == 200
+    assert len(page.json()["memories"]) == 200
+    assert len(page.content) > 4 * 1024 * 1024
+
+
+async def test_a_batch_of_the_largest_texts_succeeds_and_lets_others_through(
+    client: httpx.AsyncClient, agent: str
 ) -> None:
-    """HTTP that serves memories or HAProxy's own pages listens on loopback."""
-    for process in [
-        *service.named("haproxy"),
-        *service.named("postgres"),
-        *service.replicas("RestIngress"),
-    ]:
-        for connection in process.net_connections("tcp"):
-            if connection.status != psutil.CONN_LISTEN:
-                continue
-            address = (connection.laddr.ip, connection.laddr.port)
-            if address[0] in ("127.0.0.1", "::1"):
-                continue
-            with pytest.raises((httpx.HTTPError, ValueError)):  # Ray's gRPC: no HTTP/1 there
-                (await httpx.AsyncClient().get(f"http://127.0.0.1:{address[1]}/health")).json()
+    entries = [memory(agent, "a " * 4_000) for _ in range(128)]  # 1 MB, half a million tokens
+    large = asyncio.create_task(
+        client.post("/v1/memories/batch", json={"memories": entries}, timeout=300)
+    )
+    await asyncio.sleep(1)
+    waited: list[float] = []
+    while not large.done():
+        started = time.monotonic()
+        await search(client, agent, "anything")
+        waited.append(time.monotonic() - started)
+    assert (await large).status_code == 201
+    assert len(waited) >= 3  # others were answered while it was under way
 
 
 async def test_a_dead_embedder_is_survived(

@@ -12,6 +12,11 @@ from serve_app.rest.hosts import host_name, is_loopback
         ("[::1]:8000", "::1"),
         ("example.org.", "example.org"),
         ("", ""),
+        ("localhost:x", ""),
+        ("localhost:999999", ""),
+        ("user@localhost", ""),
+        ("[::1%25lo]", ""),
+        ("[::1]x", ""),
     ],
 )
 def test_reads_the_name(header: str, name: str) -> None:

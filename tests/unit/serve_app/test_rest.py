@@ -202,6 +202,11 @@ FUTURE = (datetime.now(UTC) + timedelta(hours=2)).isoformat()  # collected long 
         ({"created_at": "2024-01-01T00:00:00"}, "created_at"),
         ({"created_at": "yesterday"}, "created_at"),
         ({"created_at": 1_700_000_000}, "created_at"),
+        ({"created_at": "1700000000"}, "created_at"),
+        ({"created_at": "2024-01-01T00:00Z"}, "created_at"),
+        ({"created_at": "2024-01-01_00:00:00Z"}, "created_at"),
+        ({"importance": 5e-324}, "importance"),
+        ({"metadata": {"n": [1e308] * 60}}, "metadata"),
         ({"created_at": "0001-01-01T00:00:00+14:00"}, "created_at"),
         ({"unknown": 1}, "unknown"),
         ({"score": 1}, "score"),
@@ -226,6 +231,7 @@ async def test_bad_fields_are_named(
         ({"top_k": 1.5}, "top_k"),
         ({"top_k": True}, "top_k"),
         ({"alpha": 1.01}, "alpha"),
+        ({"alpha": 5e-324}, "alpha"),
         ({"half_life_days": 0}, "half_life_days"),
         ({"importance_weight": 2}, "importance_weight"),
         ({"min_score": "high"}, "min_score"),
@@ -287,6 +293,38 @@ async def test_other_media_types_are_refused(client: httpx.AsyncClient, media_ty
     assert_problem(answer, 415)
 
 
+async def test_many_errors_are_counted_not_all_listed(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/memories", json={**MEMORY, **{f"f{n}": n for n in range(500)}})
+    problem = assert_problem(answer, 422)
+    assert len(problem["errors"]) == 100
+    assert problem["detail"].endswith("and 497 more")
+
+
+async def test_a_client_that_goes_away_is_no_fault_of_ours(
+    client: httpx.AsyncClient, metrics: Recorded, caplog: pytest.LogCaptureFixture
+) -> None:
+    transport = client._transport
+    assert isinstance(transport, httpx.ASGITransport)
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/memories",
+        "raw_path": b"/v1/memories",
+        "query_string": b"",
+        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+    }
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(_message: Any) -> None:
+        return None
+
+    await transport.app(scope, receive, send)
+    assert metrics.answers == [("POST", "/v1/memories", 400)]
+    assert not caplog.records
+
+
 async def test_media_type_parameters_are_fine(client: httpx.AsyncClient) -> None:
     answer = await client.post(
         "/v1/memories",
@@ -345,7 +383,9 @@ async def test_bad_patches_are_refused(client: httpx.AsyncClient, body: dict[str
     [
         ("GET", "/nothing", 404, None),
         ("PUT", "/v1/memories", 405, {"GET", "HEAD", "POST", "DELETE"}),
-        ("GET", "/v1/memories/search", 422, None),
+        ("GET", "/v1/memories/search", 405, {"POST"}),
+        ("DELETE", "/v1/memories/count", 405, {"GET", "HEAD"}),
+        ("DELETE", "/v1/memories/?agent_id=a&user_id=u", 404, None),
         ("DELETE", "/health", 405, {"GET", "HEAD"}),
         ("POST", f"/v1/memories/{uuid4()}", 405, {"GET", "HEAD", "PATCH", "DELETE"}),
     ],
@@ -389,6 +429,7 @@ async def test_health_and_outages(
     answer = await client.get("/health")
     assert answer.status_code == 503
     assert answer.json() == well | {"status": "degraded", "db": "down"}
+    assert int(answer.headers["retry-after"]) >= 1
     for call in (
         client.post("/v1/memories", json=MEMORY),
         client.post("/v1/memories/search", json=SEARCH),

@@ -108,6 +108,6 @@ async def test_health_says_what_is_down(
 async def test_starts_before_its_database(service: MemoryService, store: InMemoryStore) -> None:
     store.down = True
     with pytest.raises(Unavailable):
-        await service.generation()
+        await service.adopt_model()
     store.down = False
     await service.add([memory()])

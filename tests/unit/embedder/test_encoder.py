@@ -2,6 +2,9 @@
 
 import base64
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +101,22 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(artifact, "_PACKAGE", "no_such_package")
     with pytest.raises(ModelUnavailable, match="no_such_package"):
         load_encoder(EmbeddingSettings(), tmp_path)
+
+
+def test_nothing_is_reported_to_anyone(models_dir: Path, encoder: Encoder, tmp_path: Path) -> None:
+    """ONNX Runtime keeps what it will send below the home folder."""
+    code = (
+        "from pathlib import Path; import sys\n"
+        "from deployments.embedder.load import load_encoder\n"
+        "from deployments.embedder.settings import EmbeddingSettings\n"
+        "load_encoder(EmbeddingSettings(), Path(sys.argv[1])).encode(['x'], 'query')"
+    )
+    home = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}  # without CI, which disables it too
+
+    def written(**environ: str) -> list[Path]:
+        subprocess.run(
+            [sys.executable, "-c", code, str(models_dir)], env={**home, **environ}, check=True
+        )
+        return list(tmp_path.rglob("*"))
+
+    assert written() == []

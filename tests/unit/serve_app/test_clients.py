@@ -1,0 +1,140 @@
+"""Handles as ports: what is tried again, what is not, and which errors come out."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
+from ray.serve.exceptions import BackPressureError
+
+from deployments.domain.errors import RateLimited, Unavailable
+from deployments.domain.ids import uuid7
+from deployments.domain.types import NewMemory, RateLimit
+from serve_app.clients import RemoteEmbedder, RemoteStore, slices
+from tests.fakes import IDENTITY, embed_words
+
+LIMIT = RateLimit("write", 60)
+MEMORY = NewMemory(uuid7(), "agent", "user", "text")
+VECTORS = np.stack([embed_words("text")])
+
+
+class Handle:
+    """A deployment handle whose calls answer with the next of `answers`."""
+
+    def __init__(self, *answers: Any) -> None:
+        self._answers = list(answers)
+        self.calls: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, method: str) -> Any:
+        return type("Method", (), {"remote": staticmethod(self._remote)})
+
+    async def _remote(self, *args: Any) -> Any:
+        self.calls.append(args)
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return await answer(*args) if callable(answer) else answer
+
+
+def died() -> RayActorError:
+    return ActorUnavailableError("gone", None)
+
+
+async def insert(handle: Handle) -> Any:
+    return await RemoteStore(handle, 5).insert([MEMORY], VECTORS, 1, LIMIT)
+
+
+async def test_a_write_is_tried_again_when_its_replica_dies_and_counted_once() -> None:
+    handle = Handle(died(), RayActorError(), "stored")
+    assert await insert(handle) == "stored"
+    assert [args[-1] for args in handle.calls] == [LIMIT, None, None]
+    assert len({args[0][0].id for args in handle.calls}) == 1
+
+
+async def test_it_is_not_tried_for_ever() -> None:
+    handle = Handle(died())
+    with pytest.raises(Unavailable, match="store"):
+        await insert(handle)
+    assert len(handle.calls) == 3
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda store: store.delete("agent", MEMORY.id),
+        lambda store: store.forget("agent", "user"),
+    ],
+)
+async def test_deletions_are_not_tried_again(call: Callable[[RemoteStore], Any]) -> None:
+    handle = Handle(died())
+    with pytest.raises(Unavailable):
+        await call(RemoteStore(handle, 5))
+    assert len(handle.calls) == 1
+
+
+def as_task_error(cause: Exception) -> RayTaskError:
+    return RayTaskError("insert", "a traceback with secrets", cause)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+async def test_our_errors_come_out_as_they_are(wrapped: bool) -> None:
+    refusal = RateLimited("agent", "write", 60, 1.5)
+    handle = Handle(as_task_error(refusal).as_instanceof_cause() if wrapped else refusal)
+    with pytest.raises(RateLimited) as raised:
+        await insert(handle)
+    assert raised.value.retry_after_s == 1.5
+    assert len(handle.calls) == 1
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+async def test_faults_come_out_without_a_traceback_of_the_other_side(wrapped: bool) -> None:
+    fault = KeyError("oops")
+    with pytest.raises(Exception, match="oops") as raised:
+        await insert(Handle(as_task_error(fault) if wrapped else fault))
+    assert "secrets" not in str(raised.value)
+    assert not isinstance(raised.value, Unavailable)
+
+
+async def test_a_full_queue_is_unavailable() -> None:
+    with pytest.raises(Unavailable):
+        await insert(Handle(BackPressureError(1, 1)))
+
+
+async def test_a_slow_replica_is_unavailable_in_time() -> None:
+    async def slow(*_args: Any) -> None:
+        await asyncio.sleep(60)
+
+    handle = Handle(slow)
+    with pytest.raises(Unavailable):
+        await RemoteStore(handle, 0.05).count("agent", None)
+    assert len(handle.calls) == 1
+
+
+async def test_much_text_travels_in_slices_and_comes_back_in_order() -> None:
+    async def encode(texts: list[str], _kind: str, _identity: object) -> Any:
+        await asyncio.sleep(0.01 / len(texts[0]))
+        return np.stack([embed_words(text) for text in texts])
+
+    texts = [str(n) + "x" * (n % 7) * 1_000 for n in range(40)]
+    handle = Handle(encode)
+    rows = await RemoteEmbedder(handle, 5).embed(texts, "passage", IDENTITY)
+    assert np.array_equal(rows, np.stack([embed_words(text) for text in texts]))
+    assert 10 < len(handle.calls) < 40
+    assert all(sum(map(len, args[0])) <= 8_000 for args in handle.calls)
+
+
+async def test_one_failing_slice_fails_the_call_with_its_own_error() -> None:
+    handle = Handle(Unavailable("embedder"))
+    with pytest.raises(Unavailable, match="embedder"):
+        await RemoteEmbedder(handle, 5).embed(["x" * 6_000] * 5, "passage", IDENTITY)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [([1], [[1]]), ([5, 5, 5], [[5, 5], [5]]), ([20, 1], [[20], [1]]), ([1, 20], [[1], [20]])],
+)
+def test_slices(lengths: list[int], expected: list[list[int]]) -> None:
+    texts = ["x" * length for length in lengths]
+    assert [[len(text) for text in part] for part in slices(texts, 10)] == expected

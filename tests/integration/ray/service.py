@@ -1,5 +1,6 @@
 """A real `memex serve`, driven from outside."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -76,10 +78,10 @@ class Service:
 
     def replicas(self, deployment: str) -> list[psutil.Process]:
         title = f"ray::ServeReplica:memex:{deployment}"
-        return [p for p in self.family() if title in "".join(p.cmdline())]
+        return alive(self.family(), lambda process: title in "".join(process.cmdline()))
 
     def named(self, name: str) -> list[psutil.Process]:
-        return [p for p in self.family() if p.name() == name]
+        return alive(self.family(), lambda process: process.name() == name)
 
     def stop(self, number: signal.Signals = signal.SIGTERM, group: bool = False) -> int:
         """Signal the launcher (or its group) and wait; what it started is kept for `left()`."""
@@ -95,8 +97,8 @@ class Service:
 
     def left(self, patience_s: float = 0.0) -> list[psutil.Process]:
         """Processes of the last run that are still there."""
-        _, alive = psutil.wait_procs(self._family, timeout=patience_s)
-        return [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+        _, left = psutil.wait_procs(self._family, timeout=patience_s)
+        return alive(left, lambda process: process.status() != psutil.STATUS_ZOMBIE)
 
     def kill(self) -> None:
         """End everything, for a test that failed half-way."""
@@ -104,7 +106,8 @@ class Service:
             return
         if self.process.poll() is None:
             for process in reversed(self.family()):
-                process.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
         self.process.wait()
         self.process = None
 
@@ -112,11 +115,24 @@ class Service:
         return httpx.AsyncClient(base_url=self.url, timeout=30)
 
 
+def alive(
+    processes: list[psutil.Process], condition: Callable[[psutil.Process], bool]
+) -> list[psutil.Process]:
+    """Those that are there and satisfy the condition: any may end at any moment."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if condition(process):
+                found.append(process)
+    return found
+
+
 def listening(found: list[psutil.Process]) -> set[tuple[str, int]]:
     """Addresses and ports that the processes listen on."""
-    return {
-        (connection.laddr.ip, connection.laddr.port)
-        for process in found
-        for connection in process.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    addresses = set()
+    for process in found:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for connection in process.net_connections("tcp"):
+                if connection.status == psutil.CONN_LISTEN:
+                    addresses.add((connection.laddr.ip, connection.laddr.port))
+    return addresses

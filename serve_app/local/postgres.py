@@ -16,7 +16,6 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -236,11 +235,11 @@ def _as_user(user: int | None) -> dict[str, Any]:
 
 
 def _any_named_user() -> int:
-    named: Callable[[pwd.struct_passwd], bool] = lambda entry: entry.pw_uid != 0  # noqa: E731
-    entries = [entry for entry in pwd.getpwall() if named(entry)]
-    if not entries:
+    others = [entry for entry in pwd.getpwall() if entry.pw_uid != 0]
+    if not others:
         raise StartupError("this system has no user but root, and Postgres does not run as root")
-    return next((e.pw_uid for e in entries if e.pw_name == "nobody"), entries[0].pw_uid)
+    nobody = (entry.pw_uid for entry in others if entry.pw_name == "nobody")
+    return next(nobody, others[0].pw_uid)
 
 
 def _open_to_all(folder: Path) -> None:

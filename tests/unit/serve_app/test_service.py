@@ -19,16 +19,6 @@ def memory(agent: str = "agent", content: str = "text") -> NewMemory:
 
 
 @pytest.fixture
-def embedder() -> FakeEmbedder:
-    return FakeEmbedder()
-
-
-@pytest.fixture
-def store() -> InMemoryStore:
-    return InMemoryStore()
-
-
-@pytest.fixture
 def service(embedder: FakeEmbedder, store: InMemoryStore) -> MemoryService:
     return MemoryService(embedder, store, 0, 0)
 

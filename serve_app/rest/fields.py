@@ -1,0 +1,113 @@
+"""The fields of the API's bodies: what each may hold, and why it may not hold more."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, WithJsonSchema
+
+MAX_CONTENT_CHARS = 8_000
+MAX_METADATA_BYTES = 16 * 1024
+_MAX_CLOCK_SKEW = timedelta(minutes=5)
+_SMALLEST = 1e-9
+_RFC3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
+
+
+def _clean(text: str) -> str:
+    """Text that Postgres can hold and UTF-8 can write."""
+    if "\x00" in text:
+        raise ValueError("must not contain the NUL character (U+0000)")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must not contain lone surrogates") from None
+    return text
+
+
+def _clean_metadata(value: dict[str, Any]) -> dict[str, Any]:
+    _check_values(value)
+    size = len(json.dumps(_written_out(value), ensure_ascii=False, separators=(",", ":")).encode())
+    if size > MAX_METADATA_BYTES:
+        raise ValueError(f"is {size} bytes as JSON; at most {MAX_METADATA_BYTES} are allowed")
+    return value
+
+
+def _check_values(value: Any) -> None:
+    if isinstance(value, str):
+        _clean(value)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("must not contain numbers that are not finite")
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            _clean(key)
+            _check_values(item)
+    elif isinstance(value, list):
+        for item in value:
+            _check_values(item)
+
+
+def _written_out(value: Any) -> Any:
+    """With floats as Postgres will give them back: 1e300 is an integer of 301 digits there, so a
+    small body could otherwise become a very large answer."""
+    if isinstance(value, float):
+        return format(Decimal(repr(value)), "f")
+    if isinstance(value, dict):
+        return {key: _written_out(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_written_out(item) for item in value]
+    return value
+
+
+def _not_tiny(value: float) -> float:
+    """Postgres raises an error where a product of such numbers becomes 0."""
+    if 0 < value < _SMALLEST:
+        raise ValueError(f"must be 0 or at least {_SMALLEST}")
+    return value
+
+
+def _rfc3339(value: Any) -> Any:
+    """Kept to the microsecond. Pydantic takes more than the standard, Unix seconds among it."""
+    if not isinstance(value, str):
+        return value
+    if not _RFC3339.fullmatch(value):
+        raise ValueError("must be RFC 3339, such as 2026-01-31T12:00:00Z")
+    return datetime.fromisoformat(value.upper())
+
+
+def _utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is out of range") from None
+
+
+def _not_in_future(value: datetime) -> datetime:
+    if value > datetime.now(UTC) + _MAX_CLOCK_SKEW:
+        raise ValueError("is more than 5 minutes in the future")
+    return value
+
+
+Id = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_clean)]
+Content = Annotated[str, Field(min_length=1, max_length=MAX_CONTENT_CHARS), AfterValidator(_clean)]
+Query = Annotated[str, Field(min_length=1, max_length=2_000), AfterValidator(_clean)]
+Importance = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False), AfterValidator(_not_tiny)]
+Weight = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), AfterValidator(_not_tiny)]
+Metadata = Annotated[
+    dict[str, Any],
+    AfterValidator(_clean_metadata),
+    Field(description="Any JSON object of at most 16 KiB."),
+]
+Time = Annotated[
+    AwareDatetime,
+    BeforeValidator(_rfc3339),
+    AfterValidator(_utc),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+TimePast = Annotated[Time, AfterValidator(_not_in_future)]
+Score = Annotated[float, Field(allow_inf_nan=False)]

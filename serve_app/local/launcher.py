@@ -168,8 +168,9 @@ def _say(text: str) -> None:
 @contextlib.contextmanager
 def _signals_as_stop() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
-    for number in before:
-        signal.signal(number, _on_signal)
+    for number, handler in before.items():
+        if (number, handler) != (signal.SIGHUP, signal.SIG_IGN):  # nohup means to go on
+            signal.signal(number, _on_signal)
     try:
         yield
     finally:

@@ -111,7 +111,7 @@ class InMemoryStore:
     ) -> list[Memory]:
         await self.ping()
         self._hit(query.agent_id, limit)
-        now, filters = datetime.now(UTC), query.filters
+        now, filters = query.as_of or datetime.now(UTC), query.filters
         hits = []
         for memory, vector in self._rows.values():
             if (memory.agent_id, memory.user_id) != (query.agent_id, query.user_id):
@@ -123,6 +123,8 @@ class InMemoryStore:
             if filters.created_after is not None and memory.created_at <= filters.created_after:
                 continue
             if filters.created_before is not None and memory.created_at >= filters.created_before:
+                continue
+            if query.as_of is not None and memory.created_at > query.as_of:
                 continue
             value = score(
                 float(vector @ embedding), memory.created_at, memory.importance, query.ranking, now

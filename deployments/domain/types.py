@@ -98,6 +98,8 @@ class SearchQuery:
     top_k: int = 10
     ranking: Ranking = Ranking()
     filters: SearchFilters = SearchFilters()
+    as_of: datetime | None = None
+    """The time ages are counted to; later memories are not seen. None is now, and sees all."""
 
 
 @dataclass(frozen=True, slots=True)

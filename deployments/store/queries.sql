@@ -30,8 +30,8 @@ join memories m on m.id = n.id and m.agent_id = n.agent_id;
 -- name: search
 -- $1 agent_id, $2 user_id, $3 embedding, $4 generation, $5 top_k, $6 alpha, $7 half_life_days,
 -- $8 importance_weight, $9 memory_type, $10 metadata, $11 created_after, $12 created_before,
--- $13 min_score, $14 exact_up_to (rows), $15 candidates of each kind above that, $16 now (null: the
--- database's clock)
+-- $13 min_score, $14 exact_up_to (rows), $15 candidates of each kind above that, $16 as_of (null:
+-- now, by the database's clock)
 -- Small scopes are scored whole. In larger ones the candidates are the nearest and the newest.
 -- Ages are counted with date_part, a float8: extract gives numeric, whose exp is slow. The bounds
 -- within exp keep it from the errors that Postgres raises where others give 0; below them it is 0
@@ -51,6 +51,7 @@ whole as (
         and ($10::jsonb is null or metadata @> $10)
         and ($11::timestamptz is null or created_at > $11)
         and ($12::timestamptz is null or created_at < $12)
+        and ($16::timestamptz is null or created_at <= $16)
 ),
 nearest as (
     select id, embedding <=> $3 as distance, created_at, importance
@@ -61,6 +62,7 @@ nearest as (
         and ($10::jsonb is null or metadata @> $10)
         and ($11::timestamptz is null or created_at > $11)
         and ($12::timestamptz is null or created_at < $12)
+        and ($16::timestamptz is null or created_at <= $16)
     order by embedding <=> $3
     limit $15::int
 ),
@@ -73,6 +75,7 @@ newest as (
         and ($10::jsonb is null or metadata @> $10)
         and ($11::timestamptz is null or created_at > $11)
         and ($12::timestamptz is null or created_at < $12)
+        and ($16::timestamptz is null or created_at <= $16)
     order by created_at desc, id desc
     limit $15::int
 ),

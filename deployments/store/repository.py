@@ -197,7 +197,7 @@ def search_arguments(
         query.filters.min_score,
         settings.exact_search_rows,
         max(settings.search_candidates, query.top_k),
-        None,
+        query.as_of,
     )
 
 

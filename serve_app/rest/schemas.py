@@ -93,6 +93,9 @@ class SearchIn(_Body):
     created_after: Time | None = None
     created_before: Time | None = None
     min_score: Score | None = None
+    as_of: Time | None = Field(
+        None, description="Ages are counted to this time and later memories are not seen."
+    )
 
     def to_domain(self) -> SearchQuery:
         return SearchQuery(
@@ -108,6 +111,7 @@ class SearchIn(_Body):
                 self.created_before,
                 self.min_score,
             ),
+            as_of=self.as_of,
         )
 
 

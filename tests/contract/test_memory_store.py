@@ -112,6 +112,16 @@ async def test_half_life_halves(scope: Scope) -> None:
     assert hit.score == pytest.approx(0.5, abs=1e-4)
 
 
+async def test_as_of_sees_what_there_was_then(scope: Scope) -> None:
+    for age_days in (0, 10, 20):
+        await scope.add(f"aged {age_days}", created_at=NOW - timedelta(days=age_days))
+    ranking, then = Ranking(alpha=0.0, half_life_days=10.0), NOW - timedelta(days=10)
+    hits = await scope.search("x", ranking=ranking, as_of=then)
+    assert [(hit.content, hit.score) for hit in hits] == [("aged 10", 1.0), ("aged 20", 0.5)]
+    ahead = await scope.search("x", ranking=ranking, as_of=NOW + timedelta(days=10))
+    assert [hit.score for hit in ahead] == [0.5, 0.25, 0.125]
+
+
 async def test_future_memories_are_not_newer_than_now(scope: Scope) -> None:
     await scope.add("ahead", created_at=NOW + timedelta(minutes=4))
     (hit,) = await scope.search("x", ranking=Ranking(alpha=0.0, half_life_days=0.001))

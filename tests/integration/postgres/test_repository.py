@@ -84,8 +84,12 @@ async def test_large_scopes_find_what_exact_scoring_finds(pool: Pool, ranking: R
     _, _, generation = await fill(exact, 3_000)
     found = total = 0
     for query_vector in unit_vectors(10):
-        for filters in (SearchFilters(), SearchFilters(metadata={"even": True})):
-            query = SearchQuery("agent", "user", "q", 10, ranking, filters)
+        for filters, as_of in (
+            (SearchFilters(), None),
+            (SearchFilters(metadata={"even": True}), None),
+            (SearchFilters(), datetime.now(UTC) - timedelta(hours=1_000)),
+        ):
+            query = SearchQuery("agent", "user", "q", 10, ranking, filters, as_of)
             want = await exact.search(query, query_vector, generation, None)
             have = await large.search(query, query_vector, generation, None)
             assert len(have) == len(want) == 10

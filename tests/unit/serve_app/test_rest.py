@@ -102,6 +102,7 @@ async def test_search_passes_every_parameter_on(client: httpx.AsyncClient) -> No
         ({"created_before": "2021-01-01T00:00:00Z"}, ["old"]),
         ({"created_after": "2021-01-01T00:00:00Z"}, ["new"]),
         ({"min_score": 0.9, "alpha": 0}, ["new"]),
+        ({"as_of": "2020-01-31T00:00:00Z", "alpha": 0, "min_score": 0.49}, ["old"]),
         ({"half_life_days": 1e6, "alpha": 0, "min_score": 0.9}, ["new", "old"]),
         ({"importance_weight": 1, "min_score": 1.2, "alpha": 0}, ["new"]),
         ({"memory_type": None, "metadata": None, "min_score": None}, ["new", "old"]),

@@ -45,5 +45,8 @@ def pool_windows(
     pooled = np.zeros((count, embeddings.shape[1]), dtype=np.float32)
     np.add.at(pooled, list(owners), embeddings * np.asarray(weights, np.float32)[:, None])
     norms = np.linalg.norm(pooled, axis=1, keepdims=True)
-    unit: Embeddings = pooled / np.maximum(norms, np.finfo(np.float32).tiny)
+    # A static model leaves out words it does not know, and gives 0 for a text of nothing else. No
+    # angle is defined to that, so such texts share one direction instead.
+    pooled[norms[:, 0] == 0, 0] = norms[norms == 0] = 1.0
+    unit: Embeddings = pooled / norms
     return unit

@@ -13,6 +13,7 @@ import asyncpg
 from pgvector.asyncpg import register_vector
 
 from deployments.domain.errors import BadSetting, Unavailable
+from deployments.store.queries import sql
 from deployments.store.settings import StoreSettings
 
 Connection: TypeAlias = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
@@ -29,6 +30,8 @@ _SERVER_TROUBLE = ("08", "28", "3D", "53", "57", "58", "25006", "40")
 
 # After a failed attempt callers are refused at once for so long, instead of queueing for the next.
 _REOPEN_PAUSE_S = 0.5
+
+_PREPARE_TIMEOUT_S = 300.0  # for migrations, ours or those of others that we wait for
 
 _SESSION = (
     # A filtered index scan goes on until enough rows pass the filter (pgvector >= 0.8).
@@ -104,9 +107,13 @@ class Pool:
         if self._prepare is not None:
             connection = await connect(self._dsn, self._settings)
             try:
-                await self._prepare(connection)
+                async with asyncio.timeout(_PREPARE_TIMEOUT_S):
+                    await self._prepare(connection)
             finally:
-                await connection.close()
+                try:
+                    await connection.close(timeout=self._settings.connect_timeout_s)
+                except (OSError, TimeoutError):
+                    connection.terminate()
         return await asyncpg.create_pool(
             self._dsn,
             min_size=self._settings.min_pool_size,
@@ -148,7 +155,8 @@ async def _keep_session(_connection: asyncpg.Connection) -> None:
 
 
 async def _set_up(connection: asyncpg.Connection) -> None:
-    await register_vector(connection)
+    schema = await connection.fetchval(sql("vector_schema"))
+    await register_vector(connection, schema=schema or "public")
     await connection.set_type_codec(
         "jsonb", schema="pg_catalog", encoder=_encode_json, decoder=json.loads
     )

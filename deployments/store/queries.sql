@@ -252,3 +252,8 @@ insert into schema_migrations (version, name, checksum) values ($1, $2, $3);
 
 -- name: vector_version
 select extversion from pg_extension where extname = 'vector';
+
+-- name: vector_schema
+select n.nspname from pg_extension e
+join pg_namespace n on n.oid = e.extnamespace
+where e.extname = 'vector';

@@ -19,10 +19,16 @@ class StoreSettings(BaseModel):
     connect_timeout_s: float = Field(5.0, gt=0, description="Time to open a database connection.")
     statement_timeout_s: float = Field(10.0, gt=0, description="Time for one database statement.")
     exact_search_rows: int = Field(
-        20_000, ge=0, description="Scopes of up to so many memories are scored whole."
+        20_000,
+        ge=0,
+        le=1_000_000_000,
+        description="Scopes of up to so many memories are scored whole.",
     )
     search_candidates: int = Field(
-        200, ge=50, description="Candidates of each kind where a scope is larger than that."
+        200,
+        ge=50,
+        le=100_000,
+        description="Candidates of each kind where a scope is larger than that.",
     )
 
     @model_validator(mode="after")

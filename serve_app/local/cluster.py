@@ -54,9 +54,17 @@ class LocalCluster:
 
     def environment(self, dsn: str) -> dict[str, str]:
         """What every process of the cluster must have in its environment."""
-        values = flags.of_ray(self._temporary_dir) | flags.of_token(self._folder.ray_token)
+        api_port = self._settings.port
+        spoken_for = [api_port, self._settings.dashboard_port]
+        for preferred in (8500, 8404, 9101):
+            spoken_for.append(ports.free(preferred, spoken_for))
+        fallback, stats, metrics = spoken_for[2:]
+        values = flags.of_ray(self._temporary_dir, fallback)
+        values |= flags.of_token(self._folder.ray_token)
         if self.has_haproxy:
-            values |= flags.of_haproxy(self._haproxy_dir, self._settings.host, self._settings.port)
+            values |= flags.of_haproxy(
+                self._haproxy_dir, self._settings.host, api_port, stats, metrics
+            )
         else:
             values |= flags.without_haproxy()
         return values | {"DATABASE_URL": dsn, "MEMEX_DATA_DIR": str(self._settings.data_dir)}

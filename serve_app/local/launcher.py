@@ -6,19 +6,21 @@ import http.client
 import os
 import signal
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from types import FrameType
 
+import asyncpg
 from tqdm import tqdm
 
-from deployments.domain.errors import StartupError, Unavailable
+from deployments.domain.errors import DatabaseUnsuitable, StartupError, Unavailable
 from deployments.domain.types import ModelIdentity
 from deployments.embedder.load import load_encoder
-from deployments.store.generations import adopt_generation
 from deployments.store.migrate import Migration, migrate, read_migrations
-from deployments.store.pool import connect
+from deployments.store.pool import Pool
+from deployments.store.repository import PostgresMemoryStore
 from serve_app.local import processes
 from serve_app.local.cluster import LocalCluster
 from serve_app.local.folders import DataFolder
@@ -29,6 +31,9 @@ _READY_TIMEOUT_S = 60.0
 _WATCH_INTERVAL_S = 1.0
 _RESTART_PAUSE_S = 5.0
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+_stopping = threading.Event()
 
 
 class _Stopped(BaseException):
@@ -66,6 +71,7 @@ def _run(settings: Settings, undo: contextlib.ExitStack) -> None:
     # Before Ray, which takes longest: whatever is wrong here is said at once.
     identity = _prepare_model(settings)
     asyncio.run(_prepare_database(dsn, settings, identity))
+    _check_stopped()
 
     if not cluster.has_haproxy:
         _say("HAProxy comes for Linux only: Ray's own proxy serves, at a lower rate")
@@ -78,6 +84,7 @@ def _run(settings: Settings, undo: contextlib.ExitStack) -> None:
     print(_banner(settings, folder, url), flush=True)
     while True:
         time.sleep(_WATCH_INTERVAL_S)
+        _check_stopped()
         if not cluster.is_running():
             raise StartupError(f"Ray has ended unexpectedly; {cluster.logs} may say why")
         if postgres is not None:
@@ -113,17 +120,21 @@ async def _prepare_database(dsn: str, settings: Settings, identity: ModelIdentit
     def tell(migration: Migration) -> None:
         _say(f"applying migration {migration.name}")
 
+    async def prepare(connection: asyncpg.Connection) -> None:
+        await migrate(connection, read_migrations(), tell)
+
+    pool = Pool(dsn, settings.db, prepare)
     try:
-        connection = await connect(dsn, settings.db)
+        await pool.open()
+        await PostgresMemoryStore(pool, settings.db).adopt_generation(identity)
     except Unavailable:
         raise StartupError(
-            "the database does not answer, or does not let the user of DATABASE_URL in"
+            "the database does not answer, or does not let the user of DATABASE_URL in or write"
         ) from None
-    try:
-        await migrate(connection, read_migrations(), tell)
-        await adopt_generation(connection, identity)
+    except asyncpg.PostgresError as error:
+        raise DatabaseUnsuitable(f"the database cannot be used: {error}") from error
     finally:
-        await connection.close()
+        await pool.close()
 
 
 def _wait_until_healthy(url: str) -> None:
@@ -179,8 +190,15 @@ def _signals_as_stop() -> Iterator[None]:
 
 
 def _on_signal(_number: int, _frame: FrameType | None) -> None:
-    _ignore_signals()  # one is enough: stopping is under way
-    raise _Stopped
+    if not _stopping.is_set():  # one is enough
+        _stopping.set()
+        raise _Stopped
+
+
+def _check_stopped() -> None:
+    """asyncio and finalizers swallow what a signal's handler raises within them."""
+    if _stopping.is_set():
+        raise _Stopped
 
 
 def _ignore_signals() -> None:

@@ -1,6 +1,7 @@
 """TCP ports: whether one can be listened on, and which is free."""
 
 import socket
+from collections.abc import Collection
 
 
 def listen_once(host: str, port: int) -> int:
@@ -12,9 +13,14 @@ def listen_once(host: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def free(preferred: int) -> int:
-    """The preferred port, or one that the system chooses where that is taken."""
-    try:
-        return listen_once("0.0.0.0", preferred)
-    except OSError:
-        return listen_once("0.0.0.0", 0)
+def free(preferred: int, spoken_for: Collection[int]) -> int:
+    """The preferred port, or one that the system chooses where that is taken, or `spoken_for`
+    by something of ours that does not listen yet."""
+    if preferred not in spoken_for:
+        try:
+            return listen_once("0.0.0.0", preferred)
+        except OSError:
+            pass
+    while (port := listen_once("0.0.0.0", 0)) in spoken_for:
+        pass
+    return port

@@ -18,6 +18,7 @@ import subprocess
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import asyncpg
 import psutil
@@ -49,7 +50,7 @@ class EmbeddedPostgres:
 
     @property
     def dsn(self) -> str:
-        return f"postgresql://{_NAME}@/{_NAME}?host={self._sockets}"
+        return f"postgresql://{_NAME}@/{_NAME}?host={quote(str(self._sockets), safe='/')}"
 
     def start(self) -> None:
         """Initialise the cluster where there is none, and run it. Raises StartupError."""

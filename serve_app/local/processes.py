@@ -32,9 +32,9 @@ def descendants() -> list[psutil.Process]:
 
 
 def name(process: psutil.Process) -> str:
-    """Its name, empty where it has ended."""
+    """Its name, empty where it has ended (which a child that nobody waited for has, too)."""
     try:
-        return str(process.name())
+        return "" if process.status() == psutil.STATUS_ZOMBIE else str(process.name())
     except psutil.NoSuchProcess:
         return ""
 

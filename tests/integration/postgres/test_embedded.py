@@ -141,10 +141,11 @@ def test_is_started_again_when_it_dies(folder: DataFolder) -> None:
         server.stop()
 
 
-def test_long_paths_get_a_short_socket() -> None:
+@pytest.mark.parametrize("name", ["long" * 30, "a b", "c++", "50%41", "a,b&c#d"])
+def test_odd_paths_get_a_plain_socket(name: str) -> None:
     with tempfile.TemporaryDirectory(prefix="memex-test-") as root:
         os.chmod(root, 0o755)
-        folder = DataFolder(Path(root) / ("long" * 30))
+        folder = DataFolder(Path(root) / name)
         folder.open()
         server = EmbeddedPostgres(folder)
         server.start()

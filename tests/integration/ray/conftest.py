@@ -21,7 +21,8 @@ def service() -> Iterator[Service]:
         service.start()
         try:
             yield service
-            service.stop()
+            if service.is_running():
+                service.stop()
         finally:
             service.kill()
 

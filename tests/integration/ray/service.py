@@ -70,6 +70,9 @@ class Service:
             if "Ctrl-C stops all of it" in line:
                 ready.set()
 
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     def family(self) -> list[psutil.Process]:
         """The launcher and all below it."""
         assert self.process is not None

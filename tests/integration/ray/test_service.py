@@ -1,6 +1,7 @@
 """The running service, from outside: a real graph, a real model, a real database."""
 
 import asyncio
+import contextlib
 import itertools
 import json
 import time
@@ -9,11 +10,12 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from serve_app.rest.routes import OPERATIONS
-from tests.integration.ray.service import Service, listening
+from tests.integration.ray.service import Service, alive, listening
 
 _agents = (f"agent {n}" for n in itertools.count())
 
@@ -284,7 +286,8 @@ async def test_postgres_away_is_503_and_heals(
     postmaster.suspend()  # so that the launcher does not start it again yet
     children = [p for p in service.named("postgres") if p != postmaster]
     for child in children:
-        child.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
     answer = await client.post("/v1/memories", json=memory(agent, "lost"), timeout=60)
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) >= 1
@@ -296,6 +299,18 @@ async def test_postgres_away_is_503_and_heals(
     await until(lambda: healthy(client), 60)
     read = await client.get(f"/v1/memories/{stored['id']}", params={"agent_id": agent})
     assert read.json() == stored
+
+
+def test_without_ray_the_launcher_ends_and_says_so(service: Service) -> None:
+    """The last of this file: nothing is left to test."""
+    assert service.process is not None
+    family = service.family()
+    (raylet,) = service.named("raylet")
+    raylet.kill()
+    assert service.process.wait(60) == 1
+    assert "Ray has ended unexpectedly" in "".join(service.lines)
+    psutil.wait_procs(family, timeout=5)
+    assert alive(family, lambda process: process.status() != psutil.STATUS_ZOMBIE) == []
 
 
 async def healthy(client: httpx.AsyncClient) -> bool:

@@ -32,3 +32,9 @@ def test_pooling_weighs_windows_by_their_tokens() -> None:
     rows = np.array([[1, 0], [0, 1], [0, 1]], dtype=np.float32)
     pooled = pool_windows(rows, owners=[0, 0, 1], weights=[3, 4, 7], count=2)
     assert pooled == pytest.approx(np.array([[0.6, 0.8], [0, 1]]))
+
+
+def test_texts_without_a_known_word_have_a_direction_all_the_same() -> None:
+    rows = np.array([[0, 0], [0, 2]], dtype=np.float32)
+    pooled = pool_windows(rows, owners=[0, 1], weights=[1, 1], count=2)
+    assert pooled.tolist() == [[1.0, 0.0], [0.0, 1.0]]

@@ -46,8 +46,10 @@ def is_server_trouble(error: BaseException) -> bool:
     """Whether the database is away, as opposed to a statement being wrong."""
     if isinstance(error, asyncpg.PostgresError):
         return (error.sqlstate or "").startswith(_SERVER_TROUBLE)
-    if isinstance(error, asyncpg.DataError | asyncpg.exceptions.ClientConfigurationError):
-        return False  # InterfaceErrors by inheritance, but the arguments' or the address's fault
+    if isinstance(error, ValueError):
+        return (
+            False  # of the arguments or the address; the driver has InterfaceErrors for those, too
+        )
     return isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError)
 
 

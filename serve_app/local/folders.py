@@ -34,9 +34,9 @@ class DataFolder:
         """Create what is missing and lock it. Raises BadSetting or StartupError."""
         try:
             self._claim()
+            self._lock()  # first: its file tells our folder from a stranger's
             for folder in (self.models, self.logs):
                 folder.mkdir(mode=0o700, exist_ok=True)
-            self._lock()
         except OSError as error:
             raise BadSetting(
                 f"MEMEX_DATA_DIR: {self.root} cannot be written to ({error.strerror})"

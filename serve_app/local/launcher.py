@@ -41,7 +41,7 @@ class _Stopped(BaseException):
 
 
 def serve(settings: Settings) -> None:
-    """Run the service until SIGINT or SIGTERM. Raises StartupError where it cannot start."""
+    """Run the service until SIGINT, SIGTERM or SIGHUP. Raises StartupError if it cannot start."""
     with _signals_as_stop(), contextlib.ExitStack() as undo:
         try:
             _run(settings, undo)

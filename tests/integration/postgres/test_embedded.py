@@ -238,3 +238,18 @@ def test_startup_errors_say_where_the_log_is(folder: DataFolder) -> None:
     control.write_bytes(b"broken")
     with pytest.raises(StartupError, match=r"postgres\.log says why"):
         EmbeddedPostgres(folder).start()
+
+
+def test_a_first_start_that_was_killed_is_not_taken_for_a_strangers_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(_folder: DataFolder) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as first:
+        first.setattr(DataFolder, "_lock", killed)
+        with pytest.raises(KeyboardInterrupt):
+            DataFolder(tmp_path / "memex").open()
+    folder = DataFolder(tmp_path / "memex")
+    folder.open()
+    folder.close()

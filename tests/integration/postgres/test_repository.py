@@ -366,3 +366,6 @@ async def test_faults_of_a_statement_are_not_an_outage(pool: Pool) -> None:
     with pytest.raises(asyncpg.PostgresSyntaxError):
         async with pool.acquire() as connection:
             await connection.fetchval("selekt")
+    with pytest.raises(asyncpg.DataError, match="invalid input for query argument"):
+        async with pool.acquire() as connection:
+            await connection.fetchval("select $1::int", "no number")

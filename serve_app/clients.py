@@ -164,6 +164,21 @@ class RemoteStore:
         return count
 
 
+class RemoteReranker:
+    """The Reranker port over its handle.
+
+    A search is complete without it and waits only so long: no call is made twice, and one that is
+    late is cancelled, so that its replica does not go on with what nobody waits for.
+    """
+
+    def __init__(self, handle: DeploymentHandle, timeout_s: float) -> None:
+        self._edge = _Edge("reranker", handle, timeout_s, cancel_late=True)
+
+    async def scores(self, query: str, texts: Sequence[str]) -> list[float]:
+        scores: list[float] = await self._edge.call_once("scores", query, texts)
+        return scores
+
+
 class _Once:
     """An argument of the first try alone; None in those after it."""
 
@@ -172,12 +187,16 @@ class _Once:
 
 
 class _Edge:
-    """Calls to one deployment."""
+    """Calls to one deployment. With `cancel_late`, one that nobody waits for any longer is
+    cancelled in its replica too; without, a late one is left to end there."""
 
-    def __init__(self, part: str, handle: DeploymentHandle, timeout_s: float) -> None:
+    def __init__(
+        self, part: str, handle: DeploymentHandle, timeout_s: float, cancel_late: bool = False
+    ) -> None:
         self._part = part
         self._handle = handle
         self._timeout_s = timeout_s
+        self._cancel_late = cancel_late
 
     async def call_again(self, method: str, *args: Any) -> Any:
         """A call that may be made twice: tried on another replica when one dies under it."""
@@ -203,7 +222,13 @@ class _Edge:
 
     async def _call(self, method: str, *args: Any) -> Any:
         try:
-            return await getattr(self._handle, method).remote(*args)
+            response = getattr(self._handle, method).remote(*args)
+            try:
+                return await response
+            except asyncio.CancelledError:  # late, or the request has gone away
+                if self._cancel_late:
+                    response.cancel()
+                raise
         except MemexError:  # raised in the replica; it comes as it is, or as a RayTaskError below
             raise
         except RayTaskError as error:

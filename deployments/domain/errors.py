@@ -64,7 +64,8 @@ class RateLimited(MemexError):
 
 
 class Unavailable(MemexError):
-    """`part` (database, embedder, store) does not answer; try again after `retry_after_s`."""
+    """`part` (database, embedder, reranker, store) does not answer; try again after
+    `retry_after_s`."""
 
     def __init__(self, part: str, retry_after_s: float = 1.0) -> None:
         super().__init__(part, retry_after_s)
@@ -83,8 +84,12 @@ class BadSetting(StartupError):
     """A setting is unknown or its value cannot be used."""
 
 
+class AlreadyRunning(StartupError):
+    """Another process has the data folder."""
+
+
 class ModelUnavailable(StartupError):
-    """The embedding model cannot be loaded or downloaded."""
+    """A model cannot be loaded or downloaded."""
 
 
 class ModelMismatch(StartupError):

@@ -118,3 +118,15 @@ class MemoryStore(Protocol):
         ...
 
     async def count(self, agent_id: str, user_id: str | None) -> int: ...
+
+
+class Reranker(Protocol):
+    """A model that reads a query and a text together, wherever it runs. Raises Unavailable."""
+
+    async def scores(self, query: str, texts: Sequence[str]) -> list[float]:
+        """How well each text answers `query`, in the order of `texts`: higher is better, on a
+        scale of the model's own.
+
+        Raises Unavailable also where the answer does not come soon enough to be waited for.
+        """
+        ...

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 from fastembed import TextEmbedding
-from loguru import logger
 from tokenizers import Tokenizer
 
-from deployments.domain.errors import BadSetting, ModelUnavailable
+from deployments import hub
 from deployments.domain.types import Embeddings, ModelIdentity, TextKind
 from deployments.embedder.windows import pool_windows, split
 
@@ -98,25 +97,8 @@ def prefixes(model: str) -> tuple[str, str]:
 
 
 def load(model: str, cache_dir: Path, threads: int, **options: Any) -> TextEmbedding:
-    """The model, downloaded where it is not in `cache_dir`.
-
-    Raises BadSetting where fastembed does not know it, ModelUnavailable where it cannot be had.
-    """
-    known = {entry["model"].lower() for entry in TextEmbedding.list_supported_models()}
-    if model.lower() not in known:
-        raise BadSetting(
-            f"MEMEX_EMBEDDING_MODEL: {model!r} is no model that fastembed supports "
-            "(https://qdrant.github.io/fastembed/examples/Supported_Models/)"
-        )
-    logger.disable("fastembed")  # it reports each of its tries; what comes of them is said below
-    try:
-        return TextEmbedding(model, cache_dir=str(cache_dir), threads=threads, **options)
-    except Exception as error:  # fastembed and its hub client raise a dozen unrelated classes
-        raise ModelUnavailable(
-            f"MEMEX_EMBEDDING_MODEL: {model} could not be downloaded or loaded "
-            f"({type(error).__name__}). It is fetched from the model hub at the first start: check "
-            "the network, or set a model that is already there"
-        ) from error
+    """The model, downloaded where it is not in `cache_dir`. Raises BadSetting, ModelUnavailable."""
+    return hub.load(TextEmbedding, "MEMEX_EMBEDDING_MODEL", model, cache_dir, threads, **options)
 
 
 def _tokenizer_of(model: TextEmbedding) -> tuple[Tokenizer | None, int]:

@@ -10,6 +10,7 @@ from ray import serve
 from ray.serve import Application
 
 from deployments.embedder.deployment import Embedder
+from deployments.reranker.deployment import Reranker
 from deployments.store.deployment import MemoryStore
 from serve_app.ingress import RestIngress
 from serve_app.settings import Settings, load_settings
@@ -22,14 +23,19 @@ class AppArgs(BaseModel):
 
 
 def build_memex_app(args: AppArgs) -> Application:
-    """RestIngress → Embedder, MemoryStore."""
+    """RestIngress → Embedder, MemoryStore and, where one is set, Reranker."""
     settings = load_settings()
     embedder = _decorated(Embedder, settings).bind(
         settings.embedding, str(settings.models_dir), _threads(settings, "Embedder")
     )
-    store = _decorated(MemoryStore, settings).bind(settings.db)
+    store = _decorated(MemoryStore, settings).bind(settings.db, settings.search)
+    reranker = None
+    if settings.reranker.model:
+        reranker = _decorated(Reranker, settings).bind(
+            settings.reranker, str(settings.models_dir), _threads(settings, "Reranker")
+        )
     ingress = serve.ingress(None)(RestIngress)
-    return _decorated(ingress, settings, "RestIngress").bind(settings, embedder, store)
+    return _decorated(ingress, settings, "RestIngress").bind(settings, embedder, store, reranker)
 
 
 def _decorated(node: type, settings: Settings, name: str | None = None) -> serve.Deployment:

@@ -8,7 +8,8 @@ from starlette.applications import Starlette
 
 from deployments.domain.errors import Unavailable
 from deployments.metrics import HttpMetrics, exposition
-from serve_app.clients import RemoteEmbedder, RemoteStore
+from serve_app.clients import RemoteEmbedder, RemoteReranker, RemoteStore
+from serve_app.reranking import Reranking
 from serve_app.rest.asgi import build_rest_app
 from serve_app.service import MemoryService
 from serve_app.settings import Settings
@@ -18,7 +19,11 @@ class RestIngress:
     """Serves REST. Decorated in app.py; Serve asks it for its application in the replica."""
 
     def __init__(
-        self, settings: Settings, embedder: DeploymentHandle, store: DeploymentHandle
+        self,
+        settings: Settings,
+        embedder: DeploymentHandle,
+        store: DeploymentHandle,
+        reranker: DeploymentHandle | None = None,
     ) -> None:
         self._settings = settings
         self._service = MemoryService(
@@ -26,6 +31,7 @@ class RestIngress:
             RemoteStore(store, settings.request_timeout_s),
             settings.rate_limit.writes_per_minute,
             settings.rate_limit.searches_per_minute,
+            reranking=None if reranker is None else _reranking(settings, reranker),
         )
 
     async def __serve_build_asgi_app__(self) -> Starlette:
@@ -39,3 +45,8 @@ class RestIngress:
             self._settings.allowed_hosts,
             importlib.metadata.version("memex-serve"),
         )
+
+
+def _reranking(settings: Settings, handle: DeploymentHandle) -> Reranking:
+    budget_s = settings.reranker.budget_ms / 1_000
+    return Reranking(RemoteReranker(handle, budget_s), settings.reranker.top_n)

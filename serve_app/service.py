@@ -29,6 +29,7 @@ from deployments.domain.types import (
     SearchQuery,
     TextKind,
 )
+from serve_app.reranking import Reranking, SearchResult
 
 _HEALTH_TIMEOUT_S = 3.0
 _REMEMBERED_REFUSALS = 10_000
@@ -58,6 +59,7 @@ class MemoryService:
         writes_per_minute: int,
         searches_per_minute: int,
         monotonic_s: Callable[[], float] = time.monotonic,
+        reranking: Reranking | None = None,
     ) -> None:
         self._embedder = embedder
         self._store = store
@@ -66,6 +68,7 @@ class MemoryService:
             "write": RateLimit("write", writes_per_minute),
             "search": RateLimit("search", searches_per_minute),
         }
+        self._reranking = reranking
         self._refusals = _Refusals(monotonic_s)
 
     async def adopt_model(self) -> None:
@@ -89,12 +92,16 @@ class MemoryService:
         with self._refusals.noted():
             return await self._store.insert(memories, embeddings, generation, limit)
 
-    async def search(self, query: SearchQuery) -> list[Memory]:
+    async def search(self, query: SearchQuery) -> SearchResult:
         """The scope's best `top_k`, best first."""
         limit = self._limit("search", query.agent_id)
         embeddings, generation = await self._embed([query.text], "query")
+        asked = query if self._reranking is None else self._reranking.widened(query)
         with self._refusals.noted():
-            return await self._store.search(query, embeddings[0], generation, limit)
+            hits = await self._store.search(asked, embeddings[0], generation, limit)
+        if self._reranking is None:
+            return SearchResult(hits)
+        return await self._reranking.applied(query, hits)
 
     async def get(self, agent_id: str, memory_id: UUID) -> Memory:
         """Raises MemoryNotFound."""

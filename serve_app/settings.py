@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from deployments.domain.errors import BadSetting
 from deployments.embedder.settings import EmbeddingSettings
-from deployments.store.settings import StoreSettings
+from deployments.reranker.settings import RerankerSettings
+from deployments.store.settings import SearchSettings, StoreSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 """Where configs/, migrations/ and serve_config.yaml lie."""
@@ -57,6 +58,8 @@ class Settings(BaseModel):
         15.0, gt=0, description="How long a request may wait for one call to a deployment."
     )
     embedding: EmbeddingSettings = EmbeddingSettings()
+    search: SearchSettings = SearchSettings()
+    reranker: RerankerSettings = RerankerSettings()
     db: StoreSettings = StoreSettings()
     rate_limit: RateLimitSettings = RateLimitSettings()
     deployments: dict[str, dict[str, Any]] = Field(

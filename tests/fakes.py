@@ -11,8 +11,9 @@ from uuid import UUID
 
 import numpy as np
 
+from deployments.domain.bm25 import idf
 from deployments.domain.errors import ModelMismatch, RateLimited, Unavailable
-from deployments.domain.ranking import score
+from deployments.domain.ranking import fuses_by_rank, lexical_share, score, similarities
 from deployments.domain.types import (
     Embeddings,
     Memory,
@@ -25,6 +26,8 @@ from deployments.domain.types import (
     SearchQuery,
     TextKind,
 )
+from deployments.store.lexicon import Lexicon
+from deployments.store.settings import SearchSettings
 
 DIMENSIONS = 384
 IDENTITY = ModelIdentity("fake/words", "1", "fp32", DIMENSIONS)
@@ -68,6 +71,7 @@ class InMemoryStore:
         self._rows: dict[UUID, tuple[Memory, Embeddings]] = {}
         self._hits: dict[tuple[str, str], list[float]] = {}
         self._identity: ModelIdentity | None = None
+        self._lexicon = Lexicon(SearchSettings())
 
     async def ping(self) -> None:
         if self.down:
@@ -111,28 +115,41 @@ class InMemoryStore:
     ) -> list[Memory]:
         await self.ping()
         self._hit(query.agent_id, limit)
-        now, filters = query.as_of or datetime.now(UTC), query.filters
+        now = query.as_of or datetime.now(UTC)
+        candidates = [row for row in self._rows.values() if visible(row[0], query)]
+        cosines = [float(vector @ embedding) for _, vector in candidates]
+        bm25s = self._bm25s(query, [memory for memory, _ in candidates])
+        share = lexical_share(query.ranking, self._lexicon.settings.lexical_weight)
+        similar = similarities(cosines, bm25s, share, fuses_by_rank(query.ranking))
         hits = []
-        for memory, vector in self._rows.values():
-            if (memory.agent_id, memory.user_id) != (query.agent_id, query.user_id):
-                continue
-            if filters.memory_type not in (None, memory.memory_type):
-                continue
-            if filters.metadata is not None and not contains(memory.metadata, filters.metadata):
-                continue
-            if filters.created_after is not None and memory.created_at <= filters.created_after:
-                continue
-            if filters.created_before is not None and memory.created_at >= filters.created_before:
-                continue
-            if query.as_of is not None and memory.created_at > query.as_of:
-                continue
-            value = score(
-                float(vector @ embedding), memory.created_at, memory.importance, query.ranking, now
-            )
-            if filters.min_score is None or value >= filters.min_score:
+        for (memory, _), similarity in zip(candidates, similar, strict=True):
+            value = score(similarity, memory.created_at, memory.importance, query.ranking, now)
+            if query.filters.min_score is None or value >= query.filters.min_score:
                 hits.append(replace(memory, score=value))
         hits.sort(key=lambda hit: (hit.score, hit.created_at, hit.id), reverse=True)
         return hits[: query.top_k]
+
+    def _bm25s(self, query: SearchQuery, candidates: Sequence[Memory]) -> list[float]:
+        """By the textbook, from every memory's words, without keys or stored weights."""
+        analyzer, bm25 = self._lexicon.analyzer, self._lexicon.bm25
+        scope = [
+            set(analyzer.terms(memory.content))
+            for memory, _ in self._rows.values()
+            if (memory.agent_id, memory.user_id) == (query.agent_id, query.user_id)
+        ]
+        asked = analyzer.terms(query.text)
+        values = []
+        for memory in candidates:
+            terms = analyzer.terms(memory.content)
+            values.append(
+                sum(
+                    idf(len(scope), sum(term in other for other in scope))
+                    * bm25.term_weight(terms.count(term), len(terms))
+                    for term in asked
+                    if term in terms
+                )
+            )
+        return values
 
     async def get(self, agent_id: str, memory_id: UUID) -> Memory | None:
         await self.ping()
@@ -220,6 +237,18 @@ class InMemoryStore:
             retry_after_s = live[-limit.per_minute] + 60 - now
             raise RateLimited(agent_id, limit.operation, limit.per_minute, retry_after_s)
         self._hits[(agent_id, limit.operation)] = [*live, now]
+
+
+def visible(memory: Memory, query: SearchQuery) -> bool:
+    filters = query.filters
+    return (
+        (memory.agent_id, memory.user_id) == (query.agent_id, query.user_id)
+        and filters.memory_type in (None, memory.memory_type)
+        and (filters.metadata is None or contains(memory.metadata, filters.metadata))
+        and (filters.created_after is None or memory.created_at > filters.created_after)
+        and (filters.created_before is None or memory.created_at < filters.created_before)
+        and (query.as_of is None or memory.created_at <= query.as_of)
+    )
 
 
 def contains(value: Any, part: Any) -> bool:

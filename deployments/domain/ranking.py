@@ -1,15 +1,17 @@
 """The ranking formula, in plain Python.
 
-The database computes the same in `search` of queries.sql; this one is what it is tested against.
+The database computes the same in `ranked` of queries.sql; this one is what it is tested against.
 """
 
 import math
+from collections.abc import Sequence
 from datetime import datetime
 
 from deployments.domain.types import Ranking
 
 SCORE_DECIMALS = 4
 MAX_IMPORTANCE = 2.0
+RRF_K = 60
 _SECONDS_PER_DAY = 86_400.0
 
 
@@ -22,16 +24,61 @@ def recency(created_at: datetime, now: datetime, half_life_days: float) -> float
     return math.exp(-math.log(2.0) * age_days / half_life_days)
 
 
+def lexical_share(ranking: Ranking, default_weight: float) -> float:
+    """The lexical part's share of similarity, in [0, 1]: `w / (1 + w)` in hybrid mode."""
+    if ranking.mode == "semantic":
+        return 0.0
+    if ranking.mode == "lexical":
+        return 1.0
+    weight = default_weight if ranking.lexical_weight is None else ranking.lexical_weight
+    return weight / (1.0 + weight)
+
+
+def fuses_by_rank(ranking: Ranking) -> bool:
+    return ranking.mode == "hybrid" and ranking.fusion == "rrf"
+
+
+def similarities(
+    cosines: Sequence[float], bm25s: Sequence[float], share: float, by_rank: bool
+) -> list[float]:
+    """Of all candidates of a query, from their cosines and BM25 scores.
+
+    `(1 - share)·cosine + share·bm25 / (the best bm25)`; or, by rank, reciprocal rank fusion
+    (Cormack, Clarke and Büttcher 2009), scaled so that the first of both arms has 1. Where no
+    candidate has a word of the query, similarity is the cosine.
+    """
+    best = max(bm25s, default=0.0)
+    if share == 0 or best <= 0:
+        return list(cosines)
+    if by_rank:
+        ranks = zip(_ranks(cosines), _ranks(bm25s), bm25s, strict=True)
+        return [
+            (RRF_K + 1) / 2 * (1 / (RRF_K + first) + (1 / (RRF_K + second) if bm25 > 0 else 0))
+            for first, second, bm25 in ranks
+        ]
+    return [
+        (1 - share) * cosine + share * bm25 / best
+        for cosine, bm25 in zip(cosines, bm25s, strict=True)
+    ]
+
+
 def score(
-    cosine: float, created_at: datetime, importance: float, ranking: Ranking, now: datetime
+    similarity: float, created_at: datetime, importance: float, ranking: Ranking, now: datetime
 ) -> float:
-    """`alpha·cosine + (1-alpha)·recency + importance_weight·importance/2`, to 4 decimals.
+    """`alpha·similarity + (1-alpha)·recency + importance_weight·importance/2`, to 4 decimals.
 
     Importance runs from 0 to 2, so its half is a third part on the same scale as the other two.
     """
     value = (
-        ranking.alpha * cosine
+        ranking.alpha * similarity
         + (1.0 - ranking.alpha) * recency(created_at, now, ranking.half_life_days)
         + ranking.importance_weight * importance / MAX_IMPORTANCE
     )
     return round(value, SCORE_DECIMALS)
+
+
+def _ranks(values: Sequence[float]) -> list[int]:
+    """1 for the highest; equal values share the better rank."""
+    ordered = sorted(values, reverse=True)
+    first = {value: rank for rank, value in reversed(list(enumerate(ordered, 1)))}
+    return [first[value] for value in values]

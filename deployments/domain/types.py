@@ -18,6 +18,12 @@ TextKind = Literal["query", "passage"]
 Operation = Literal["write", "search"]
 """What the rate limit counts, each on its own."""
 
+SearchMode = Literal["hybrid", "semantic", "lexical"]
+"""Whether similarity is of meaning and words, of meaning alone, or of words alone."""
+
+Fusion = Literal["weighted", "rrf"]
+"""How hybrid similarity is made of both: as a weighted sum, or by reciprocal ranks."""
+
 
 class MemoryType(StrEnum):
     """What a memory holds: something that happened, a fact, or how to do something."""
@@ -28,8 +34,44 @@ class MemoryType(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ScoreWeights:
+    """`score = similarity·similarity + recency·recency + importance·importance` and
+    `similarity = cosine·cosine + lexical·lexical`, each time the weight by its part.
+
+    The last two are None where ranks were fused.
+    """
+
+    similarity: float
+    recency: float
+    importance: float
+    cosine: float | None
+    lexical: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The parts of a hit's score, each by its weight adding up to it."""
+
+    cosine: float
+    lexical: float
+    """BM25 divided by the best BM25 among the query's candidates, in [0, 1]."""
+    similarity: float
+    recency: float
+    importance: float
+    """Half of the memory's importance, in [0, 1]."""
+    age_days: float
+    weights: ScoreWeights
+    matched_terms: list[str]
+    """The query's terms that the memory has, stemmed and case-folded as they are compared."""
+    cosine_rank: int | None = None
+    """Among the candidates; only where ranks were fused, like the next."""
+    lexical_rank: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
-    """A stored memory; `score` (higher is better, 4 decimals) is set by a search alone."""
+    """A stored memory; `score` (higher is better, 4 decimals) is set by a search alone, and
+    `explanation` by a search that asks for it."""
 
     id: UUID
     agent_id: str
@@ -41,6 +83,7 @@ class Memory:
     created_at: datetime
     updated_at: datetime
     score: float | None = None
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +117,11 @@ class Ranking:
     alpha: float = 0.7
     half_life_days: float = 30.0
     importance_weight: float = 0.0
+    mode: SearchMode = "hybrid"
+    fusion: Fusion = "weighted"
+    """Of hybrid mode, like the next."""
+    lexical_weight: float | None = None
+    """None is the store's setting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +148,7 @@ class SearchQuery:
     filters: SearchFilters = SearchFilters()
     as_of: datetime | None = None
     """The time ages are counted to; later memories are not seen. None is now, and sees all."""
+    explain: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+from collections.abc import Awaitable, Callable
 
 import asyncpg
 
@@ -12,9 +13,10 @@ from deployments.metrics import StoreMetrics
 from deployments.store.migrate import migrate, read_migrations
 from deployments.store.pool import Pool
 from deployments.store.repository import PostgresMemoryStore
-from deployments.store.settings import StoreSettings
+from deployments.store.settings import SearchSettings, StoreSettings
 
 _PURGE_INTERVAL_S = 60.0
+_TERMS_INTERVAL_S = 5.0
 _logger = logging.getLogger("ray.serve.memex")
 
 
@@ -26,23 +28,29 @@ class MemoryStore(PostgresMemoryStore):
     a graph on an existing cluster has no launcher to do it.
     """
 
-    async def __init__(self, settings: StoreSettings) -> None:  # type: ignore[misc]  # Serve awaits it
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, settings: StoreSettings, search: SearchSettings
+    ) -> None:
         dsn = os.environ.get("DATABASE_URL")
         if not dsn:
             raise BadSetting("DATABASE_URL is not set where Ray runs: export it before `ray start`")
         pool = Pool(dsn, settings, prepare=_migrate)
-        super().__init__(pool, settings, StoreMetrics().done)
+        super().__init__(pool, settings, search, StoreMetrics().done)
         with contextlib.suppress(Unavailable):
             await pool.open()
-        self._upkeep = asyncio.create_task(self._purge_regularly())
+        self._upkeep = [
+            asyncio.create_task(_regularly(_PURGE_INTERVAL_S, self.purge_rate_limits)),
+            asyncio.create_task(_regularly(_TERMS_INTERVAL_S, self.keep_terms)),
+        ]
 
-    async def _purge_regularly(self) -> None:
-        while True:
-            await asyncio.sleep(_PURGE_INTERVAL_S)
-            try:
-                await self.purge_rate_limits()
-            except Exception:
-                _logger.warning("the rate limit's old counters were not purged", exc_info=True)
+
+async def _regularly(interval_s: float, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(interval_s)
+        try:
+            await work()
+        except Exception:  # the next time may go better
+            _logger.warning("%s failed", work.__name__, exc_info=True)
 
 
 async def _migrate(connection: asyncpg.Connection) -> None:

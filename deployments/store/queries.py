@@ -1,20 +1,32 @@
-"""Reads the named statements of queries.sql."""
+"""Reads the named statements of queries.sql and the fragments that several of them share."""
 
 import re
 from functools import cache
 from pathlib import Path
 
-_NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+_HEAD = re.compile(r"^-- (name|fragment): (\w+)$", re.MULTILINE)
+_COMMENT = re.compile(r"^--.*$", re.MULTILINE)
+_PLACE = re.compile(r"\{\{(\w+)\}\}")
 
 
 @cache
 def statements() -> dict[str, str]:
-    """Name → SQL. Raises ValueError where a name stands twice."""
-    parts = _NAME.split((Path(__file__).parent / "queries.sql").read_text(encoding="utf-8"))
-    names, bodies = parts[1::2], parts[2::2]
+    """Name → SQL, with `{{fragment}}` put in. Raises ValueError where a name stands twice."""
+    _, *parts = _HEAD.split((Path(__file__).parent / "queries.sql").read_text(encoding="utf-8"))
+    kinds, names, bodies = parts[::3], parts[1::3], parts[2::3]
     if len(set(names)) != len(names):
         raise ValueError("queries.sql names a statement twice")
-    return {name: body.strip().rstrip(";") for name, body in zip(names, bodies, strict=True)}
+    texts = dict(zip(names, bodies, strict=True))
+    fragments = {
+        name: _COMMENT.sub("", texts[name]).strip()
+        for kind, name in zip(kinds, names, strict=True)
+        if kind == "fragment"
+    }
+    return {
+        name: _PLACE.sub(lambda place: fragments[place[1]], text).strip().rstrip(";")
+        for name, text in texts.items()
+        if name not in fragments
+    }
 
 
 def sql(name: str) -> str:

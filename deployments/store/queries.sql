@@ -3,19 +3,22 @@
 
 -- name: insert_memories
 -- $1 ids, $2 agent_ids, $3 user_ids, $4 contents, $5 embeddings, $6 generation, $7 importances,
--- $8 memory_types, $9 metadata, $10 created_at (null: now)
+-- $8 memory_types, $9 metadata, $10 created_at (null: now), $11 lexicon, $12 terms, $13 term_keys (as
+-- text: an array of arrays must be rectangular)
 insert into memories (
-    id, agent_id, user_id, content, embedding, generation,
+    id, agent_id, user_id, content, embedding, generation, lexicon, terms, term_keys,
     importance, memory_type, metadata, created_at, updated_at
 )
 select
     n.id, n.agent_id, n.user_id, n.content, n.embedding, $6::smallint,
+    $11::smallint, n.terms, n.term_keys::bigint[],
     n.importance, n.memory_type, n.metadata, coalesce(n.created_at, now()), now()
 from unnest(
     $1::uuid[], $2::text[], $3::text[], $4::text[], $5::vector[],
-    $7::float8[], $8::text[], $9::jsonb[], $10::timestamptz[]
+    $7::float8[], $8::text[], $9::jsonb[], $10::timestamptz[], $12::sparsevec[], $13::text[]
 ) as n (
-    id, agent_id, user_id, content, embedding, importance, memory_type, metadata, created_at
+    id, agent_id, user_id, content, embedding, importance, memory_type, metadata, created_at,
+    terms, term_keys
 )
 on conflict (id) do nothing
 returning id, agent_id, user_id, content, importance, memory_type, metadata, created_at, updated_at;
@@ -27,88 +30,116 @@ select m.id, m.agent_id, m.user_id, m.content, m.importance, m.memory_type, m.me
 from unnest($1::uuid[], $2::text[]) as n (id, agent_id)
 join memories m on m.id = n.id and m.agent_id = n.agent_id;
 
--- name: search
--- $1 agent_id, $2 user_id, $3 embedding, $4 generation, $5 top_k, $6 alpha, $7 half_life_days,
--- $8 importance_weight, $9 memory_type, $10 metadata, $11 created_after, $12 created_before,
--- $13 min_score, $14 exact_up_to (rows), $15 candidates of each kind above that, $16 as_of (null:
--- now, by the database's clock)
--- Small scopes are scored whole. In larger ones the candidates are the nearest and the newest.
--- Ages are counted with date_part, a float8: extract gives numeric, whose exp is slow. The bounds
--- within exp keep it from the errors that Postgres raises where others give 0; below them it is 0
--- to four decimals, too.
-with scope_size as materialized (
-    select count(*) > $14::int as is_large
-    from (
-        select 1 from memories where agent_id = $1 and user_id = $2 limit $14::int + 1
-    ) as first_rows
-),
-whole as (
-    select id, embedding <=> $3 as distance, created_at, importance
-    from memories
-    where not (select is_large from scope_size)
-        and agent_id = $1 and user_id = $2 and generation = $4
+-- fragment: visible
+-- $1 agent_id, $2 user_id, $4 generation, $9 memory_type, $10 metadata, $11 created_after,
+-- $12 created_before, $14 as_of: what a search may see
+agent_id = $1 and user_id = $2 and generation = $4
         and ($9::text is null or memory_type = $9)
         and ($10::jsonb is null or metadata @> $10)
         and ($11::timestamptz is null or created_at > $11)
         and ($12::timestamptz is null or created_at < $12)
-        and ($16::timestamptz is null or created_at <= $16)
+        and ($14::timestamptz is null or created_at <= $14)
+
+-- fragment: arms
+-- $3 embedding, $15 query terms, $16 lexical share: a memory's score in either arm. The words of a
+-- memory that the store has not come to yet are not known.
+id, created_at, importance, 1 - (embedding <=> $3) as cosine,
+        case when $16::float8 > 0 then coalesce(-(terms <#> $15), 0) else 0 end as bm25
+
+-- fragment: ranked
+-- $5 top_k, $6 alpha, $7 half_life_days, $8 importance_weight, $13 min_score, $14 as_of (null: now,
+-- by the database's clock), $16 lexical share (0: cosine alone), $17 whether to fuse by rank:
+-- candidates to hits, by the formula of domain/ranking.py. Ages are counted with date_part, a
+-- float8: extract gives numeric, whose exp is slow. The bounds within exp keep it from the errors
+-- that Postgres raises where others give 0; below them it is 0 to four decimals, too. The planner
+-- knows the parameters: it leaves out the window functions, and all of BM25, where they are unused.
+fused as (
+    select *,
+        coalesce(bm25 / nullif(best, 0), 0) as lexical,
+        case when $17::boolean then rank() over (order by cosine desc) end as cosine_rank,
+        case when $17::boolean and bm25 > 0 then rank() over (order by bm25 desc) end as lexical_rank,
+        greatest(0, date_part('epoch', coalesce($14::timestamptz, now()) - created_at)) / 86400
+            as age_days
+    from candidates, (select greatest(0, max(bm25)) as best from candidates) as b
 ),
-nearest as (
-    select id, embedding <=> $3 as distance, created_at, importance
-    from memories
-    where (select is_large from scope_size)
-        and agent_id = $1 and user_id = $2 and generation = $4
-        and ($9::text is null or memory_type = $9)
-        and ($10::jsonb is null or metadata @> $10)
-        and ($11::timestamptz is null or created_at > $11)
-        and ($12::timestamptz is null or created_at < $12)
-        and ($16::timestamptz is null or created_at <= $16)
-    order by embedding <=> $3
-    limit $15::int
-),
-newest as (
-    select id, embedding <=> $3 as distance, created_at, importance
-    from memories
-    where (select is_large from scope_size)
-        and agent_id = $1 and user_id = $2 and generation = $4
-        and ($9::text is null or memory_type = $9)
-        and ($10::jsonb is null or metadata @> $10)
-        and ($11::timestamptz is null or created_at > $11)
-        and ($12::timestamptz is null or created_at < $12)
-        and ($16::timestamptz is null or created_at <= $16)
-    order by created_at desc, id desc
-    limit $15::int
-),
-candidates as (
-    select * from whole
-    union all
-    (select * from nearest union select * from newest)
+parts as (
+    select *,
+        case
+            when $16::float8 = 0 or best = 0 then cosine
+            when $17::boolean then
+                30.5::float8 * (1 / (60 + cosine_rank)::float8 + coalesce(1 / (60 + lexical_rank)::float8, 0))
+            else (1 - $16::float8) * cosine + $16::float8 * lexical
+        end as similarity,
+        exp(greatest(-700, -ln(2::float8) * age_days / greatest(1e-9, $7::float8))) as recency
+    from fused
 ),
 scored as (
-    select id, created_at, round((
-        $6::float8 * (1 - distance)
-        + (1 - $6::float8) * exp(greatest(
-            -700,
-            -ln(2::float8)
-            * greatest(0, date_part('epoch', coalesce($16::timestamptz, now()) - created_at))
-            / (86400 * greatest(1e-9, $7::float8))
-        ))
-        + $8::float8 * importance / 2
+    select *, round((
+        $6::float8 * similarity + (1 - $6::float8) * recency + $8::float8 * importance / 2
     ) * 10000) / 10000 as score
-    from candidates
+    from parts
 ),
 hits as (
-    select id, score
-    from scored
+    select * from scored
     where $13::float8 is null or score >= $13
     order by score desc, created_at desc, id desc
     limit $5::int
 )
 select m.id, m.agent_id, m.user_id, m.content, m.importance, m.memory_type, m.metadata,
-    m.created_at, m.updated_at, hits.score
+    m.created_at, m.updated_at, hits.score, hits.cosine, hits.lexical, hits.similarity,
+    hits.recency, hits.age_days, hits.best > 0 as has_matches, hits.cosine_rank, hits.lexical_rank
 from hits
 join memories m on m.id = hits.id and m.agent_id = $1 and m.user_id = $2
-order by hits.score desc, m.created_at desc, m.id desc;
+order by hits.score desc, m.created_at desc, m.id desc
+
+-- name: search_whole
+-- Parameters as in the fragments: every visible memory is a candidate.
+with candidates as materialized (
+    select {{arms}}
+    from memories
+    where {{visible}}
+),
+{{ranked}};
+
+-- name: search_large
+-- Besides: $18 candidates of each kind, $19 keys of the query's rarest terms. The candidates are the
+-- nearest, the newest, and of the memories with a rare term those that BM25 likes best.
+with nearest as (
+    select {{arms}}
+    from memories
+    where {{visible}}
+    order by embedding <=> $3
+    limit $18::int
+),
+newest as (
+    select {{arms}}
+    from memories
+    where {{visible}}
+    order by created_at desc, id desc
+    limit $18::int
+),
+wordy as (
+    select {{arms}}
+    from memories
+    where $16::float8 > 0 and term_keys && $19::bigint[] and {{visible}}
+    order by terms <#> $15
+    limit $18::int
+),
+candidates as materialized (
+    select * from nearest union select * from newest union select * from wordy
+),
+{{ranked}};
+
+-- name: term_frequencies
+-- $1 keys, of one scope: how many of its memories have each; those that none has are left out
+select term_key, sum(memories)::bigint as memories
+from (
+    select term_key, memories from document_frequencies where term_key = any($1::bigint[])
+    union all
+    select term_key, memories from document_frequency_changes where term_key = any($1::bigint[])
+) as counted
+group by term_key
+having sum(memories) > 0;
 
 -- name: get_memory
 -- $1 agent_id, $2 id
@@ -136,13 +167,21 @@ where agent_id = $1
 order by created_at desc, id desc
 limit $3::int;
 
+-- name: user_of
+-- $1 agent_id, $2 id
+select user_id from memories where agent_id = $1 and id = $2;
+
 -- name: update_memory
 -- $1 agent_id, $2 id, $3 content, $4 embedding (with content), $5 generation, $6 importance,
--- $7 memory_type, $8 metadata; null leaves a column as it is
+-- $7 memory_type, $8 metadata, $9 lexicon (with content), $10 terms, $11 term_keys; null leaves a
+-- column as it is
 update memories
 set content = coalesce($3::text, content),
     embedding = coalesce($4::vector, embedding),
     generation = case when $4::vector is null then generation else $5::smallint end,
+    lexicon = case when $4::vector is null then lexicon else $9::smallint end,
+    terms = coalesce($10::sparsevec, terms),
+    term_keys = coalesce($11::bigint[], term_keys),
     importance = coalesce($6::float8, importance),
     memory_type = coalesce($7::text, memory_type),
     metadata = coalesce($8::jsonb, metadata),
@@ -199,6 +238,79 @@ where ctid = any(array(
     where hits[cardinality(hits)] < clock_timestamp() - interval '1 minute'
     for update skip locked
 ));
+
+-- name: active_lexicon
+select lexicon, analyzer_version, language, k1, b, average_terms
+from lexicons
+order by lexicon desc
+limit 1;
+
+-- name: lock_lexicons
+lock table lexicons in exclusive mode;
+
+-- name: add_lexicon
+-- $1 analyzer_version, $2 language, $3 k1, $4 b, $5 average_terms. One that was in use before gets a
+-- new number, too: the newest is in use.
+insert into lexicons (analyzer_version, language, k1, b, average_terms) values ($1, $2, $3, $4, $5)
+returning lexicon;
+
+-- name: count_outdated
+-- $1 lexicon; of all agents, reads no row of anyone's
+select count(*) from memories where lexicon is null or lexicon < $1;
+
+-- name: outdated_memories
+-- $1 lexicon, $2 limit. Of all agents, for renew_terms, which writes what is derived from each
+-- memory back to it alone. Rows in use are left for the next time.
+select id, agent_id, user_id, content
+from memories
+where lexicon is null or lexicon < $1
+limit $2
+for update skip locked;
+
+-- name: renew_terms
+-- $1 ids, $2 agent_ids, $3 lexicon, $4 terms, $5 term_keys (as text)
+update memories m
+set lexicon = $3::smallint, terms = n.terms, term_keys = n.term_keys::bigint[]
+from unnest($1::uuid[], $2::text[], $4::sparsevec[], $5::text[]) as n (id, agent_id, terms, term_keys)
+where m.agent_id = n.agent_id and m.id = n.id;
+
+-- name: try_folding
+-- The key is 'lexic' in ASCII. Held to the end of the transaction; false where another has it.
+select pg_try_advisory_xact_lock(465692322147);
+
+-- name: fold_frequencies
+-- $1 at most so many changes
+with taken as (
+    delete from document_frequency_changes
+    where ctid = any(array(select ctid from document_frequency_changes limit $1))
+    returning term_key, memories
+),
+sums as (
+    select term_key, sum(memories)::bigint as memories from taken group by term_key
+)
+merge into document_frequencies as f
+using sums on f.term_key = sums.term_key
+when matched and f.memories + sums.memories = 0 then delete
+when matched then update set memories = f.memories + sums.memories
+when not matched and sums.memories <> 0 then insert values (sums.term_key, sums.memories);
+
+-- name: has_frequency_changes
+select exists (select from document_frequency_changes);
+
+-- name: lock_frequencies
+-- Writers wait; readers do not.
+lock table memories, document_frequencies, document_frequency_changes in share row exclusive mode;
+
+-- name: clear_frequency_changes
+delete from document_frequency_changes;
+
+-- name: clear_frequencies
+delete from document_frequencies;
+
+-- name: count_frequencies
+-- Reads nothing but keys; of all agents.
+insert into document_frequencies
+select term_key, count(*) from memories, unnest(term_keys) as term_key group by term_key;
 
 -- name: lock_generations
 lock table embedding_generations in exclusive mode;

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 from uuid import UUID
 
 from pgvector import Vector
@@ -12,7 +11,6 @@ from deployments.domain.types import (
     Embeddings,
     Memory,
     MemoryPatch,
-    MemoryType,
     ModelIdentity,
     NewMemory,
     Page,
@@ -21,9 +19,13 @@ from deployments.domain.types import (
     SearchQuery,
 )
 from deployments.store.generations import adopt_generation
+from deployments.store.lexicon import Lexicon
 from deployments.store.pool import Connection, Pool
 from deployments.store.queries import sql
-from deployments.store.settings import FORGET_TIMEOUT_S, StoreSettings
+from deployments.store.rows import memory_of
+from deployments.store.search import Search
+from deployments.store.settings import FORGET_TIMEOUT_S, SearchSettings, StoreSettings
+from deployments.store.upkeep import TermsUpkeep
 
 
 class PostgresMemoryStore:
@@ -33,10 +35,13 @@ class PostgresMemoryStore:
         self,
         pool: Pool,
         settings: StoreSettings,
+        search: SearchSettings | None = None,
         count: Callable[[str, int], None] = lambda _operation, _memories: None,
     ) -> None:
         self._pool = pool
-        self._settings = settings
+        self._lexicon = Lexicon(search or SearchSettings())
+        self._search = Search(settings, self._lexicon)
+        self._terms = TermsUpkeep(self._lexicon)
         self._count = count
 
     async def ping(self) -> None:
@@ -59,6 +64,7 @@ class PostgresMemoryStore:
                 await _hit_all(connection, {memory.agent_id for memory in memories}, limit)
             ids = [memory.id for memory in memories]
             agent_ids = [memory.agent_id for memory in memories]
+            terms = [self._lexicon.index(m.agent_id, m.user_id, m.content) for m in memories]
             rows = await connection.fetch(
                 sql("insert_memories"),
                 ids,
@@ -71,11 +77,14 @@ class PostgresMemoryStore:
                 [memory.memory_type for memory in memories],
                 [memory.metadata for memory in memories],
                 [memory.created_at for memory in memories],
+                await self._terms.adopt(connection),
+                [entry.weights for entry in terms],
+                [entry.keys_text() for entry in terms],
             )
             if len(rows) < len(memories):
                 rows = await connection.fetch(sql("select_inserted"), ids, agent_ids)
         self._count("insert", len(rows))
-        stored = {row["id"]: _memory(row) for row in rows}
+        stored = {row["id"]: memory_of(row) for row in rows}
         return [stored[memory_id] for memory_id in ids]
 
     async def search(
@@ -88,16 +97,14 @@ class PostgresMemoryStore:
         async with self._pool.acquire() as connection:
             if limit is not None:
                 await _hit(connection, query.agent_id, limit)
-            rows = await connection.fetch(
-                sql("search"), *search_arguments(query, embedding, generation, self._settings)
-            )
+            hits = await self._search.hits(connection, query, embedding, generation)
         self._count("search", 1)
-        return [_memory(row, row["score"]) for row in rows]
+        return hits
 
     async def get(self, agent_id: str, memory_id: UUID) -> Memory | None:
         async with self._pool.acquire() as connection:
             row = await connection.fetchrow(sql("get_memory"), agent_id, memory_id)
-        return None if row is None else _memory(row)
+        return None if row is None else memory_of(row)
 
     async def list_page(
         self,
@@ -118,7 +125,7 @@ class PostgresMemoryStore:
                 rows = await connection.fetch(
                     sql("list_of_user"), agent_id, user_id, memory_type, one_more, *key
                 )
-        memories = [_memory(row) for row in rows[:limit]]
+        memories = [memory_of(row) for row in rows[:limit]]
         more = len(rows) > limit
         next_key = PageKey(memories[-1].created_at, memories[-1].id) if more else None
         return Page(memories, next_key)
@@ -135,6 +142,14 @@ class PostgresMemoryStore:
         async with self._pool.acquire() as connection:
             if limit is not None:
                 await _hit(connection, agent_id, limit)
+            lexicon, terms, keys = None, None, None
+            if patch.content is not None:
+                user_id = await connection.fetchval(sql("user_of"), agent_id, memory_id)
+                if user_id is None:
+                    return None
+                lexicon = await self._terms.adopt(connection)
+                indexed = self._lexicon.index(agent_id, user_id, patch.content)
+                terms, keys = indexed.weights, indexed.keys
             row = await connection.fetchrow(
                 sql("update_memory"),
                 agent_id,
@@ -145,9 +160,12 @@ class PostgresMemoryStore:
                 patch.importance,
                 patch.memory_type,
                 patch.metadata,
+                lexicon,
+                terms,
+                keys,
             )
         self._count("update", 0 if row is None else 1)
-        return None if row is None else _memory(row)
+        return None if row is None else memory_of(row)
 
     async def delete(self, agent_id: str, memory_id: UUID) -> bool:
         async with self._pool.acquire() as connection:
@@ -171,34 +189,30 @@ class PostgresMemoryStore:
                 return int(await connection.fetchval(sql("count_of_agent"), agent_id))
             return int(await connection.fetchval(sql("count_of_user"), agent_id, user_id))
 
+    async def keep_terms(self) -> None:
+        """Renew what an older lexicon made and fold the frequencies' changes, till all is done."""
+        async with self._pool.acquire() as connection:
+            while await self._terms.renew(connection) or await self._terms.fold(connection):
+                pass
+
+    async def reindex(self, progress: Callable[[int, int], None]) -> None:
+        """Renew all outdated terms, then count every frequency anew; writes wait for the count.
+
+        `progress` is told how many memories of how many are done.
+        """
+        async with self._pool.acquire() as connection:
+            left = total = await self._terms.outdated(connection)
+            progress(0, total)
+            while renewed := await self._terms.renew(connection):
+                left = max(0, left - renewed)
+                progress(total - left, total)
+            await self._terms.recount(connection)
+        progress(total, total)
+
     async def purge_rate_limits(self) -> None:
         """Drop the counters of agents that made no call in the last minute."""
         async with self._pool.acquire() as connection:
             await connection.execute(sql("purge_rate_limits"))
-
-
-def search_arguments(
-    query: SearchQuery, embedding: Embeddings, generation: int, settings: StoreSettings
-) -> tuple[Any, ...]:
-    """The parameters of the `search` statement, in its order."""
-    return (
-        query.agent_id,
-        query.user_id,
-        embedding,
-        generation,
-        query.top_k,
-        query.ranking.alpha,
-        query.ranking.half_life_days,
-        query.ranking.importance_weight,
-        query.filters.memory_type,
-        query.filters.metadata,
-        query.filters.created_after,
-        query.filters.created_before,
-        query.filters.min_score,
-        settings.exact_search_rows,
-        max(settings.search_candidates, query.top_k),
-        query.as_of,
-    )
 
 
 async def _hit_all(connection: Connection, agent_ids: set[str], limit: RateLimit) -> None:
@@ -223,18 +237,3 @@ async def _hit(connection: Connection, agent_id: str, limit: RateLimit) -> None:
         raise RateLimited(
             agent_id, limit.operation, limit.per_minute, math.ceil(retry_after_s * 10) / 10
         )
-
-
-def _memory(row: Any, score: float | None = None) -> Memory:
-    return Memory(
-        id=UUID(int=row["id"].int),
-        agent_id=row["agent_id"],
-        user_id=row["user_id"],
-        content=row["content"],
-        importance=row["importance"],
-        memory_type=MemoryType(row["memory_type"]),
-        metadata=row["metadata"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        score=score,
-    )

@@ -1,9 +1,11 @@
-"""Settings of the memory store. The database's address is not among them: it is a secret, and
-the replica reads it from DATABASE_URL itself."""
+"""Settings of the memory store and of its search. The database's address is not among them: it is a
+secret, and the replica reads it from DATABASE_URL itself."""
 
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from deployments.store.analyzer import Language
 
 FORGET_TIMEOUT_S = 300.0
 """A scope may hold any number of memories; they go in one transaction."""
@@ -36,3 +38,25 @@ class StoreSettings(BaseModel):
         if self.min_pool_size > self.max_pool_size:
             raise ValueError("min_pool_size is larger than max_pool_size")
         return self
+
+
+class SearchSettings(BaseModel):
+    """Of the lexical arm. All but its weight are of what is stored beside each memory: when they
+    change, the store renews that as it runs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lexical_weight: float = Field(
+        0.5,
+        ge=0,
+        le=10,
+        description="How much a hybrid search counts common words against meaning.",
+    )
+    language: Language = Field(
+        "english", description="Whose words are stemmed and whose stop words left out, or `none`."
+    )
+    bm25_k1: float = Field(1.2, ge=0, le=10, description="How much a repeated word counts.")
+    bm25_b: float = Field(0.75, ge=0, le=1, description="How much a memory's length counts.")
+    bm25_average_terms: float = Field(
+        20.0, ge=1, le=10_000, description="The length, in words, that BM25 takes for average."
+    )

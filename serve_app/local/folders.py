@@ -8,7 +8,7 @@ import shutil
 import stat
 from pathlib import Path
 
-from deployments.domain.errors import BadSetting, StartupError
+from deployments.domain.errors import AlreadyRunning, BadSetting, StartupError
 
 # Bytes of a Unix socket's path: the system takes 107, HAProxy wants ten of them for itself.
 _MAX_SOCKET_PATH = 97
@@ -31,7 +31,7 @@ class DataFolder:
         self._has_scratch = False
 
     def open(self) -> None:
-        """Create what is missing and lock it. Raises BadSetting or StartupError."""
+        """Create what is missing and lock it. Raises BadSetting, AlreadyRunning."""
         try:
             self._claim()
             self._lock()  # first: its file tells our folder from a stranger's
@@ -91,7 +91,7 @@ class DataFolder:
         except BlockingIOError:
             holder = os.read(descriptor, 32).decode(errors="replace").strip()
             os.close(descriptor)
-            raise StartupError(
+            raise AlreadyRunning(
                 f"memex is already running with the data folder {self.root} (process {holder}); "
                 "stop it, or set another MEMEX_DATA_DIR"
             ) from None

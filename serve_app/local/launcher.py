@@ -70,6 +70,7 @@ def _run(settings: Settings, undo: contextlib.ExitStack) -> None:
         dsn = postgres.dsn
     # Before Ray, which takes longest: whatever is wrong here is said at once.
     identity = _prepare_model(settings)
+    _prepare_reranker(settings)
     asyncio.run(_prepare_database(dsn, settings, identity))
     _check_stopped()
 
@@ -114,6 +115,15 @@ def _prepare_model(settings: Settings) -> ModelIdentity:
         bar.n = bar.total
         bar.set_description_str("ready")
     return encoder.identity
+
+
+def _prepare_reranker(settings: Settings) -> None:
+    """Have it downloaded here, where what is wrong with it is said, and not by its replica."""
+    if settings.reranker.model:
+        from deployments.reranker.cross_encoder import CrossEncoder  # takes a second to import
+
+        _say(f"loading {settings.reranker.model}, downloaded where it is not here yet")
+        CrossEncoder(settings.reranker.model, settings.models_dir, 1)
 
 
 async def _prepare_database(dsn: str, settings: Settings, identity: ModelIdentity) -> None:

@@ -98,6 +98,7 @@ Content = Annotated[str, Field(min_length=1, max_length=MAX_CONTENT_CHARS), Afte
 Query = Annotated[str, Field(min_length=1, max_length=2_000), AfterValidator(_clean)]
 Importance = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False), AfterValidator(_not_tiny)]
 Weight = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), AfterValidator(_not_tiny)]
+LexicalWeight = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False), AfterValidator(_not_tiny)]
 Metadata = Annotated[
     dict[str, Any],
     AfterValidator(_clean_metadata),

@@ -70,8 +70,8 @@ async def add_batch(service: MemoryService, request: Request) -> BatchOut:
 
 async def search(service: MemoryService, request: Request) -> SearchOut:
     body = await read_body(request, SearchIn)
-    hits = await service.search(body.to_domain())
-    return SearchOut(hits, body.query, len(hits))
+    found = await service.search(body.to_domain())
+    return SearchOut(found.hits, body.query, len(found.hits), found.reranked)
 
 
 async def list_memories(service: MemoryService, request: Request) -> PageOut:
@@ -136,7 +136,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "POST",
         f"{MEMORIES}/search",
         search,
-        "Find a user's memories by meaning, recency and importance",
+        "Find a user's memories by meaning, words, recency and importance",
         200,
         SearchOut,
         body=SearchIn,

@@ -6,18 +6,21 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.domain.types import (
+    Fusion,
     Memory,
     MemoryPatch,
     MemoryType,
     NewMemory,
     Ranking,
     SearchFilters,
+    SearchMode,
     SearchQuery,
 )
 from serve_app.rest.fields import (
     Content,
     Id,
     Importance,
+    LexicalWeight,
     Metadata,
     Query,
     Score,
@@ -88,6 +91,16 @@ class SearchIn(_Body):
     alpha: Weight = Field(0.7, description="1 ranks by similarity alone, 0 by newest first.")
     half_life_days: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] = 30.0
     importance_weight: Weight = 0.0
+    mode: SearchMode = Field(
+        "hybrid", description="Similarity of meaning and words, of meaning alone, of words alone."
+    )
+    fusion: Fusion = Field(
+        "weighted", description="How hybrid mode joins both: as a weighted sum, or by their ranks."
+    )
+    lexical_weight: LexicalWeight | None = Field(
+        None, description="Of words against meaning in a weighted sum; null is the setting's."
+    )
+    explain: bool = Field(False, description="Give each result the parts of its score.")
     memory_type: MemoryType | None = None
     metadata: Metadata | None = Field(None, description="Must be contained in a hit's metadata.")
     created_after: Time | None = None
@@ -103,7 +116,14 @@ class SearchIn(_Body):
             user_id=self.user_id,
             text=self.query,
             top_k=self.top_k,
-            ranking=Ranking(self.alpha, self.half_life_days, self.importance_weight),
+            ranking=Ranking(
+                self.alpha,
+                self.half_life_days,
+                self.importance_weight,
+                self.mode,
+                self.fusion,
+                self.lexical_weight,
+            ),
             filters=SearchFilters(
                 self.memory_type,
                 self.metadata,
@@ -112,6 +132,7 @@ class SearchIn(_Body):
                 self.min_score,
             ),
             as_of=self.as_of,
+            explain=self.explain,
         )
 
 
@@ -155,6 +176,10 @@ class SearchOut:
     results: list[Memory]
     query: str
     total: int
+    reranked: Annotated[
+        bool | None,
+        Field(description="Null without a reranker; false where it was late or away and skipped."),
+    ]
 
 
 @dataclass(frozen=True, slots=True)

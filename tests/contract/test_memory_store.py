@@ -88,7 +88,7 @@ async def test_an_insert_can_be_made_again(scope: Scope) -> None:
 
 async def test_ranks_by_meaning(scope: Scope) -> None:
     await scope.add("green tea please", "the deploy failed", "red green blue")
-    hits = await scope.search("green tea", ranking=Ranking(alpha=1.0))
+    hits = await scope.search("green tea", ranking=Ranking(alpha=1.0, mode="semantic"))
     assert [hit.content for hit in hits] == [
         "green tea please",
         "red green blue",

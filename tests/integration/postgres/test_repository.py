@@ -1,9 +1,8 @@
-"""What only the Postgres store does: plans, large scopes, concurrency, outages."""
+"""What only the Postgres store does: scopes in SQL, limits, concurrency, outages."""
 
 import asyncio
 import json
 import re
-from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import numpy as np
@@ -11,149 +10,15 @@ import pytest
 
 from deployments.domain.errors import BadSetting, RateLimited, Unavailable
 from deployments.domain.ids import uuid7
-from deployments.domain.ranking import score
-from deployments.domain.types import (
-    Memory,
-    ModelIdentity,
-    NewMemory,
-    Ranking,
-    RateLimit,
-    SearchFilters,
-    SearchQuery,
-)
+from deployments.domain.types import ModelIdentity, NewMemory, RateLimit, SearchQuery
 from deployments.store.migrate import migrate, read_migrations
 from deployments.store.pool import Pool, connect
 from deployments.store.queries import sql, statements
-from deployments.store.repository import PostgresMemoryStore, search_arguments
+from deployments.store.repository import PostgresMemoryStore
 from deployments.store.settings import StoreSettings
 from serve_app.local.postgres import EmbeddedPostgres
-from tests.fakes import DIMENSIONS, IDENTITY
-
-RANDOM = np.random.default_rng(7)
-
-
-def unit_vectors(count: int) -> np.ndarray:
-    vectors = RANDOM.normal(size=(count, DIMENSIONS)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-async def fill(
-    store: PostgresMemoryStore, count: int, user: str = "user", vectors: np.ndarray | None = None
-) -> tuple[list[Memory], np.ndarray, int]:
-    generation = await store.adopt_generation(IDENTITY)
-    now = datetime.now(UTC)
-    vectors = unit_vectors(count) if vectors is None else vectors
-    new = [
-        NewMemory(
-            uuid7(),
-            "agent",
-            user,
-            f"memory {n}",
-            importance=float(RANDOM.uniform(0, 2)),
-            metadata={"even": n % 2 == 0},
-            created_at=now - timedelta(hours=float(RANDOM.uniform(0, 2_000))),
-        )
-        for n in range(count)
-    ]
-    return await store.insert(new, vectors, generation, None), vectors, generation
-
-
-async def test_scores_as_the_formula_says(postgres_store: PostgresMemoryStore) -> None:
-    memories, vectors, generation = await fill(postgres_store, 300)
-    query_vector = unit_vectors(1)[0]
-    for ranking in (Ranking(), Ranking(0.3, 5.0, 0.4), Ranking(0.0), Ranking(1.0, 1.0, 1.0)):
-        query = SearchQuery("agent", "user", "q", top_k=50, ranking=ranking)
-        hits = await postgres_store.search(query, query_vector, generation, None)
-        now = datetime.now(UTC)
-        expected = {
-            memory.id: score(
-                float(vector @ query_vector), memory.created_at, memory.importance, ranking, now
-            )
-            for memory, vector in zip(memories, vectors, strict=True)
-        }
-        assert [hit.score for hit in hits] == pytest.approx(
-            sorted(expected.values(), reverse=True)[:50], abs=1.1e-4
-        )
-        assert all(hit.score == pytest.approx(expected[hit.id], abs=1.1e-4) for hit in hits)
-
-
-@pytest.mark.parametrize("ranking", [Ranking(1.0), Ranking(0.0), Ranking(0.7)])
-async def test_large_scopes_find_what_exact_scoring_finds(pool: Pool, ranking: Ranking) -> None:
-    exact = PostgresMemoryStore(pool, StoreSettings())
-    large = PostgresMemoryStore(pool, StoreSettings(exact_search_rows=0))
-    _, _, generation = await fill(exact, 3_000)
-    found = total = 0
-    for query_vector in unit_vectors(10):
-        for filters, as_of in (
-            (SearchFilters(), None),
-            (SearchFilters(metadata={"even": True}), None),
-            (SearchFilters(), datetime.now(UTC) - timedelta(hours=1_000)),
-        ):
-            query = SearchQuery("agent", "user", "q", 10, ranking, filters, as_of)
-            want = await exact.search(query, query_vector, generation, None)
-            have = await large.search(query, query_vector, generation, None)
-            assert len(have) == len(want) == 10
-            found += len({hit.id for hit in want} & {hit.id for hit in have})
-            total += 10
-    assert found / total >= 0.95
-
-
-async def test_large_scopes_find_far_and_old_memories(pool: Pool) -> None:
-    """Among many memories of others that are nearer to the query, and behind newer ones of its
-    own: neither the nearest of all nor the newest of the scope."""
-    settings = StoreSettings(exact_search_rows=0, search_candidates=50)
-    store = PostgresMemoryStore(pool, settings)
-    query_vector, own = unit_vectors(1)[0], unit_vectors(300)
-    near = query_vector + 0.05 * unit_vectors(2_000)
-    await fill(store, 2_000, "crowd", near / np.linalg.norm(near, axis=1, keepdims=True))
-    memories, _, generation = await fill(store, 300, "alone", own)
-    query = SearchQuery("agent", "alone", "q", top_k=50, ranking=Ranking(1.0))
-    hits = await store.search(query, query_vector, generation, None)
-    assert len(hits) == 50
-    assert {hit.user_id for hit in hits} == {"alone"}
-    order = np.argsort(-(own @ query_vector))[:50]
-    nearest = {memories[index].id for index in order}
-    assert len(nearest & {hit.id for hit in hits}) >= 48
-
-
-async def explain(pool: Pool, statement: str, *args: object, sort: bool = True) -> str:
-    """The plan as it ran, without the parts that did not run."""
-    async with pool.acquire() as connection, connection.transaction():
-        await connection.execute("analyze memories")
-        await connection.execute(f"set local enable_sort = {'on' if sort else 'off'}")
-        rows = await connection.fetch(
-            f"explain (analyze, costs off, timing off) {statement}", *args
-        )
-    return "\n".join(row[0] for row in rows if "never executed" not in row[0])
-
-
-async def test_plans_use_the_indexes(pool: Pool, postgres_store: PostgresMemoryStore) -> None:
-    for n in range(40):
-        await fill(postgres_store, 100, f"user {n}")
-    generation = await postgres_store.adopt_generation(IDENTITY)
-    query = SearchQuery("agent", "user 3", "q")
-    vector = unit_vectors(1)[0]
-
-    small = search_arguments(query, vector, generation, StoreSettings())
-    plan = await explain(pool, sql("search"), *small)
-    assert "memories_scope" in plan
-    assert "Seq Scan on memories" not in plan
-    assert "memories_embedding" not in plan
-
-    page = (None, 50, None, None)
-    assert "memories_scope" in await explain(pool, sql("list_of_user"), "agent", "user 3", *page)
-    assert "memories_agent" in await explain(pool, sql("list_of_agent"), "agent", *page)
-    assert "Sort" not in await explain(pool, sql("list_of_user"), "agent", "user 3", *page)
-    assert "Seq Scan" not in await explain(pool, sql("count_of_user"), "agent", "user 3")
-
-
-async def test_hnsw_can_serve_the_nearest_of_a_large_scope(pool: Pool) -> None:
-    """With sorting made dear: a scope in which it really is would take minutes to fill."""
-    settings = StoreSettings(exact_search_rows=100)
-    _, _, generation = await fill(PostgresMemoryStore(pool, settings), 500)
-    query = SearchQuery("agent", "user", "q")
-    arguments = search_arguments(query, unit_vectors(1)[0], generation, settings)
-    assert "memories_embedding" in await explain(pool, sql("search"), *arguments, sort=False)
+from tests.fakes import IDENTITY
+from tests.integration.postgres.data import unit_vectors
 
 
 async def test_sessions_keep_their_settings(dsn: str) -> None:
@@ -205,7 +70,8 @@ async def test_what_keeps_us_out_is_told_from_our_own_faults(
 
 
 def test_every_statement_on_memories_is_scoped() -> None:
-    unscoped = {"generation_in_use"}  # reads no row, says only whether there is any
+    # These read no row of anyone's, or write what is derived from a memory back to it alone.
+    unscoped = {"generation_in_use", "count_outdated", "outdated_memories", "count_frequencies"}
     touching = {
         name: text
         for name, text in statements().items()

@@ -21,7 +21,7 @@ def test_the_laptop_profile_is_the_default_and_limits_rates() -> None:
 @pytest.mark.parametrize("profile", [path.stem for path in (ROOT / "configs").glob("*.yaml")])
 def test_every_profile_loads_and_configures_every_deployment(profile: str) -> None:
     settings = load_settings({"MEMEX_PROFILE": profile})
-    assert set(settings.deployments) == {"RestIngress", "MemoryStore", "Embedder"}
+    assert set(settings.deployments) == {"RestIngress", "MemoryStore", "Embedder", "Reranker"}
     assert settings.deployments["Embedder"]["autoscaling_config"]["max_replicas"] >= 2
 
 

@@ -1,0 +1,103 @@
+"""Text to the terms that the lexical arm compares: words, stems, identifiers and their parts.
+
+A memory and a query go through the same steps: Unicode words (NFKC, case-folded), stop words left
+out, the rest stemmed, accents of Latin and Greek letters dropped. What is written as one thing,
+such as a path, a version or a name in snake or camel case, gives itself and each of its parts.
+Scripts without spaces between words (Chinese, Japanese, Thai …) give every pair of neighbouring
+characters. An apostrophe parts words: what it leaves of "don't" or "l'eau" beside the word is a
+stop word.
+"""
+
+import importlib
+import unicodedata
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Literal, get_args
+
+import regex
+from py_rust_stemmers import SnowballStemmer
+
+Language = Literal[
+    "none", "danish", "dutch", "english", "french", "german", "italian", "norwegian", "portuguese",
+    "russian", "spanish", "swedish", "turkish",
+]  # fmt: skip
+"""Those that have both a stemmer and a list of stop words; with `none`, words stay as they are."""
+
+ANALYZER_VERSION = 1
+"""To be raised with any change that gives other terms for a text: stored ones are then renewed."""
+
+_STOPWORDS = {
+    language: f"STOPWORDS_{'EN_PLUS' if language == 'english' else language.upper()}"
+    for language in get_args(Language)
+    if language != "none"
+}
+
+_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}ー"
+_WORD = rf"[\p{{L}}\p{{M}}\p{{N}}--{_UNSPACED}]"
+# Words that signs without spaces hold together, or a run of an unspaced script.
+_CHUNK = regex.compile(rf"(?V1){_WORD}+(?:[_\-./\\:@#+&]+{_WORD}+)*|[{_UNSPACED}\p{{M}}]+")
+_PART = regex.compile(rf"(?V1){_WORD}+")
+_CASES = regex.compile(
+    r"(?V1)(?<=\p{Ll})(?=\p{Lu})|(?<=\p{Lu})(?=\p{Lu}\p{Ll})|(?<=\p{L})(?=\p{Nd})|(?<=\p{Nd})(?=\p{L})"
+)
+_GROUPED_DIGITS = regex.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_ACCENTS = regex.compile(r"(?V1)(?<=[\p{Latin}\p{Greek}]\p{Mn}*)\p{Mn}")
+_UNSPACED_RUN = regex.compile(rf"(?V1)[{_UNSPACED}]")
+_CACHED_CHUNKS = 100_000
+_LONGEST_CACHED = 40
+
+
+class Analyzer:
+    """The terms of texts in one language. Thread-safe."""
+
+    def __init__(self, language: Language) -> None:
+        self._stemmer = None if language == "none" else SnowballStemmer(language)
+        self._stopwords = stopwords(language)
+        self._cached = lru_cache(_CACHED_CHUNKS)(self._terms_of)
+
+    def terms(self, text: str) -> list[str]:
+        """In the order of the text, as often as they occur."""
+        text = _GROUPED_DIGITS.sub("", unicodedata.normalize("NFKC", text))
+        found: list[str] = []
+        for match in _CHUNK.finditer(text):
+            chunk = match[0]
+            found += self._cached(chunk) if len(chunk) <= _LONGEST_CACHED else self._terms_of(chunk)
+        return found
+
+    def _terms_of(self, chunk: str) -> tuple[str, ...]:
+        if _UNSPACED_RUN.match(chunk):
+            return tuple(_pairs(chunk))
+        parts = [part for word in _PART.findall(chunk) for part in _CASES.split(word)]
+        whole = [_without_accents(chunk.casefold())] if len(parts) > 1 else []
+        return tuple(whole + [term for part in parts if (term := self._term(part))])
+
+    def _term(self, word: str) -> str:
+        """Empty for a stop word."""
+        word = word.casefold()
+        if word in self._stopwords:
+            return ""
+        if self._stemmer is not None:
+            word = self._stemmer.stem_word(word)
+        return _without_accents(word)
+
+
+@lru_cache
+def stopwords(language: Language) -> frozenset[str]:
+    """Case-folded."""
+    if language == "none":
+        return frozenset()
+    lists = importlib.import_module("bm25s.stopwords")
+    return frozenset(word.casefold() for word in getattr(lists, _STOPWORDS[language]))
+
+
+def _pairs(run: str) -> Iterator[str]:
+    if len(run) == 1:
+        yield run
+    for start in range(len(run) - 1):
+        yield run[start : start + 2]
+
+
+def _without_accents(word: str) -> str:
+    if word.isascii():
+        return word
+    return unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", word)))

@@ -1,0 +1,24 @@
+"""Rows of `memories` to the domain's memories."""
+
+from typing import Any
+from uuid import UUID
+
+from deployments.domain.types import Explanation, Memory, MemoryType
+
+
+def memory_of(
+    row: Any, score: float | None = None, explanation: Explanation | None = None
+) -> Memory:
+    return Memory(
+        id=UUID(int=row["id"].int),
+        agent_id=row["agent_id"],
+        user_id=row["user_id"],
+        content=row["content"],
+        importance=row["importance"],
+        memory_type=MemoryType(row["memory_type"]),
+        metadata=row["metadata"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        score=score,
+        explanation=explanation,
+    )

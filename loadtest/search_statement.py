@@ -1,0 +1,119 @@
+"""How long a search takes in Postgres, by size of the scope and by mode, on a database of its own.
+
+    .venv/bin/python -m loadtest.search_statement [rows …]
+
+Memories have about 20 terms, of a vocabulary of 20,000 words that are as frequent as words are
+(Zipf); queries have 8. One connection; the modes take turns, so that noise meets all of them alike.
+Median and 99th percentile in ms, and the ratio of the medians to that of semantic mode.
+"""
+
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from deployments.domain.ids import uuid7
+from deployments.domain.types import ModelIdentity, NewMemory, Ranking, SearchQuery
+from deployments.store.migrate import migrate, read_migrations
+from deployments.store.pool import Pool, connect
+from deployments.store.repository import PostgresMemoryStore
+from deployments.store.settings import StoreSettings
+from serve_app.local.folders import DataFolder
+from serve_app.local.postgres import EmbeddedPostgres
+
+_ROUNDS = 200
+_RANDOM = np.random.default_rng(1)
+_RANKINGS = {
+    "semantic": Ranking(mode="semantic"),
+    "hybrid": Ranking(),
+    "lexical": Ranking(mode="lexical"),
+    "rrf": Ranking(fusion="rrf"),
+}
+
+
+def texts(count: int, words: int) -> list[str]:
+    ranks = np.minimum(_RANDOM.zipf(1.3, size=(count, words)), 20_000)
+    return [" ".join(f"word{rank}" for rank in row) for row in ranks]
+
+
+def unit_vectors(count: int) -> np.ndarray:
+    vectors = _RANDOM.normal(size=(count, 384)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+async def fill(store: PostgresMemoryStore, rows: int, generation: int) -> float:
+    """Seconds for each thousand memories."""
+    now = datetime.now(UTC)
+    started = time.perf_counter()
+    for start in tqdm(range(0, rows, 250), f"{rows} memories", leave=False):
+        count = min(250, rows - start)
+        new = [
+            NewMemory(
+                uuid7(), "agent", str(rows), text, created_at=now - timedelta(hours=start + n)
+            )
+            for n, text in enumerate(texts(count, 20))
+        ]
+        await store.insert(new, unit_vectors(count), generation, None)
+    return (time.perf_counter() - started) / rows * 1_000
+
+
+async def measure(store: PostgresMemoryStore, rows: int, generation: int) -> dict[str, list[float]]:
+    took: dict[str, list[float]] = {name: [] for name in _RANKINGS}
+    for text, vector in zip(texts(_ROUNDS, 8), unit_vectors(_ROUNDS), strict=True):
+        for name, ranking in _RANKINGS.items():
+            query = SearchQuery("agent", str(rows), text, ranking=ranking)
+            started = time.perf_counter()
+            await store.search(query, vector, generation, None)
+            took[name].append((time.perf_counter() - started) * 1_000)
+    return took
+
+
+async def run(dsn: str, sizes: list[int]) -> None:
+    settings = StoreSettings(max_pool_size=1, statement_timeout_s=120)
+    connection = await connect(dsn, settings)
+    await migrate(connection, read_migrations())
+    pool = Pool(dsn, settings)
+    store = PostgresMemoryStore(pool, settings)
+    generation = await store.adopt_generation(ModelIdentity("random", "1", "fp32", 384))
+    print(f"{'rows':>8} {'mode':>10} {'p50 ms':>8} {'p99 ms':>8} {'ratio':>6}")
+    for rows in sizes:
+        filling_s = await fill(store, rows, generation)
+        await store.keep_terms()
+        await connection.execute("vacuum analyze")
+        await measure(store, rows, generation)  # warms the caches
+        for line in table(rows, await measure(store, rows, generation)):
+            print(line)
+        print(f"{'':>8} stored at {1 / filling_s * 1_000:.0f} memories/s, 250 at a time")
+    await pool.close()
+    await connection.close()
+
+
+def table(rows: int, took: dict[str, list[float]]) -> Iterator[str]:
+    base = float(np.median(took["semantic"]))
+    for name, times in took.items():
+        p50, p99 = np.percentile(times, (50, 99))
+        yield f"{rows:>8} {name:>10} {p50:>8.2f} {p99:>8.2f} {p50 / base:>6.2f}"
+
+
+def main() -> None:
+    sizes = [int(argument) for argument in sys.argv[1:]] or [50, 1_000, 10_000, 50_000]
+    with tempfile.TemporaryDirectory(prefix="memex-") as root:
+        folder = DataFolder(Path(root))
+        folder.open()
+        server = EmbeddedPostgres(folder)
+        server.start()
+        try:
+            asyncio.run(run(server.dsn, sizes))
+        finally:
+            server.stop()
+            folder.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""The last step of a search where a reranker is set: its best hits, read again with the query."""
+
+import logging
+from dataclasses import dataclass, replace
+
+from deployments.domain.errors import Unavailable
+from deployments.domain.ports import Reranker
+from deployments.domain.types import Memory, SearchQuery
+
+_logger = logging.getLogger("ray.serve.memex")
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Best first. `reranked` is None without a reranker, and False where it was skipped because it
+    was late or away: the hits then stand in the order of their scores."""
+
+    hits: list[Memory]
+    reranked: bool | None = None
+
+
+class Reranking:
+    """Asks the store for as many hits as are read again, and puts those in their new order."""
+
+    def __init__(self, reranker: Reranker, top_n: int) -> None:
+        self._reranker = reranker
+        self._top_n = top_n
+
+    def widened(self, query: SearchQuery) -> SearchQuery:
+        """A hit from below the caller's top_k can rise into it."""
+        return replace(query, top_k=max(query.top_k, self._top_n))
+
+    async def applied(self, query: SearchQuery, hits: list[Memory]) -> SearchResult:
+        """`hits` of the widened query, in their new order, cut to the caller's top_k."""
+        best, rest = hits[: self._top_n], hits[self._top_n :]
+        try:
+            scores = await self._reranker.scores(query.text, [hit.content for hit in best])
+        except Unavailable:
+            return SearchResult(hits[: query.top_k], reranked=False)
+        except Exception:  # a search is complete without it, whatever is wrong with the model
+            _logger.warning("the reranker failed", exc_info=True)
+            return SearchResult(hits[: query.top_k], reranked=False)
+        order = sorted(range(len(best)), key=lambda index: -scores[index])  # ties keep their order
+        return SearchResult([*(best[index] for index in order), *rest][: query.top_k], True)

@@ -1,0 +1,62 @@
+"""Memories to fill a database with, and what a statement's plan says."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from deployments.domain.ids import uuid7
+from deployments.domain.types import Memory, NewMemory
+from deployments.store.pool import Pool
+from deployments.store.repository import PostgresMemoryStore
+from tests.fakes import DIMENSIONS, IDENTITY
+
+RANDOM = np.random.default_rng(7)
+
+
+def unit_vectors(count: int) -> np.ndarray:
+    vectors = RANDOM.normal(size=(count, DIMENSIONS)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def sentences(count: int, words: int = 12, vocabulary: int = 3_000) -> list[str]:
+    """Of words that are as frequent as words are (Zipf)."""
+    ranks = np.minimum(RANDOM.zipf(1.3, size=(count, words)), vocabulary)
+    return [" ".join(f"w{rank}" for rank in row) for row in ranks]
+
+
+async def fill(
+    store: PostgresMemoryStore,
+    count: int,
+    user: str = "user",
+    vectors: np.ndarray | None = None,
+    contents: Sequence[str] | None = None,
+) -> tuple[list[Memory], np.ndarray, int]:
+    """Memories of up to 2,000 hours of age; the even ones are marked as such."""
+    generation = await store.adopt_generation(IDENTITY)
+    now = datetime.now(UTC)
+    vectors = unit_vectors(count) if vectors is None else vectors
+    new = [
+        NewMemory(
+            uuid7(),
+            "agent",
+            user,
+            contents[n] if contents else f"memory {n}",
+            importance=float(RANDOM.uniform(0, 2)),
+            metadata={"even": n % 2 == 0},
+            created_at=now - timedelta(hours=float(RANDOM.uniform(0, 2_000))),
+        )
+        for n in range(count)
+    ]
+    return await store.insert(new, vectors, generation, None), vectors, generation
+
+
+async def explain(pool: Pool, statement: str, *args: object, sort: bool = True) -> str:
+    """The plan as it ran, without the parts that did not run."""
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("analyze memories")
+        await connection.execute(f"set local enable_sort = {'on' if sort else 'off'}")
+        rows = await connection.fetch(
+            f"explain (analyze, costs off, timing off) {statement}", *args
+        )
+    return "\n".join(row[0] for row in rows if "never executed" not in row[0])

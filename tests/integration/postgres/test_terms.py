@@ -1,0 +1,222 @@
+"""What the lexical arm keeps beside the memories stays true, whatever happens to them."""
+
+import asyncio
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from deployments.domain.ids import uuid7
+from deployments.domain.types import MemoryPatch, NewMemory, Ranking, SearchQuery
+from deployments.store.lexicon import Lexicon
+from deployments.store.pool import Pool
+from deployments.store.repository import PostgresMemoryStore
+from deployments.store.settings import SearchSettings, StoreSettings
+from tests.fakes import IDENTITY
+from tests.integration.postgres.data import fill, sentences, unit_vectors
+
+WORDS = Ranking(1.0, mode="lexical")
+
+
+async def kept(pool: Pool) -> dict[int, int]:
+    """Frequencies as searches see them."""
+    async with pool.acquire() as connection:
+        rows = await connection.fetch(
+            "select term_key, sum(memories)::int as n from (select * from document_frequencies "
+            "union all select * from document_frequency_changes) as f group by 1"
+        )
+    return {row["term_key"]: row["n"] for row in rows if row["n"] != 0}
+
+
+async def counted(pool: Pool) -> dict[int, int]:
+    """Frequencies as the contents have them, by other code than the triggers'."""
+    lexicon = Lexicon(SearchSettings())
+    async with pool.acquire() as connection:
+        rows = await connection.fetch("select agent_id, user_id, content from memories")
+    keys = [lexicon.index(row["agent_id"], row["user_id"], row["content"]).keys for row in rows]
+    return Counter(key for entry in keys for key in entry)
+
+
+async def test_frequencies_follow_every_change(
+    pool: Pool, postgres_store: PostgresMemoryStore
+) -> None:
+    memories = []
+    for user in ("ana", "ben", "cy"):
+        stored, _, generation = await fill(postgres_store, 60, user, contents=sentences(60))
+        memories += stored
+    rng = random.Random(5)
+    for step, memory in enumerate(rng.sample(memories, 60)):
+        if step % 3 == 0:
+            await postgres_store.delete("agent", memory.id)
+        elif step % 3 == 1:
+            patch = MemoryPatch(content=f"other words {step}")
+            vector = unit_vectors(1)[0]
+            await postgres_store.update("agent", memory.id, patch, vector, generation, None)
+        else:
+            patch = MemoryPatch(importance=2.0)
+            await postgres_store.update("agent", memory.id, patch, None, None, None)
+        if step % 10 == 0:
+            await postgres_store.keep_terms()
+    again = NewMemory(memories[0].id, "agent", "ana", "an id that is taken")
+    await postgres_store.insert([again], unit_vectors(1), generation, None)
+    assert await kept(pool) == await counted(pool)
+    await postgres_store.forget("agent", "ben")
+    assert await kept(pool) == await counted(pool)
+    for user in ("ana", "cy"):
+        await postgres_store.forget("agent", user)
+    await postgres_store.keep_terms()
+    async with pool.acquire() as connection:  # no trace of what is forgotten
+        assert await connection.fetchval("select count(*) from document_frequencies") == 0
+        assert await connection.fetchval("select count(*) from document_frequency_changes") == 0
+
+
+async def test_writers_and_upkeep_do_not_meet(dsn: str) -> None:
+    pools = [Pool(dsn, StoreSettings()) for _ in range(2)]
+    stores = [PostgresMemoryStore(pool, StoreSettings()) for pool in pools]
+    generation = await stores[0].adopt_generation(IDENTITY)
+
+    async def write(n: int) -> None:
+        store = stores[n % 2]
+        memories = [NewMemory(uuid7(), "agent", "user", text) for text in sentences(20)]
+        await store.insert(memories, unit_vectors(20), generation, None)
+        await store.delete("agent", memories[0].id)
+        await store.keep_terms()
+
+    await asyncio.gather(*(write(n) for n in range(30)))
+    assert await kept(pools[0]) == await counted(pools[0])
+    for pool in pools:
+        await pool.close()
+
+
+async def test_reindexing_repairs_drift(pool: Pool, postgres_store: PostgresMemoryStore) -> None:
+    await fill(postgres_store, 300, contents=sentences(300))
+    async with pool.acquire() as connection:
+        await connection.execute("update document_frequency_changes set memories = memories + 3")
+        await connection.execute(
+            "update memories set lexicon = null where metadata->>'even' = 'true'"
+        )
+    seen: list[tuple[int, int]] = []
+    await postgres_store.reindex(lambda done, total: seen.append((done, total)))
+    assert await kept(pool) == await counted(pool)
+    assert seen[0] == (0, 150)
+    assert seen[-1] == (150, 150)
+
+
+async def test_memories_of_before_are_indexed_as_the_store_runs(
+    pool: Pool, postgres_store: PostgresMemoryStore
+) -> None:
+    _, _, generation = await fill(postgres_store, 500, contents=[f"code {n}" for n in range(500)])
+    async with pool.acquire() as connection:
+        await connection.execute(
+            "update memories set lexicon = null, terms = null, term_keys = null"
+        )
+    assert await kept(pool) == {}
+    query = SearchQuery("agent", "user", "code 321", ranking=WORDS)
+    vector = unit_vectors(1)[0]
+    assert len(await postgres_store.search(query, vector, generation, None)) == 10
+    await postgres_store.keep_terms()
+    hits = await postgres_store.search(query, vector, generation, None)
+    assert hits[0].content == "code 321"
+    assert await kept(pool) == await counted(pool)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [SearchSettings(language="german"), SearchSettings(bm25_k1=0.5), SearchSettings(bm25_b=0.0)],
+)
+async def test_other_settings_renew_what_is_stored(
+    pool: Pool, postgres_store: PostgresMemoryStore, settings: SearchSettings
+) -> None:
+    _, _, generation = await fill(postgres_store, 300, contents=[f"Haus {n}" for n in range(300)])
+    changed = PostgresMemoryStore(pool, StoreSettings(), settings)
+    await changed.keep_terms()
+    fresh = PostgresMemoryStore(pool, StoreSettings(), settings)
+    await fill(fresh, 300, "fresh", contents=[f"Haus {n}" for n in range(300)])
+    for user in ("user", "fresh"):
+        query = SearchQuery(
+            "agent", user, "Häuser 7" if settings.language == "german" else "haus 7", ranking=WORDS
+        )
+        hits = await fresh.search(query, unit_vectors(1)[0], generation, None)
+        assert hits[0].content == "Haus 7"
+    async with pool.acquire() as connection:
+        assert await connection.fetchval("select count(distinct lexicon) from memories") == 1
+        assert await connection.fetchval("select count(*) from lexicons") == 2
+        sums = await connection.fetch("select sum(l2_norm(terms)) from memories group by user_id")
+        assert sums[0][0] == pytest.approx(sums[1][0], abs=1e-3)
+
+
+async def test_many_stores_adopt_one_lexicon(dsn: str) -> None:
+    pools = [Pool(dsn, StoreSettings()) for _ in range(4)]
+    stores = [PostgresMemoryStore(pool, StoreSettings()) for pool in pools]
+    await asyncio.gather(*(store.keep_terms() for store in stores * 3))
+    async with pools[0].acquire() as connection:
+        assert await connection.fetchval("select count(*) from lexicons") == 1
+    for pool in pools:
+        await pool.close()
+
+
+async def test_scopes_do_not_hear_each_other(
+    pool: Pool, postgres_store: PostgresMemoryStore
+) -> None:
+    """What others store, with the same words, moves no score by anything."""
+    _, _, generation = await fill(postgres_store, 100, contents=sentences(100))
+    vector = unit_vectors(1)[0]
+
+    async def scores() -> list[float | None]:
+        query = SearchQuery("agent", "user", "w1 w2 w5 w40", 50, Ranking(1.0))
+        return [hit.score for hit in await postgres_store.search(query, vector, generation, None)]
+
+    before = await scores()
+    for agent, user in (("other", "user"), ("agent", "other")):
+        memories = [NewMemory(uuid7(), agent, user, "w1 w2 w5 w40") for _ in range(50)]
+        await postgres_store.insert(memories, unit_vectors(50), generation, None)
+    assert await scores() == before
+
+
+async def test_an_irrelevant_memory_moves_scores_by_idf_alone(
+    pool: Pool, postgres_store: PostgresMemoryStore
+) -> None:
+    """Weights of stored words never change. So where the query's words are equally rare, a memory
+    without them scales all BM25 scores by one factor, and no score moves at all; and BM25 keeps the
+    order of two memories always when one has each of the words at least as weighty."""
+    contents = ["red apple", "red apple red", "a long text with one apple and red in it", "nothing"]
+    vectors = unit_vectors(4)
+    _, _, generation = await fill(postgres_store, 4, vectors=vectors, contents=contents)
+    vector = unit_vectors(1)[0]
+
+    async def found(text: str) -> dict[str, float]:
+        query = SearchQuery("agent", "user", text, 50, Ranking(1.0), explain=True)
+        hits = await postgres_store.search(query, vector, generation, None)
+        return {h.content: h.score for h in hits if h.score is not None and h.content in contents}
+
+    before = await found("red apple")
+    single = await found("apple")
+    irrelevant = [NewMemory(uuid7(), "agent", "user", text) for text in sentences(80)]
+    far = np.repeat(-vector[None], 80, axis=0)
+    await postgres_store.insert(irrelevant, far, generation, None)
+    assert await found("red apple") == pytest.approx(before, abs=1e-4)
+    assert await found("apple") == pytest.approx(single, abs=1e-4)
+
+
+async def test_a_stored_sentence_finds_itself_first(
+    postgres_store: PostgresMemoryStore,
+) -> None:
+    from tests.fakes import embed_words
+
+    texts = [
+        f"{a} met {b} at the {c} number {n}"
+        for n, (a, b, c) in enumerate(
+            (a, b, c)
+            for a in ("Ana", "Ben", "Cy")
+            for b in ("Dee", "Eli")
+            for c in ("café", "Büro", "main.py", "中文")
+        )
+    ]
+    vectors = np.stack([embed_words(text) for text in texts])
+    _, _, generation = await fill(postgres_store, len(texts), vectors=vectors, contents=texts)
+    for ranking in (Ranking(1.0), WORDS, Ranking(1.0, fusion="rrf"), Ranking(1.0, mode="semantic")):
+        for text, vector in zip(texts, vectors, strict=True):
+            query = SearchQuery("agent", "user", text, 1, ranking)
+            (hit,) = await postgres_store.search(query, vector, generation, None)
+            assert hit.content == text

@@ -2,13 +2,27 @@
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 PYTHON ?= python3
 
-.PHONY: serve test check fmt install clean
+.PHONY: serve test eval check fmt install clean
 
 serve: install
 	@exec .venv/bin/memex serve
 
 test: install
 	@exec .venv/bin/pytest $(ARGS)
+
+# Measures a running service's retrieval on a public benchmark; `make eval DATA=path`, and any of
+# K=5,10 MODE= ALPHA= LEXICAL_WEIGHT= FUSION= JOBS=4 LIMIT= OUT= URL= FRESH=1.
+ifneq ($(filter eval,$(MAKECMDGOALS)),)
+ifeq ($(DATA),)
+$(error DATA is missing: make eval DATA=path/to/longmemeval_s.json, or a locomo10.json)
+endif
+endif
+eval: install
+	@exec .venv/bin/python -m evaluation '$(DATA)' $(if $(K),--k '$(K)') $(if $(MODE),--mode '$(MODE)') \
+	  $(if $(ALPHA),--alpha '$(ALPHA)') $(if $(LEXICAL_WEIGHT),--lexical-weight '$(LEXICAL_WEIGHT)') \
+	  $(if $(FUSION),--fusion '$(FUSION)') $(if $(JOBS),--jobs '$(JOBS)') \
+	  $(if $(LIMIT),--limit '$(LIMIT)') $(if $(OUT),--out '$(OUT)') $(if $(URL),--url '$(URL)') \
+	  $(if $(FRESH),--fresh)
 
 check: install
 	.venv/bin/ruff check

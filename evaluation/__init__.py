@@ -1,0 +1,1 @@
+"""Measures the retrieval of a running service on public benchmarks, through its REST API alone."""

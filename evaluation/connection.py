@@ -1,0 +1,153 @@
+"""Requests to the service: what it refuses for now is repeated, all else is a ServiceError."""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import aiohttp
+
+from evaluation.errors import ServiceError
+
+_REQUEST_TIMEOUT_S = 120.0
+_PATIENCE_S = 300.0  # with a service that is there, yet answers 503 or not at all
+_SHORTEST_WAIT_S = 0.05
+_LONGEST_WAIT_S = 300.0
+_SLOWED = (
+    "the service's rate limits slow this down; started with "
+    "MEMEX_RATE_LIMIT_WRITES_PER_MINUTE=0 and MEMEX_RATE_LIMIT_SEARCHES_PER_MINUTE=0 it has none"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A successful answer, and how long that one request took."""
+
+    body: Any
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """What came of a request; no answer counts as a 503."""
+
+    status: int
+    content: bytes
+    seconds: float
+    retry_after: str | None
+    problem: str
+
+
+class Connection:
+    """To the service at `url`. `say` is told, once, that rate limits slow it down."""
+
+    def __init__(self, url: str, say: Callable[[str], None]) -> None:
+        self.url = url
+        self.repeated = 0
+        self._say = say
+        self._said_slowed = False
+
+    async def __aenter__(self) -> Self:
+        timeout = aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT_S)
+        self._session = aiohttp.ClientSession(timeout=timeout)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: dict[str, str] | None = None,
+        body: Any = None,
+        is_done: Callable[[], Awaitable[bool]] | None = None,
+        patient: bool = True,
+    ) -> Answer | None:
+        """The answer. `is_done` tells of a request that must not be carried out twice whether it
+        was, after its outcome got lost: then there is none."""
+        failing_since: float | None = None
+        while True:
+            attempt = await self._attempt(method, path, params, body)
+            if 200 <= attempt.status < 300:
+                return Answer(self._from_json(attempt.content), attempt.seconds)
+            if attempt.status == 429:
+                failing_since = None
+                self._tell_slowed()
+            elif attempt.status == 503:
+                now = time.monotonic()
+                failing_since = now if failing_since is None else failing_since
+                if not patient or now - failing_since >= _PATIENCE_S:
+                    raise ServiceError(f"{self.url} is not available: {attempt.problem}")
+            else:
+                raise ServiceError(f"{self.url} refused {attempt.problem}")
+            await asyncio.sleep(_wait_s(attempt.retry_after))
+            if attempt.status == 503 and is_done is not None and await is_done():
+                return None
+            self.repeated += 1
+
+    async def _attempt(
+        self, method: str, path: str, params: dict[str, str] | None, body: Any
+    ) -> _Attempt:
+        data = None if body is None else body if isinstance(body, bytes) else to_json(body)
+        headers = None if body is None else {"Content-Type": "application/json"}
+        name = f"{method} {path}"
+        sent = time.perf_counter()
+        try:
+            async with self._session.request(
+                method, self.url + path, params=params, data=data, headers=headers
+            ) as answer:
+                content = await answer.read()
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
+            example = "http://127.0.0.1:8000"
+            raise ServiceError(f"{self.url} is not a service's URL, such as {example}") from None
+        except aiohttp.ClientConnectorError as error:
+            raise ServiceError(f"{self.url} cannot be reached: {error.strerror or error}") from None
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return _Attempt(503, b"", 0.0, None, f"{name}: no answer ({type(error).__name__})")
+        seconds = time.perf_counter() - sent
+        problem = f"{name}: {answer.status} {_detail(content, answer.reason)}"
+        retry_after = answer.headers.get("Retry-After")
+        return _Attempt(answer.status, content, seconds, retry_after, problem)
+
+    def _tell_slowed(self) -> None:
+        if not self._said_slowed:
+            self._said_slowed = True
+            self._say(_SLOWED)
+
+    def _from_json(self, content: bytes) -> Any:
+        try:
+            return json.loads(content) if content else None
+        except ValueError:
+            raise ServiceError(f"{self.url} is not memex: its answer is not JSON") from None
+
+
+def to_json(value: Any) -> bytes:
+    """As compact as bodies are sent."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _detail(content: bytes, reason: str | None) -> str:
+    """What went wrong in the service's words: a problem's `detail`, or the status's name."""
+    try:
+        body = json.loads(content)
+    except ValueError:
+        body = None
+    if isinstance(body, dict):
+        if isinstance(body.get("detail"), str):
+            return str(body["detail"])
+        down = [name for name in ("db", "embedder") if body.get(name, "ok") != "ok"]
+        if down:
+            return f"({' and '.join(down)} down)"
+    return reason or ""
+
+
+def _wait_s(retry_after: str | None) -> float:
+    try:
+        seconds = float(retry_after or 1)
+    except ValueError:  # a date, which memex does not send
+        seconds = 1.0
+    return min(max(seconds, _SHORTEST_WAIT_S), _LONGEST_WAIT_S)

@@ -16,6 +16,7 @@ from deployments.domain.errors import ModelMismatch, RateLimited, Unavailable
 from deployments.domain.ranking import fuses_by_rank, lexical_share, score, similarities
 from deployments.domain.types import (
     Embeddings,
+    Explanation,
     Memory,
     MemoryPatch,
     ModelIdentity,
@@ -23,6 +24,7 @@ from deployments.domain.types import (
     Page,
     PageKey,
     RateLimit,
+    ScoreWeights,
     SearchQuery,
     TextKind,
 )
@@ -126,8 +128,15 @@ class InMemoryStore:
             value = score(similarity, memory.created_at, memory.importance, query.ranking, now)
             if query.filters.min_score is None or value >= query.filters.min_score:
                 hits.append(replace(memory, score=value))
+        if query.explain:
+            hits = [replace(hit, explanation=self._explained(hit, query)) for hit in hits]
         hits.sort(key=lambda hit: (hit.score, hit.created_at, hit.id), reverse=True)
         return hits[: query.top_k]
+
+    def _explained(self, hit: Memory, query: SearchQuery) -> Explanation:
+        """In shape; the parts are the Postgres store's to tell."""
+        terms = self._lexicon.matched_terms(query.text, hit.content)
+        return Explanation(0, 0, 0, 0, hit.importance / 2, 0, ScoreWeights(1, 0, 0, 1, 0), terms)
 
     def _bm25s(self, query: SearchQuery, candidates: Sequence[Memory]) -> list[float]:
         """By the textbook, from every memory's words, without keys or stored weights."""

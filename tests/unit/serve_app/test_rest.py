@@ -106,10 +106,34 @@ async def test_search_passes_every_parameter_on(client: httpx.AsyncClient) -> No
         ({"half_life_days": 1e6, "alpha": 0, "min_score": 0.9}, ["new", "old"]),
         ({"importance_weight": 1, "min_score": 1.2, "alpha": 0}, ["new"]),
         ({"memory_type": None, "metadata": None, "min_score": None}, ["new", "old"]),
+        ({"query": "old", "mode": "lexical", "alpha": 1, "min_score": 1.0}, ["old"]),
+        ({"query": "old", "mode": "semantic", "alpha": 1, "min_score": 0.999}, ["old"]),
+        ({"query": "old and x", "lexical_weight": 10, "alpha": 1, "min_score": 0.9}, ["old"]),
+        ({"query": "old and x", "lexical_weight": 0, "alpha": 1, "min_score": 0.9}, []),
+        ({"query": "old", "fusion": "rrf", "alpha": 1, "min_score": 0.999}, ["old"]),
     ):
         answer = await client.post("/v1/memories/search", json={**SEARCH, **fields})
         assert answer.status_code == 200, answer.text
         assert {hit["content"] for hit in answer.json()["results"]} == set(expected), fields
+
+
+async def test_results_are_explained_when_asked(client: httpx.AsyncClient) -> None:
+    await add(client, content="green tea")
+    for explain in (False, True):
+        answer = await client.post("/v1/memories/search", json={**SEARCH, "explain": explain})
+        (hit,) = answer.json()["results"]
+        assert (hit["explanation"] is not None) == explain
+    assert set(hit["explanation"]) >= {
+        "cosine", "lexical", "similarity", "recency", "importance", "weights", "age_days",
+        "matched_terms",
+    }  # fmt: skip
+    assert hit["explanation"]["matched_terms"] == ["tea"]
+
+
+async def test_a_search_says_whether_it_was_reranked(client: httpx.AsyncClient) -> None:
+    await add(client)
+    answer = await client.post("/v1/memories/search", json=SEARCH)
+    assert answer.json()["reranked"] is None
 
 
 async def test_list_pages_through(client: httpx.AsyncClient) -> None:
@@ -236,6 +260,13 @@ async def test_bad_fields_are_named(
         ({"half_life_days": 0}, "half_life_days"),
         ({"importance_weight": 2}, "importance_weight"),
         ({"min_score": "high"}, "min_score"),
+        ({"mode": "keyword"}, "mode"),
+        ({"mode": None}, "mode"),
+        ({"fusion": "sum"}, "fusion"),
+        ({"lexical_weight": -0.1}, "lexical_weight"),
+        ({"lexical_weight": 10.1}, "lexical_weight"),
+        ({"lexical_weight": 1e-300}, "lexical_weight"),
+        ({"explain": "yes"}, "explain"),
         ({"created_after": "2024-13-01T00:00:00Z"}, "created_after"),
     ],
 )

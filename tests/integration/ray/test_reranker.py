@@ -1,0 +1,78 @@
+"""The graph with a reranker, whose model counts common words and stands where a real one would."""
+
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.cross_encoder import put_into
+from tests.integration.ray.conftest import NO_LIMITS
+from tests.integration.ray.service import Service
+
+MODEL = "Xenova/ms-marco-MiniLM-L-6-v2"
+SCOPE = {"agent_id": "agent", "user_id": "user"}
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    with tempfile.TemporaryDirectory(prefix="memex-test-", ignore_cleanup_errors=True) as root:
+        (Path(root) / "lock").touch()  # a data folder, not a stranger's
+        put_into(Path(root) / "models", MODEL)
+        service = Service(
+            Path(root),
+            **NO_LIMITS,
+            MEMEX_RERANKER_MODEL=MODEL,
+            MEMEX_RERANKER_BUDGET_MS="1000",
+            HF_HUB_OFFLINE="1",
+        )
+        service.start()
+        try:
+            yield service
+            if service.is_running():
+                service.stop()
+        finally:
+            service.kill()
+
+
+async def test_reorders_in_time_and_is_skipped_when_late(
+    service: Service, client: httpx.AsyncClient
+) -> None:
+    for content in ("a feline animal", "green tea is what the cat likes", "the sea is blue"):
+        answer = await client.post("/v1/memories", json={**SCOPE, "content": content})
+        assert answer.status_code == 201
+
+    async def search() -> dict[str, Any]:
+        body = {**SCOPE, "query": "the sea is green", "mode": "semantic", "top_k": 2}
+        answer = await client.post("/v1/memories/search", json=body)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    found = await search()
+    assert found["reranked"] is True
+    assert [hit["content"] for hit in found["results"]] == [
+        "the sea is blue",
+        "green tea is what the cat likes",
+    ]
+
+    (replica,) = service.replicas("Reranker")
+    replica.send_signal(signal.SIGSTOP)
+    try:
+        started = time.monotonic()
+        late = await search()
+        assert 0.9 < time.monotonic() - started < 5
+        assert late["reranked"] is False
+        assert [hit["score"] for hit in late["results"]] == sorted(
+            (hit["score"] for hit in late["results"]), reverse=True
+        )
+    finally:
+        replica.send_signal(signal.SIGCONT)
+    for _ in range(20):
+        if (await search())["reranked"]:
+            return
+    pytest.fail("the reranker did not come back")

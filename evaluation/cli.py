@@ -62,7 +62,10 @@ async def _main(arguments: argparse.Namespace, dataset: Dataset) -> None:
         run = _identify(arguments, dataset, search, service.url, await service.version())
         with Journal(run.journal, run.identity, arguments.fresh) as journal:
             asked = sum(question.asked for question in dataset.questions)
-            if done := len(journal.records):
+            done = len(journal.records)
+            if done == asked:
+                say(f"all questions were asked before ({run.journal}); --fresh asks them anew")
+            elif done:
                 say(f"going on: {done} of {asked} questions were asked before, see {run.journal}")
             try:
                 await evaluate(dataset, search, run.key, arguments.jobs, service, journal)

@@ -84,7 +84,7 @@ async def run(dsn: str, sizes: list[int]) -> None:
     print(f"{'rows':>8} {'mode':>10} {'p50 ms':>8} {'p99 ms':>8} {'ratio':>6}")
     for rows in sizes:
         filling_s = await fill(store, rows, generation)
-        await store.keep_terms()
+        await store.fold_frequencies()
         await connection.execute("vacuum analyze")
         await measure(store, rows, generation)  # warms the caches
         for line in table(rows, await measure(store, rows, generation)):

@@ -135,7 +135,7 @@ class InMemoryStore:
 
     def _explained(self, hit: Memory, query: SearchQuery) -> Explanation:
         """In shape; the parts are the Postgres store's to tell."""
-        terms = self._lexicon.matched_terms(query.text, hit.content)
+        terms = self._lexicon.matched_terms(self._lexicon.analyzer.terms(query.text), hit.content)
         return Explanation(0, 0, 0, 0, hit.importance / 2, 0, ScoreWeights(1, 0, 0, 1, 0), terms)
 
     def _bm25s(self, query: SearchQuery, candidates: Sequence[Memory]) -> list[float]:

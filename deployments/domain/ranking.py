@@ -30,6 +30,8 @@ def lexical_share(ranking: Ranking, default_weight: float) -> float:
         return 0.0
     if ranking.mode == "lexical":
         return 1.0
+    if ranking.fusion == "rrf":
+        return 0.5  # ranks are fused as equals
     weight = default_weight if ranking.lexical_weight is None else ranking.lexical_weight
     return weight / (1.0 + weight)
 

@@ -38,10 +38,12 @@ _WORD = rf"[\p{{L}}\p{{M}}\p{{N}}--{_UNSPACED}]"
 _CHUNK = regex.compile(rf"(?V1){_WORD}+(?:[_\-./\\:@#+&]+{_WORD}+)*|[{_UNSPACED}\p{{M}}]+")
 _PART = regex.compile(rf"(?V1){_WORD}+")
 _CASES = regex.compile(
-    r"(?V1)(?<=\p{Ll})(?=\p{Lu})|(?<=\p{Lu})(?=\p{Lu}\p{Ll})|(?<=\p{L})(?=\p{Nd})|(?<=\p{Nd})(?=\p{L})"
+    r"(?V1)(?<=\p{Ll})(?=\p{Lu})|(?<=\p{Lu})(?=\p{Lu}(?!s\b)\p{Ll})|(?<=\p{L})(?=\p{Nd})|(?<=\p{Nd})(?=\p{L})"
 )
 _GROUPED_DIGITS = regex.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_ACCENTS = regex.compile(r"(?V1)(?<=[\p{Latin}\p{Greek}]\p{Mn}*)\p{Mn}")
+_ACCENTS = regex.compile(r"(?V1)([\p{Latin}\p{Greek}])\p{Mn}+")
+# No letter of any language has more marks, and normalising long runs of them takes quadratic time.
+_TOO_MANY_MARKS = regex.compile(r"(\p{M}{16})\p{M}+")
 _UNSPACED_RUN = regex.compile(rf"(?V1)[{_UNSPACED}]")
 _CACHED_CHUNKS = 100_000
 _LONGEST_CACHED = 40
@@ -57,7 +59,9 @@ class Analyzer:
 
     def terms(self, text: str) -> list[str]:
         """In the order of the text, as often as they occur."""
-        text = _GROUPED_DIGITS.sub("", unicodedata.normalize("NFKC", text))
+        if not text.isascii():
+            text = unicodedata.normalize("NFKC", _TOO_MANY_MARKS.sub(r"\1", text))
+        text = _GROUPED_DIGITS.sub("", text)
         found: list[str] = []
         for match in _CHUNK.finditer(text):
             chunk = match[0]
@@ -68,8 +72,12 @@ class Analyzer:
         if _UNSPACED_RUN.match(chunk):
             return tuple(_pairs(chunk))
         parts = [part for word in _PART.findall(chunk) for part in _CASES.split(word)]
-        whole = [_without_accents(chunk.casefold())] if len(parts) > 1 else []
-        return tuple(whole + [term for part in parts if (term := self._term(part))])
+        terms = [self._term(part) for part in parts]
+        if len(parts) > 1:
+            # Without signs it is a word that may also be written in small letters: iPhone, iphone.
+            is_word = _PART.fullmatch(chunk) is not None
+            terms.insert(0, self._term(chunk) if is_word else _without_accents(chunk.casefold()))
+        return tuple(term for term in terms if term)
 
     def _term(self, word: str) -> str:
         """Empty for a stop word."""
@@ -100,4 +108,4 @@ def _pairs(run: str) -> Iterator[str]:
 def _without_accents(word: str) -> str:
     if word.isascii():
         return word
-    return unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", word)))
+    return unicodedata.normalize("NFC", _ACCENTS.sub(r"\1", unicodedata.normalize("NFD", word)))

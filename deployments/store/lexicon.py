@@ -4,9 +4,10 @@ A key is a hash of a term together with its scope and with how terms are made. S
 share no key: no count, no index entry and no score of one depends on the words of another.
 """
 
+import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pgvector import SparseVector
@@ -17,6 +18,8 @@ from deployments.store.settings import SearchSettings
 
 SPARSE_DIMENSIONS = 1_000_000_000
 """pgvector's most. Within one scope two terms meet in a dimension once in a billion pairs."""
+
+_MUCH_TEXT_CHARS = 8_000  # two milliseconds of work
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +55,25 @@ class Lexicon:
             _add(weights, key, self.bm25.term_weight(count, len(terms)))
         return IndexedTerms([keys.scope, *found], SparseVector(weights, SPARSE_DIMENSIONS))
 
+    async def index_all(self, memories: Sequence[tuple[str, str, str]]) -> list[IndexedTerms]:
+        """Of each (agent_id, user_id, content); beside the event loop where there is much to read,
+        so that it goes on to answer others."""
+
+        def index() -> list[IndexedTerms]:
+            return [self.index(*memory) for memory in memories]
+
+        much = sum(len(content) for _, _, content in memories) > _MUCH_TEXT_CHARS
+        return await asyncio.to_thread(index) if much else index()
+
     def query(self, agent_id: str, user_id: str, text: str) -> "QueryTerms":
         keys = self._keys(agent_id, user_id)
         counts = Counter(self.analyzer.terms(text))
         return QueryTerms(keys.scope, {keys.of(term): n for term, n in counts.items()})
 
-    def matched_terms(self, query: str, content: str) -> list[str]:
-        """The query's terms that the content has, in the query's order, as they are compared."""
+    def matched_terms(self, asked: Iterable[str], content: str) -> list[str]:
+        """The terms of a query that the content has, once each, in the query's order."""
         there = set(self.analyzer.terms(content))
-        return [term for term in dict.fromkeys(self.analyzer.terms(query)) if term in there]
+        return [term for term in dict.fromkeys(asked) if term in there]
 
     def _keys(self, agent_id: str, user_id: str) -> "_Keys":
         return _Keys(str(self.analyzer_version), self.settings.language, agent_id, user_id)
@@ -84,16 +97,18 @@ class QueryTerms:
         return SparseVector(weights, SPARSE_DIMENSIONS)
 
     def rarest(self, frequencies: Mapping[int, int], most_memories: int) -> list[int]:
-        """The keys of the rarest terms, as many as are in at most so many memories together."""
-        chosen: list[int] = []
-        total = 0
-        for key in sorted(self.counts, key=lambda key: frequencies.get(key, 0)):
-            frequency = frequencies.get(key, 0)
-            total += frequency
+        """The keys of the rarest terms that occur: one at least, and as many as are in at most so
+        many memories together."""
+        there = sorted(
+            (key for key in self.counts if key in frequencies), key=frequencies.__getitem__
+        )
+        chosen = there[:1]
+        total = sum(frequencies[key] for key in chosen)
+        for key in there[1:]:
+            total += frequencies[key]
             if total > most_memories:
                 break
-            if frequency > 0:
-                chosen.append(key)
+            chosen.append(key)
         return chosen
 
 

@@ -1,5 +1,6 @@
 -- Named statements; queries.py reads them. $n are asyncpg's parameters, named beside each.
--- No statement here reads or writes a memory without an agent_id.
+-- No statement here that answers a caller reads or writes a memory without an agent_id. Those that
+-- keep what is derived from memories (renew_terms and its like) run for all agents, and answer none.
 
 -- name: insert_memories
 -- $1 ids, $2 agent_ids, $3 user_ids, $4 contents, $5 embeddings, $6 generation, $7 importances,
@@ -129,6 +130,14 @@ candidates as materialized (
     select * from nearest union select * from newest union select * from wordy
 ),
 {{ranked}};
+
+-- name: is_larger
+-- $1 agent_id, $2 user_id, $3 rows. Counted, not taken from the frequencies: those know nothing of
+-- memories whose words are still to come.
+select count(*) > $3::int
+from (
+    select 1 from memories where agent_id = $1 and user_id = $2 limit $3::int + 1
+) as first_rows;
 
 -- name: term_frequencies
 -- $1 keys, of one scope: how many of its memories have each; those that none has are left out
@@ -274,6 +283,10 @@ set lexicon = $3::smallint, terms = n.terms, term_keys = n.term_keys::bigint[]
 from unnest($1::uuid[], $2::text[], $4::sparsevec[], $5::text[]) as n (id, agent_id, terms, term_keys)
 where m.agent_id = n.agent_id and m.id = n.id;
 
+-- name: wait_for_folding
+-- The lock of try_folding.
+select pg_advisory_xact_lock(465692322147);
+
 -- name: try_folding
 -- The key is 'lexic' in ASCII. Held to the end of the transaction; false where another has it.
 select pg_try_advisory_xact_lock(465692322147);
@@ -294,8 +307,9 @@ when matched and f.memories + sums.memories = 0 then delete
 when matched then update set memories = f.memories + sums.memories
 when not matched and sums.memories <> 0 then insert values (sums.term_key, sums.memories);
 
--- name: has_frequency_changes
-select exists (select from document_frequency_changes);
+-- name: has_more_changes
+-- $1: whether there are more than so many
+select exists (select from document_frequency_changes offset $1);
 
 -- name: lock_frequencies
 -- Writers wait; readers do not.

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pgvector import Vector
 
-from deployments.domain.errors import RateLimited
+from deployments.domain.errors import BadSetting, RateLimited
 from deployments.domain.types import (
     Embeddings,
     Memory,
@@ -59,12 +59,14 @@ class PostgresMemoryStore:
         generation: int,
         limit: RateLimit | None,
     ) -> list[Memory]:
+        terms = await self._lexicon.index_all(
+            [(memory.agent_id, memory.user_id, memory.content) for memory in memories]
+        )
         async with self._pool.acquire() as connection:
             if limit is not None:
                 await _hit_all(connection, {memory.agent_id for memory in memories}, limit)
             ids = [memory.id for memory in memories]
             agent_ids = [memory.agent_id for memory in memories]
-            terms = [self._lexicon.index(m.agent_id, m.user_id, m.content) for m in memories]
             rows = await connection.fetch(
                 sql("insert_memories"),
                 ids,
@@ -189,18 +191,31 @@ class PostgresMemoryStore:
                 return int(await connection.fetchval(sql("count_of_agent"), agent_id))
             return int(await connection.fetchval(sql("count_of_user"), agent_id, user_id))
 
-    async def keep_terms(self) -> None:
-        """Renew what an older lexicon made and fold the frequencies' changes, till all is done."""
+    async def renew_terms(self) -> None:
+        """Make anew what an older lexicon made, unless a newer one is in use."""
         async with self._pool.acquire() as connection:
-            while await self._terms.renew(connection) or await self._terms.fold(connection):
+            await self._terms.adopt(connection)
+            while await self._terms.is_in_use(connection) and await self._terms.renew(connection):
+                pass
+
+    async def fold_frequencies(self) -> None:
+        """Add up what writes have brought to the terms' frequencies."""
+        async with self._pool.acquire() as connection:
+            while await self._terms.fold(connection):
                 pass
 
     async def reindex(self, progress: Callable[[int, int], None]) -> None:
         """Renew all outdated terms, then count every frequency anew; writes wait for the count.
 
-        `progress` is told how many memories of how many are done.
+        `progress` is told how many memories of how many are done. Raises BadSetting where the
+        settings are not those that the database's terms are made with.
         """
         async with self._pool.acquire() as connection:
+            if not await self._terms.is_in_use(connection):
+                raise BadSetting(
+                    "MEMEX_SEARCH_LANGUAGE or MEMEX_SEARCH_BM25_… are not what the service runs "
+                    "with: set them alike, or start the service with these"
+                )
             left = total = await self._terms.outdated(connection)
             progress(0, total)
             while renewed := await self._terms.renew(connection):

@@ -28,6 +28,7 @@ class Search:
 
     def __init__(self, settings: StoreSettings, lexicon: Lexicon) -> None:
         self._settings = settings
+        self._postings = max(_POSTINGS, settings.exact_search_rows)
         self._lexicon = lexicon
 
     async def hits(
@@ -36,10 +37,10 @@ class Search:
         """Best first. `embedding` is `(D,) float32`."""
         name, arguments = await self.statement(connection, query, embedding, generation)
         rows = await connection.fetch(sql(name), *arguments)
-        return [
-            memory_of(row, row["score"], self._explained(row, query) if query.explain else None)
-            for row in rows
-        ]
+        if not query.explain:
+            return [memory_of(row, row["score"]) for row in rows]
+        asked = self._lexicon.analyzer.terms(query.text)
+        return [memory_of(row, row["score"], self._explained(row, query, asked)) for row in rows]
 
     async def statement(
         self, connection: Connection, query: SearchQuery, embedding: Embeddings, generation: int
@@ -53,16 +54,18 @@ class Search:
         if not weights.indices():  # no memory of the scope has any of the words
             share = 0.0
         arguments = _arguments(query, embedding, generation, weights, share)
-        if frequencies.get(terms.scope_key, 0) <= self._settings.exact_search_rows:
+        exact_rows = self._settings.exact_search_rows
+        scope = (query.agent_id, query.user_id)
+        if not await connection.fetchval(sql("is_larger"), *scope, exact_rows):
             return "search_whole", arguments
         candidates = max(self._settings.search_candidates, query.top_k)
-        rarest = terms.rarest(frequencies, max(_POSTINGS, self._settings.exact_search_rows))
+        rarest = terms.rarest(frequencies, self._postings)
         return "search_large", (*arguments, candidates, rarest)
 
     def _share(self, query: SearchQuery) -> float:
         return lexical_share(query.ranking, self._lexicon.settings.lexical_weight)
 
-    def _explained(self, row: Any, query: SearchQuery) -> Explanation:
+    def _explained(self, row: Any, query: SearchQuery, asked: list[str]) -> Explanation:
         return Explanation(
             cosine=row["cosine"],
             lexical=row["lexical"],
@@ -71,7 +74,7 @@ class Search:
             importance=row["importance"] / MAX_IMPORTANCE,
             age_days=row["age_days"],
             weights=_weights(query.ranking, self._share(query) if row["has_matches"] else 0.0),
-            matched_terms=self._lexicon.matched_terms(query.text, row["content"]),
+            matched_terms=self._lexicon.matched_terms(asked, row["content"]),
             cosine_rank=row["cosine_rank"],
             lexical_rank=row["lexical_rank"],
         )

@@ -6,6 +6,14 @@ from deployments.store.queries import sql
 
 _RENEWED_AT_ONCE = 200
 _FOLDED_AT_ONCE = 20_000
+_RECOUNT = (
+    "wait_for_folding",
+    "lock_frequencies",
+    "clear_frequency_changes",
+    "clear_frequencies",
+    "count_frequencies",
+)
+_RECOUNT_TIMEOUT_S = 3_600.0  # for each: they read all memories
 
 
 class TermsUpkeep:
@@ -32,7 +40,14 @@ class TermsUpkeep:
     async def outdated(self, connection: Connection) -> int:
         """How many memories have no terms or an older lexicon's."""
         number = await self.adopt(connection)
-        return int(await connection.fetchval(sql("count_outdated"), number, timeout=None))
+        return int(
+            await connection.fetchval(sql("count_outdated"), number, timeout=_RECOUNT_TIMEOUT_S)
+        )
+
+    async def is_in_use(self, connection: Connection) -> bool:
+        """Whether no other settings have been adopted since, by a newer version of the graph."""
+        active = await connection.fetchrow(sql("active_lexicon"))
+        return active is None or tuple(active)[1:] == self._parameters()
 
     async def renew(self, connection: Connection) -> int:
         """Make anew the terms of some memories that have none or an older lexicon's; how many."""
@@ -40,10 +55,9 @@ class TermsUpkeep:
         async with connection.transaction():
             rows = await connection.fetch(sql("outdated_memories"), number, _RENEWED_AT_ONCE)
             if rows:
-                terms = [
-                    self._lexicon.index(row["agent_id"], row["user_id"], row["content"])
-                    for row in rows
-                ]
+                terms = await self._lexicon.index_all(
+                    [(row["agent_id"], row["user_id"], row["content"]) for row in rows]
+                )
                 await connection.execute(
                     sql("renew_terms"),
                     [row["id"] for row in rows],
@@ -55,21 +69,20 @@ class TermsUpkeep:
         return len(rows)
 
     async def fold(self, connection: Connection) -> bool:
-        """Add some of the frequencies' changes up, unless another process does; whether there are
-        more."""
+        """Add the frequencies' changes up, so many at once, unless another process does; whether
+        there are as many again. Fewer wait for the next time: they cost a search little."""
         async with connection.transaction():
             if not await connection.fetchval(sql("try_folding")):
                 return False
             await connection.execute(sql("fold_frequencies"), _FOLDED_AT_ONCE)
-            return bool(await connection.fetchval(sql("has_frequency_changes")))
+            return bool(await connection.fetchval(sql("has_more_changes"), _FOLDED_AT_ONCE))
 
     async def recount(self, connection: Connection) -> None:
-        """Count all frequencies anew. Writes wait for it, searches do not."""
+        """Count all frequencies anew. Searches go on; writes wait, and fail with Unavailable where
+        it takes longer than their statement timeout."""
         async with connection.transaction():
-            await connection.execute(sql("lock_frequencies"))
-            await connection.execute(sql("clear_frequency_changes"))
-            await connection.execute(sql("clear_frequencies"))
-            await connection.execute(sql("count_frequencies"), timeout=None)
+            for name in _RECOUNT:
+                await connection.execute(sql(name), timeout=_RECOUNT_TIMEOUT_S)
 
     def _parameters(self) -> tuple[object, ...]:
         settings = self._lexicon.settings

@@ -44,19 +44,22 @@ class EmbeddedPostgres:
         self._cluster = folder.postgres / "data"
         self._log = folder.logs / "postgres.log"
         self._server: subprocess.Popen[bytes] | None = None
-        self._sockets = Path()
         self._bin = Path()
         self._user: int | None = None
 
     @property
+    def _sockets(self) -> Path:
+        return self._folder.socket_folder("sockets", _SOCKET)
+
+    @property
     def dsn(self) -> str:
+        """Also of a server that another process has started over the same folder."""
         return f"postgresql://{_NAME}@/{_NAME}?host={quote(str(self._sockets), safe='/')}"
 
     def start(self) -> None:
         """Initialise the cluster where there is none, and run it. Raises StartupError."""
         try:
             self._folder.postgres.mkdir(mode=0o700, exist_ok=True)
-            self._sockets = self._folder.socket_folder("sockets", _SOCKET)
             self._user = self._server_user()
             self._bin = self._binaries()
             if self._user is not None:

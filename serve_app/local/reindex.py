@@ -24,6 +24,7 @@ def reindex(settings: Settings) -> None:
     """
     with _database(settings) as dsn:
         asyncio.run(_reindex(dsn, settings))
+    print("memex: all words are up to date, and counted anew")
 
 
 async def _reindex(dsn: str, settings: Settings) -> None:

@@ -7,11 +7,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from deployments.domain.errors import BadSetting
 from deployments.domain.ids import uuid7
+from deployments.domain.ports import Encoder
 from deployments.domain.types import MemoryPatch, NewMemory, Ranking, SearchQuery
 from deployments.store.lexicon import Lexicon
 from deployments.store.pool import Pool
 from deployments.store.repository import PostgresMemoryStore
+from deployments.store.search import Search
 from deployments.store.settings import SearchSettings, StoreSettings
 from tests.fakes import IDENTITY
 from tests.integration.postgres.data import fill, sentences, unit_vectors
@@ -57,7 +60,7 @@ async def test_frequencies_follow_every_change(
             patch = MemoryPatch(importance=2.0)
             await postgres_store.update("agent", memory.id, patch, None, None, None)
         if step % 10 == 0:
-            await postgres_store.keep_terms()
+            await postgres_store.fold_frequencies()
     again = NewMemory(memories[0].id, "agent", "ana", "an id that is taken")
     await postgres_store.insert([again], unit_vectors(1), generation, None)
     assert await kept(pool) == await counted(pool)
@@ -65,7 +68,7 @@ async def test_frequencies_follow_every_change(
     assert await kept(pool) == await counted(pool)
     for user in ("ana", "cy"):
         await postgres_store.forget("agent", user)
-    await postgres_store.keep_terms()
+    await postgres_store.fold_frequencies()
     async with pool.acquire() as connection:  # no trace of what is forgotten
         assert await connection.fetchval("select count(*) from document_frequencies") == 0
         assert await connection.fetchval("select count(*) from document_frequency_changes") == 0
@@ -81,7 +84,7 @@ async def test_writers_and_upkeep_do_not_meet(dsn: str) -> None:
         memories = [NewMemory(uuid7(), "agent", "user", text) for text in sentences(20)]
         await store.insert(memories, unit_vectors(20), generation, None)
         await store.delete("agent", memories[0].id)
-        await store.keep_terms()
+        await store.fold_frequencies()
 
     await asyncio.gather(*(write(n) for n in range(30)))
     assert await kept(pools[0]) == await counted(pools[0])
@@ -115,7 +118,7 @@ async def test_memories_of_before_are_indexed_as_the_store_runs(
     query = SearchQuery("agent", "user", "code 321", ranking=WORDS)
     vector = unit_vectors(1)[0]
     assert len(await postgres_store.search(query, vector, generation, None)) == 10
-    await postgres_store.keep_terms()
+    await postgres_store.renew_terms()
     hits = await postgres_store.search(query, vector, generation, None)
     assert hits[0].content == "code 321"
     assert await kept(pool) == await counted(pool)
@@ -130,7 +133,7 @@ async def test_other_settings_renew_what_is_stored(
 ) -> None:
     _, _, generation = await fill(postgres_store, 300, contents=[f"Haus {n}" for n in range(300)])
     changed = PostgresMemoryStore(pool, StoreSettings(), settings)
-    await changed.keep_terms()
+    await changed.renew_terms()
     fresh = PostgresMemoryStore(pool, StoreSettings(), settings)
     await fill(fresh, 300, "fresh", contents=[f"Haus {n}" for n in range(300)])
     for user in ("user", "fresh"):
@@ -146,10 +149,40 @@ async def test_other_settings_renew_what_is_stored(
         assert sums[0][0] == pytest.approx(sums[1][0], abs=1e-3)
 
 
+async def test_a_newer_versions_terms_are_left_alone(
+    pool: Pool, postgres_store: PostgresMemoryStore
+) -> None:
+    """While one version of the graph follows another, or from a shell with other settings."""
+    await fill(postgres_store, 20, contents=sentences(20))
+    german = PostgresMemoryStore(pool, StoreSettings(), SearchSettings(language="german"))
+    with pytest.raises(BadSetting, match="MEMEX_SEARCH_LANGUAGE"):
+        await german.reindex(lambda _done, _total: None)
+    await postgres_store.renew_terms()
+    assert await kept(pool) == await counted(pool)
+    await german.renew_terms()
+    await postgres_store.renew_terms()
+    async with pool.acquire() as connection:
+        assert await connection.fetchval("select count(*) from lexicons") == 2
+        assert await connection.fetchval("select min(lexicon) from memories") == 2
+
+
+async def test_scopes_whose_words_are_still_to_come_are_not_taken_for_small(pool: Pool) -> None:
+    store = PostgresMemoryStore(pool, StoreSettings(exact_search_rows=100))
+    await fill(store, 200)
+    query = SearchQuery("agent", "user", "memory 7")
+    search = Search(StoreSettings(exact_search_rows=100), Lexicon(SearchSettings()))
+    async with pool.acquire() as connection:
+        await connection.execute(
+            "update memories set lexicon = null, terms = null, term_keys = null"
+        )
+        name, _ = await search.statement(connection, query, unit_vectors(1)[0], 1)
+    assert name == "search_large"
+
+
 async def test_many_stores_adopt_one_lexicon(dsn: str) -> None:
     pools = [Pool(dsn, StoreSettings()) for _ in range(4)]
     stores = [PostgresMemoryStore(pool, StoreSettings()) for pool in pools]
-    await asyncio.gather(*(store.keep_terms() for store in stores * 3))
+    await asyncio.gather(*(store.renew_terms() for store in stores * 3))
     async with pools[0].acquire() as connection:
         assert await connection.fetchval("select count(*) from lexicons") == 1
     for pool in pools:
@@ -200,22 +233,28 @@ async def test_an_irrelevant_memory_moves_scores_by_idf_alone(
 
 
 async def test_a_stored_sentence_finds_itself_first(
-    postgres_store: PostgresMemoryStore,
+    postgres_store: PostgresMemoryStore, encoder: Encoder
 ) -> None:
-    from tests.fakes import embed_words
-
+    """Before others of the same words, or of more of them. By words alone it could not."""
     texts = [
-        f"{a} met {b} at the {c} number {n}"
-        for n, (a, b, c) in enumerate(
-            (a, b, c)
-            for a in ("Ana", "Ben", "Cy")
-            for b in ("Dee", "Eli")
-            for c in ("café", "Büro", "main.py", "中文")
-        )
+        "I like tea",
+        "I like tea, tea and more tea; I like it so",
+        "Ana likes tea and Ana likes tea with milk",
+        "Ana likes tea",
+        "Ben met Ana",
+        "Ana met Ben",
+        "Ana is allergic to nuts",
+        "Ana is not allergic to nuts",
+        "Set max_ongoing_requests in src/app/main.py",
+        "Das Büro in der Straße ist zu",
+        "北京的烤鸭很好吃",
+        "who are you",
     ]
-    vectors = np.stack([embed_words(text) for text in texts])
-    _, _, generation = await fill(postgres_store, len(texts), vectors=vectors, contents=texts)
-    for ranking in (Ranking(1.0), WORDS, Ranking(1.0, fusion="rrf"), Ranking(1.0, mode="semantic")):
+    generation = await postgres_store.adopt_generation(IDENTITY)
+    memories = [NewMemory(uuid7(), "agent", "user", text) for text in texts]
+    vectors = np.concatenate([encoder.encode([text], "passage") for text in texts])
+    await postgres_store.insert(memories, vectors, generation, None)
+    for ranking in (Ranking(1.0), Ranking(1.0, mode="semantic")):
         for text, vector in zip(texts, vectors, strict=True):
             query = SearchQuery("agent", "user", text, 1, ranking)
             (hit,) = await postgres_store.search(query, vector, generation, None)

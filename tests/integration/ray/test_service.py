@@ -2,8 +2,12 @@
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -141,6 +145,25 @@ async def test_errors_from_the_far_side_come_as_themselves(
         assert answer.headers["content-type"] == "application/problem+json"
     refused = await client.get("/health", headers={"host": "evil.example"})
     assert refused.status_code == 421
+
+
+async def test_reindexing_beside_the_running_service(
+    service: Service, client: httpx.AsyncClient, agent: str
+) -> None:
+    scope = {"agent_id": agent, "user_id": "u"}
+    await client.post("/v1/memories", json={**scope, "content": "error ERR_4032 again"})
+    command = [sys.executable, "-m", "serve_app.cli", "reindex"]
+    environment = {**os.environ, **service.settings}
+    run = functools.partial(subprocess.run, command, capture_output=True, text=True, timeout=60)
+    done = await asyncio.to_thread(run, env=environment)
+    assert done.returncode == 0, done.stderr
+    search = {**scope, "query": "err_4032", "mode": "lexical", "alpha": 1, "explain": True}
+    answer = (await client.post("/v1/memories/search", json=search)).json()
+    assert answer["results"][0]["explanation"]["matched_terms"] == ["err_4032", "err", "4032"]
+    other = {**environment, "MEMEX_SEARCH_LANGUAGE": "german"}
+    refused = await asyncio.to_thread(run, env=other)
+    assert refused.returncode == 1
+    assert "memex: MEMEX_SEARCH_LANGUAGE" in refused.stderr
 
 
 async def test_docs_are_served(client: httpx.AsyncClient) -> None:

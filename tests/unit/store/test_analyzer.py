@@ -1,4 +1,5 @@
 import random
+import time
 import unicodedata
 from typing import get_args
 
@@ -31,6 +32,8 @@ ENGLISH = Analyzer("english")
         ("a.. -- // '' \t\n 🎉", []),
         ("who are you", []),
         ("", []),
+        ("iPhone YouTube", ["iphon", "phone", "youtub", "tube"]),
+        ("URLs and APIs", ["url", "api"]),
     ],
 )
 def test_terms(text: str, terms: list[str]) -> None:
@@ -41,6 +44,22 @@ def test_composed_and_decomposed_letters_are_one() -> None:
     for word in ("Café", "Åse", "Ελλάδα", "Hà Nội"):
         forms = {tuple(ENGLISH.terms(unicodedata.normalize(f, word))) for f in ("NFC", "NFD")}
         assert len(forms) == 1
+
+
+@pytest.mark.parametrize(
+    "word", ["iPhone", "YouTube", "OneDrive", "MacBooks", "HTTPServers", "IDs"]
+)
+def test_names_are_found_in_small_letters(word: str) -> None:
+    assert set(ENGLISH.terms(word.lower())) & set(ENGLISH.terms(word))
+
+
+def test_a_text_of_nothing_but_marks_is_read_in_linear_time() -> None:
+    """It took seconds; now it is as quick as other text, with a bound that only a hang misses."""
+    text = "a" + "\u0301\u0316" * 4_000
+    started = time.process_time()
+    for _ in range(20):
+        ENGLISH.terms(text)
+    assert time.process_time() - started < 2
 
 
 def test_languages_differ() -> None:

@@ -2,7 +2,7 @@
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 PYTHON ?= python3
 
-.PHONY: serve test eval check fmt install clean
+.PHONY: serve test eval bench check fmt install clean
 
 serve: install
 	@exec .venv/bin/memex serve
@@ -23,6 +23,10 @@ eval: install
 	  $(if $(FUSION),--fusion '$(FUSION)') $(if $(JOBS),--jobs '$(JOBS)') \
 	  $(if $(LIMIT),--limit '$(LIMIT)') $(if $(OUT),--out '$(OUT)') $(if $(URL),--url '$(URL)') \
 	  $(if $(FRESH),--fresh)
+
+# Measures the service under load beside a baseline, on this machine; needs wrk. loadtest/README.md.
+bench: install
+	@exec .venv/bin/python -m loadtest.bench $(ARGS)
 
 check: install
 	.venv/bin/ruff check

@@ -1,0 +1,136 @@
+"""What the parts could do alone, on all cores: the encoder, and the store's search statement."""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import numpy as np
+
+from deployments.domain.ids import uuid7
+from deployments.domain.types import Embeddings, NewMemory, SearchQuery
+from deployments.embedder.load import load_encoder
+from deployments.embedder.settings import EmbeddingSettings
+from deployments.store.migrate import migrate, read_migrations
+from deployments.store.pool import Pool, connect
+from deployments.store.repository import PostgresMemoryStore
+from deployments.store.settings import StoreSettings
+from loadtest.scenarios import AGENTS, SEEDED, USERS
+from loadtest.texts import text
+from serve_app.local import processes
+
+_ENCODER_BATCH = 32
+_TEXTS = 4_000  # that an encoder goes round; it remembers none
+_QUERIES = 200
+_START_TIMEOUT_S = 60.0
+
+_all_ready: Barrier  # in the worker processes
+
+
+@dataclass(frozen=True, slots=True)
+class Ceilings:
+    """Each second, on all cores."""
+
+    texts_singly: float
+    texts_in_batches: float
+    searches: float
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def measure(dsn: str, models_dir: Path, duration_s: int) -> Ceilings:
+    """On the database of `dsn`, which this fills; one process with one thread for each core."""
+    generation = asyncio.run(_fill(dsn, models_dir))
+    return Ceilings(
+        _on_all_cores(_encode, models_dir, 1, duration_s),
+        _on_all_cores(_encode, models_dir, _ENCODER_BATCH, duration_s),
+        _on_all_cores(_search, models_dir, dsn, generation, duration_s),
+    )
+
+
+def _on_all_cores(work: Callable[..., float], *arguments: object) -> float:
+    context = multiprocessing.get_context("spawn")
+    count = cores()
+    with ProcessPoolExecutor(
+        count, context, initializer=_begin, initargs=(context.Barrier(count),)
+    ) as pool:
+        futures = [pool.submit(work, *arguments) for _ in range(count)]
+        return sum(future.result() for future in futures)
+
+
+def _begin(barrier: Barrier) -> None:
+    global _all_ready
+    _all_ready = barrier
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for our parent
+    processes.die_with_parent(signal.SIGKILL)
+
+
+def _encode(models_dir: Path, batch: int, duration_s: int) -> float:
+    encoder = load_encoder(EmbeddingSettings(), models_dir, threads=1)
+    texts = [text(number) for number in range(_TEXTS)]
+    encoder.encode(texts[:batch], "query")
+    _all_ready.wait(_START_TIMEOUT_S)
+    done, started = 0, time.perf_counter()
+    while (took := time.perf_counter() - started) < duration_s:
+        start = done % _TEXTS
+        done += len(encoder.encode(texts[start : start + batch], "query"))
+    return done / took
+
+
+async def _fill(dsn: str, models_dir: Path) -> int:
+    """As the service's scopes are filled. The generation of the vectors."""
+    encoder = load_encoder(EmbeddingSettings(), models_dir, threads=1)
+    settings = StoreSettings(max_pool_size=1)
+    connection = await connect(dsn, settings)
+    await migrate(connection, read_migrations())
+    pool = Pool(dsn, settings)
+    store = PostgresMemoryStore(pool, settings)
+    generation = await store.adopt_generation(encoder.identity)
+    for round_ in range(SEEDED):
+        texts = [text(round_ * AGENTS * USERS + pair) for pair in range(AGENTS * USERS)]
+        new = [NewMemory(uuid7(), *_scope(pair), content) for pair, content in enumerate(texts)]
+        vectors = await asyncio.to_thread(encoder.encode, texts, "passage")
+        await store.insert(new, vectors, generation, None)
+    await store.fold_frequencies()
+    await pool.close()
+    await connection.execute("vacuum analyze")
+    await connection.close()
+    return generation
+
+
+def _search(models_dir: Path, dsn: str, generation: int, duration_s: int) -> float:
+    encoder = load_encoder(EmbeddingSettings(), models_dir, threads=1)
+    queries = [text(AGENTS * USERS * SEEDED + number) for number in range(_QUERIES)]
+    vectors = encoder.encode(queries, "query")
+    return asyncio.run(_search_on(dsn, generation, queries, vectors, duration_s))
+
+
+async def _search_on(
+    dsn: str, generation: int, queries: list[str], vectors: Embeddings, duration_s: int
+) -> float:
+    settings = StoreSettings(max_pool_size=1)
+    pool = Pool(dsn, settings)
+    store = PostgresMemoryStore(pool, settings)
+    await pool.open()
+    scopes = np.random.default_rng(os.getpid())
+    await asyncio.to_thread(_all_ready.wait, _START_TIMEOUT_S)
+    done, started = 0, time.perf_counter()
+    while (took := time.perf_counter() - started) < duration_s:
+        number = done % len(queries)
+        query = SearchQuery(*_scope(int(scopes.integers(AGENTS * USERS))), queries[number])
+        await store.search(query, vectors[number], generation, None)
+        done += 1
+    await pool.close()
+    return done / took
+
+
+def _scope(pair: int) -> tuple[str, str]:
+    return f"agent-{pair % AGENTS}", f"user-{pair // AGENTS}"

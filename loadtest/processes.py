@@ -1,0 +1,129 @@
+"""What processes cost: CPU seconds and memory of whole trees, by what each process is for."""
+
+import contextlib
+import re
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+KINDS = (
+    "embedder",
+    "store",
+    "ingress",
+    "reranker",
+    "haproxy",
+    "postgres",
+    "ray",
+    "baseline",
+    "generator",
+)
+_REPLICAS = {
+    "Embedder": "embedder",
+    "MemoryStore": "store",
+    "RestIngress": "ingress",
+    "Reranker": "reranker",
+}
+# Ray adds what the replica does at the moment.
+_REPLICA = re.compile(r"ray::ServeReplica:memex:(\w+)")
+_CPU_EVERY_S = 1.0
+_MEMORY_EVERY_S = 4.0  # the kernel walks every page table for it
+
+
+def kind_of(command: Sequence[str], other: str) -> str:
+    """From a command line to one of KINDS; `other` is for what has no name of its own."""
+    title = command[0] if command else ""
+    if replica := _REPLICA.match(title):
+        return _REPLICAS.get(replica[1], other)
+    program = title.split(":")[0].split("/")[-1]
+    return program if program in ("postgres", "haproxy") else other
+
+
+def tree(roots: Iterable[int]) -> Iterator[psutil.Process]:
+    for root in roots:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(root)
+            yield process
+            yield from process.children(recursive=True)
+
+
+def memory_mib(roots: Iterable[int]) -> float:
+    """Of all of it together, shared pages counted once (PSS)."""
+    total_kib = 0
+    for process in tree(roots):
+        with contextlib.suppress(OSError):
+            total_kib += _pss_kib(Path(f"/proc/{process.pid}/smaps_rollup").read_text())
+    return total_kib / 1024
+
+
+def _pss_kib(rollup: str) -> int:
+    for line in rollup.splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1])
+    return 0
+
+
+def count(roots: Iterable[int], kind: str) -> int:
+    return sum(kind_of(_command(process), "") == kind for process in tree(roots))
+
+
+class Watch:
+    """While it is entered: what the trees below `roots` use. Processes that end count, too, up to
+    a second before they did."""
+
+    def __init__(self, roots: Sequence[int], other: str) -> None:
+        self._roots = roots
+        self._other = other
+        self._first: dict[psutil.Process, float] = {}
+        self._last: dict[psutil.Process, tuple[str, float]] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.peak_mib = 0.0
+        self.embedders: list[int] = []
+        """How many there were, each second."""
+
+    def __enter__(self) -> Self:
+        self._look()
+        self._first = {process: cpu for process, (_, cpu) in self._last.items()}
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._look()
+
+    def cpu_s(self) -> dict[str, float]:
+        used: dict[str, float] = {}
+        for process, (kind, cpu) in self._last.items():
+            used[kind] = used.get(kind, 0.0) + cpu - self._first.get(process, 0.0)
+        return used
+
+    def _run(self) -> None:
+        memory_due = time.monotonic() + _CPU_EVERY_S
+        while not self._stop.wait(_CPU_EVERY_S):
+            self._look()
+            if time.monotonic() >= memory_due:
+                self.peak_mib = max(self.peak_mib, memory_mib(self._roots))
+                memory_due = time.monotonic() + _MEMORY_EVERY_S
+
+    def _look(self) -> None:
+        embedders = 0
+        for process in tree(self._roots):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                kind = kind_of(_command(process), self._other)
+                self._last[process] = (kind, times.user + times.system)
+                embedders += kind == "embedder"
+        self.embedders.append(embedders)
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        command: list[str] = process.cmdline()
+    except psutil.Error:
+        return []
+    return command

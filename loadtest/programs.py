@@ -1,0 +1,127 @@
+"""The two programs that are measured: started as processes of their own, and stopped."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from deployments.domain.errors import StartupError
+from loadtest.processes import tree
+from serve_app.local import ports, processes
+from serve_app.settings import ROOT
+
+_READY = "memex is ready"
+_START_TIMEOUT_S = 240.0
+_STOP_TIMEOUT_S = 45.0
+_FOREIGN = ("MEMEX_", "RAY_", "BASELINE_", "DATABASE_URL")  # the run must not depend on the shell
+
+
+@contextlib.contextmanager
+def service(folder: Path, env: Mapping[str, str]) -> Iterator[tuple[str, int]]:
+    """`memex serve` with its own data in `folder`: its URL and process id.
+
+    Raises StartupError with the last line that it said."""
+    port = ports.free(28_000, ())
+    settings = {
+        "MEMEX_DATA_DIR": str(folder),
+        "MEMEX_PORT": str(port),
+        "MEMEX_DASHBOARD_PORT": str(ports.free(28_265, (port,))),
+        "MEMEX_RATE_LIMIT_WRITES_PER_MINUTE": "0",
+        "MEMEX_RATE_LIMIT_SEARCHES_PER_MINUTE": "0",
+    }
+    command = [str(Path(sys.executable).with_name("memex")), "serve"]
+    log = folder.with_suffix(".log")
+    with _program(command, settings | dict(env), log, signal.SIGINT) as process:
+        _wait(process, log, "memex serve", lambda: _READY in log.read_text(errors="replace"))
+        yield f"http://127.0.0.1:{port}", process.pid
+
+
+@contextlib.contextmanager
+def baseline(
+    workers: int, dsn: str, models_dir: Path, log: Path, counts_calls: bool = False
+) -> Iterator[tuple[str, int]]:
+    """The baseline on uvicorn: its URL and process id. Raises StartupError."""
+    port = ports.free(28_500, ())
+    url = f"http://127.0.0.1:{port}"
+    settings = {
+        "BASELINE_DSN": dsn,
+        "BASELINE_MODELS_DIR": str(models_dir),
+        "BASELINE_COUNTS_CALLS": "1" if counts_calls else "0",
+        "TOKENIZERS_PARALLELISM": "false",
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [
+        sys.executable, "-m", "uvicorn", "loadtest.baseline:app", "--factory",
+        "--host", "127.0.0.1", "--port", str(port), "--workers", str(workers),
+        "--no-access-log", "--log-level", "warning",
+    ]  # fmt: skip
+    with _program(command, settings, log, signal.SIGTERM) as process:
+        _wait(process, log, "the baseline", lambda: _answers(f"{url}/health"))
+        yield url, process.pid
+
+
+@contextlib.contextmanager
+def _program(
+    command: Sequence[str], settings: Mapping[str, str], log: Path, stop: signal.Signals
+) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(_FOREIGN)}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            env=environment | dict(settings),
+            start_new_session=True,  # the terminal's Ctrl-C is for us
+            preexec_fn=lambda: processes.die_with_parent(signal.SIGTERM),
+        )
+    try:
+        yield process
+    finally:
+        _end(process, stop)
+
+
+def _end(process: subprocess.Popen[bytes], stop: signal.Signals) -> None:
+    below: list[psutil.Process] = list(tree([process.pid]))[1:]
+    process.send_signal(stop)
+    try:
+        process.wait(_STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    processes.end(below)
+
+
+def _wait(
+    process: subprocess.Popen[bytes], log: Path, name: str, is_ready: Callable[[], bool]
+) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while not is_ready():
+        if process.poll() is not None:
+            said = log.read_text(errors="replace").strip().splitlines()
+            raise StartupError(f"{name} has ended: {said[-1] if said else process.returncode}")
+        if time.monotonic() > deadline:
+            raise StartupError(f"{name} was not ready after {_START_TIMEOUT_S:.0f} s")
+        time.sleep(0.2)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with direct().open(url, timeout=5):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def direct() -> urllib.request.OpenerDirector:
+    """Whatever http_proxy says."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}))

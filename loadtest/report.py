@@ -1,0 +1,210 @@
+"""From what was measured to one table, the ratios below it, and JSON."""
+
+import dataclasses
+import json
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loadtest.ceilings import Ceilings
+from loadtest.processes import KINDS
+from loadtest.scenarios import BASELINE_WORKERS, COUNTING_SCENARIO, Scenario
+from loadtest.wrk import Measured, Times
+
+_BASELINES = {f"baseline x{workers}" for workers in BASELINE_WORKERS}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    system: str
+    scenario: Scenario
+    measured: Measured
+    cpu_s: dict[str, float]
+    """By kind of process."""
+    peak_mib: float
+    embedders: list[int]
+    """Replicas, each second."""
+
+    @property
+    def texts_per_s(self) -> float:
+        return self.measured.per_s * self.scenario.texts_of_request
+
+    @property
+    def cpu_per_1000(self) -> dict[str, float]:
+        """CPU seconds for a thousand answered requests."""
+        thousands = self.measured.answered / 1_000
+        return {kind: cpu / thousands for kind, cpu in self.cpu_s.items()} if thousands else {}
+
+
+@dataclass(slots=True)
+class Results:
+    duration_s: int
+    rows: list[Row] = field(default_factory=list)
+    ceilings: Ceilings | None = None
+    idle_mib: dict[str, float] = field(default_factory=dict)
+    """Of each system before any load."""
+    warm_up: dict[str, str] = field(default_factory=dict)
+
+    def of(self, system: str, scenario: str) -> Row | None:
+        return next(
+            (row for row in self.rows if (row.system, row.scenario.name) == (system, scenario)),
+            None,
+        )
+
+    def best_baseline(self, scenario: str) -> Row | None:
+        """The one that answers most, of those that do not count calls."""
+        rows = [self.of(system, scenario) for system in sorted(_BASELINES)]
+        return max((row for row in rows if row), key=lambda row: row.measured.per_s, default=None)
+
+
+def table(rows: Sequence[Row]) -> Iterator[str]:
+    kinds = [kind for kind in KINDS if any(row.cpu_s.get(kind) for row in rows)]
+    yield f"{'':<46}{'latency, ms':>24}{'':>23}CPU seconds for 1,000 requests"
+    yield (
+        f"{'system':<21}{'row':<13}{'req/s':>7}{'text/s':>7}{'p50':>8}{'p95':>8}{'p99':>8}"
+        f"{'503s':>6}{'errors':>7}{'MiB':>6}{'embed.':>7} "
+        + "".join(f"{kind:>10}" for kind in kinds)
+    )
+    for row in rows:
+        measured, cpu = row.measured, row.cpu_per_1000
+        yield (
+            f"{row.system:<21}{row.scenario.name:<13}{measured.per_s:>7.1f}"
+            f"{row.texts_per_s:>7.0f}{_cells(measured.times)}{measured.refused:>6}"
+            f"{measured.errors:>7}{row.peak_mib:>6.0f}{_range(row.embedders):>7} "
+            + "".join(f"{cpu[kind]:>10.2f}" if kind in cpu else f"{'':>10}" for kind in kinds)
+        )
+
+
+def summary(results: Results) -> Iterator[str]:
+    """The ratios, for each variant of the service that was measured."""
+    if results.ceilings is not None:
+        alone = results.ceilings
+        yield (
+            f"alone on all cores: encoder {alone.texts_singly:.0f} texts/s singly, "
+            f"{alone.texts_in_batches:.0f} in batches; search statement {alone.searches:.0f}/s"
+        )
+    yield from (f"{system}: {said}" for system, said in results.warm_up.items())
+    yield from (f"{system}: {mib:.0f} MiB when idle" for system, mib in results.idle_mib.items())
+    for system in dict.fromkeys(row.system for row in results.rows):
+        if not system.startswith("baseline"):
+            yield from (f"{system}: {line}" for line in _of_service(results, system))
+    counting, best = _counting(results)
+    if counting is not None and best is not None:
+        ratio = counting.measured.per_s / best.measured.per_s
+        yield f"{best.system} that counts calls: {ratio:.2f} of its requests/s without"
+    loads = [row.cpu_s.get("generator", 0.0) / row.measured.duration_s for row in results.rows]
+    if loads:
+        yield f"the load generator used at most {max(loads):.0%} of one core"
+
+
+def _of_service(results: Results, system: str) -> Iterator[str]:
+    for row in results.rows:
+        if row.system != system:
+            continue
+        name, compared = row.scenario.name, comparison(results, row)
+        if (than := compared.get("times_baseline")) is not None:
+            said = f"{name}: {than:.2f} times the requests/s of {compared['baseline']}"
+            if (p50 := compared.get("times_baseline_p50")) is not None:
+                said += f", {p50:.2f} times its p50"
+            yield said
+        if (share := compared.get("of_encoder_singly")) is not None:
+            yield (
+                f"{name}: of the texts/s of the encoder alone, {share:.2f} singly, "
+                f"{compared['of_encoder_in_batches']:.2f} in batches"
+            )
+    usual, overload = results.of(system, "distinct-64"), results.of(system, "overload-128")
+    if usual is not None and overload is not None:
+        yield from _overload(usual.measured, overload.measured)
+
+
+def comparison(results: Results, row: Row) -> dict[str, Any]:
+    """A row's figures over those of the best baseline and of the encoder alone, as far as they
+    were measured."""
+    found: dict[str, Any] = {}
+    base, alone = results.best_baseline(row.scenario.name), results.ceilings
+    if base is not None and base.measured.times is not None:
+        found["baseline"] = base.system
+        found["times_baseline"] = row.measured.per_s / base.measured.per_s
+        if row.measured.times is not None:
+            found["times_baseline_p50"] = row.measured.times.p50 / base.measured.times.p50
+    if alone is not None and row.texts_per_s:
+        found["of_encoder_singly"] = row.texts_per_s / alone.texts_singly
+        found["of_encoder_in_batches"] = row.texts_per_s / alone.texts_in_batches
+    return found
+
+
+def _overload(usual: Measured, overload: Measured) -> Iterator[str]:
+    if usual.times is not None and overload.times is not None:
+        ratio = overload.times.p99 / usual.times.p99
+        yield f"overload-128: the answered have {ratio:.2f} times the p99 of distinct-64"
+    if overload.refused_times is None:
+        yield "overload-128: nothing was refused"
+    else:
+        times = overload.refused_times
+        yield (
+            f"overload-128: {overload.refused} refused with 503, "
+            f"p50 {times.p50:.1f} ms, p99 {times.p99:.1f} ms"
+        )
+
+
+def _counting(results: Results) -> tuple[Row | None, Row | None]:
+    best = results.best_baseline(COUNTING_SCENARIO)
+    if best is None or not best.measured.answered:
+        return None, None
+    return results.of(f"{best.system} counts", COUNTING_SCENARIO), best
+
+
+def write(results: Results, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(as_json(results), indent=1) + "\n")
+
+
+def as_json(results: Results) -> dict[str, Any]:
+    rows = []
+    for row in results.rows:
+        figures = {
+            "per_s": row.measured.per_s,
+            "texts_per_s": row.texts_per_s,
+            "cpu_s_per_1000": row.cpu_per_1000,
+            "comparison": comparison(results, row),
+        }
+        rows.append(dataclasses.asdict(row) | figures)
+    return {
+        "machine": _machine(),
+        "duration_s": results.duration_s,
+        "ceilings": None if results.ceilings is None else dataclasses.asdict(results.ceilings),
+        "idle_mib": results.idle_mib,
+        "warm_up": results.warm_up,
+        "rows": rows,
+        "summary": list(summary(results)),
+    }
+
+
+def _machine() -> dict[str, Any]:
+    models = [
+        line.split(":", 1)[1].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    return {
+        "cpu": models[0] if models else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+
+
+def _cells(times: Times | None) -> str:
+    if times is None:
+        return f"{'-':>8}" * 3
+    return f"{times.p50:>8.1f}{times.p95:>8.1f}{times.p99:>8.1f}"
+
+
+def _range(counts: Sequence[int]) -> str:
+    if not any(counts):
+        return ""
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low}-{high}"

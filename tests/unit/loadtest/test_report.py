@@ -1,0 +1,86 @@
+import json
+
+import pytest
+
+from loadtest.ceilings import Ceilings
+from loadtest.report import Results, Row, as_json, comparison, summary, table
+from loadtest.scenarios import SCENARIOS
+from loadtest.wrk import Measured, Times
+
+
+def row(system: str, name: str, answered: int, p50: float, refused: int = 0) -> Row:
+    scenario = next(entry for entry in SCENARIOS if entry.name == name)
+    times = Times(p50, 2 * p50, 3 * p50)
+    refusals = Times(1.0, 2.0, 3.0) if refused else None
+    measured = Measured(10.0, answered, refused, 0, times if answered else None, refusals)
+    return Row(system, scenario, measured, {"embedder": 4.0, "generator": 0.5}, 512.0, [1, 2, 2])
+
+
+@pytest.fixture
+def results() -> Results:
+    return Results(
+        10,
+        [
+            row("baseline x1", "distinct-64", 1_000, 50),
+            row("baseline x2", "distinct-64", 2_000, 30),
+            row("baseline x2 counts", "distinct-64", 1_500, 40),
+            row("memex default", "distinct-64", 5_000, 15),
+            row("memex default", "overload-128", 4_000, 30, refused=7),
+        ],
+        Ceilings(1_000, 2_000, 3_000),
+        {"memex default": 900.0},
+    )
+
+
+def test_a_row_is_compared_with_the_best_baseline(results: Results) -> None:
+    service = results.of("memex default", "distinct-64")
+    assert service is not None
+    assert comparison(results, service) == {
+        "baseline": "baseline x2",
+        "times_baseline": 2.5,
+        "times_baseline_p50": 0.5,
+        "of_encoder_singly": 0.5,
+        "of_encoder_in_batches": 0.25,
+    }
+
+
+def test_cpu_is_of_a_thousand_answers() -> None:
+    assert row("memex", "search-1", 2_000, 1).cpu_per_1000["embedder"] == 2.0
+    assert row("memex", "search-1", 0, 1).cpu_per_1000 == {}
+
+
+def test_batches_count_their_texts() -> None:
+    assert row("memex", "batch-4", 10, 1).texts_per_s == 256
+
+
+def test_the_summary(results: Results) -> None:
+    lines = list(summary(results))
+    assert "memex default: 900 MiB when idle" in lines
+    assert (
+        "memex default: distinct-64: 2.50 times the requests/s of baseline x2, "
+        "0.50 times its p50" in lines
+    )
+    assert (
+        "memex default: overload-128: the answered have 2.00 times the p99 of distinct-64" in lines
+    )
+    assert "memex default: overload-128: 7 refused with 503, p50 1.0 ms, p99 3.0 ms" in lines
+    assert "baseline x2 that counts calls: 0.75 of its requests/s without" in lines
+    assert lines[-1] == "the load generator used at most 5% of one core"
+
+
+def test_the_table_has_a_line_for_each_row_and_all_of_one_width(results: Results) -> None:
+    _, heading, *lines = table([*results.rows, row("memex default", "batch-4", 0, 1)])
+    assert len(lines) == 6
+    assert {len(line) for line in lines} == {len(heading)}
+    assert "1-2" in lines[0]
+
+
+def test_nothing_measured_makes_an_empty_report() -> None:
+    assert len(list(table([]))) == 2
+    assert list(summary(Results(10))) == []
+
+
+def test_all_of_it_is_json(results: Results) -> None:
+    written = json.loads(json.dumps(as_json(results)))
+    assert written["rows"][3]["comparison"]["times_baseline"] == 2.5
+    assert written["rows"][3]["scenario"]["name"] == "distinct-64"

@@ -45,6 +45,42 @@ class HttpMetrics:
         self._limited.inc(1, {"operation": operation})
 
 
+class EdgeMetrics:
+    """What an ingress replica counts of its calls to other nodes."""
+
+    def __init__(self) -> None:
+        self._batch_size = Histogram(
+            "memex_coalesced_batch_size",
+            description="Callers that travelled in one call.",
+            boundaries=BATCH_SIZE_BUCKETS,
+            tag_keys=("edge",),
+        )
+        self._shed = Counter(
+            "memex_shed_total",
+            description="Callers refused because too many waited.",
+            tag_keys=("edge",),
+        )
+        self._hits = Counter(
+            "memex_embedding_cache_hits_total",
+            description="Texts whose embedding was in the cache, or under way already.",
+        )
+        self._misses = Counter(
+            "memex_embedding_cache_misses_total", description="Texts that had to be embedded."
+        )
+
+    def called(self, edge: str, callers: int) -> None:
+        self._batch_size.observe(callers, {"edge": edge})
+
+    def shed(self, edge: str) -> None:
+        self._shed.inc(1, {"edge": edge})
+
+    def hit(self, texts: int) -> None:
+        self._hits.inc(texts)
+
+    def missed(self, texts: int) -> None:
+        self._misses.inc(texts)
+
+
 class EmbedderMetrics:
     """What an embedder replica counts."""
 

@@ -1,14 +1,18 @@
 """The graph's front: a replica that holds the handles and serves the ASGI application."""
 
 import contextlib
+import functools
 import importlib.metadata
 
 from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
 from deployments.domain.errors import Unavailable
-from deployments.metrics import HttpMetrics, exposition
+from deployments.domain.ports import Embedder
+from deployments.metrics import EdgeMetrics, HttpMetrics, exposition
 from serve_app.clients import RemoteEmbedder, RemoteReranker, RemoteStore
+from serve_app.coalesced_embedder import CoalescedEmbedder
+from serve_app.embedding_cache import CachedEmbedder
 from serve_app.reranking import Reranking
 from serve_app.rest.asgi import build_rest_app
 from serve_app.service import MemoryService
@@ -27,7 +31,7 @@ class RestIngress:
     ) -> None:
         self._settings = settings
         self._service = MemoryService(
-            RemoteEmbedder(embedder, settings.request_timeout_s),
+            _embedder(settings, embedder),
             RemoteStore(store, settings.request_timeout_s),
             settings.rate_limit.writes_per_minute,
             settings.rate_limit.searches_per_minute,
@@ -45,6 +49,22 @@ class RestIngress:
             self._settings.allowed_hosts,
             importlib.metadata.version("memex-serve"),
         )
+
+
+def _embedder(settings: Settings, handle: DeploymentHandle) -> Embedder:
+    """What was embedded lately is here; the rest travels in few calls."""
+    edge, metrics = settings.edge, EdgeMetrics()
+    remote = RemoteEmbedder(handle, settings.request_timeout_s)
+    coalesced = CoalescedEmbedder(
+        remote,
+        edge.calls_in_flight,
+        edge.max_batch,
+        edge.max_waiting,
+        functools.partial(metrics.called, "embedder"),
+        functools.partial(metrics.shed, "embedder"),
+    )
+    cache_bytes = edge.cache_mib * 1024 * 1024
+    return CachedEmbedder(coalesced, cache_bytes, hit=metrics.hit, miss=metrics.missed)
 
 
 def _reranking(settings: Settings, handle: DeploymentHandle) -> Reranking:

@@ -38,6 +38,23 @@ class RateLimitSettings(BaseModel):
     )
 
 
+class EdgeSettings(BaseModel):
+    """How each ingress replica calls the embedder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    calls_in_flight: int = Field(
+        2, ge=1, le=10_000, description="Calls to the embedder at once; later callers gather."
+    )
+    max_batch: int = Field(32, ge=1, le=256, description="Callers that travel in one call.")
+    max_waiting: int = Field(
+        512, ge=0, description="Callers that may wait; further ones get 503 at once."
+    )
+    cache_mib: int = Field(
+        64, ge=0, description="Memory for embeddings of texts seen before; 0 is no cache."
+    )
+
+
 class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -61,6 +78,7 @@ class Settings(BaseModel):
     search: SearchSettings = SearchSettings()
     reranker: RerankerSettings = RerankerSettings()
     db: StoreSettings = StoreSettings()
+    edge: EdgeSettings = EdgeSettings()
     rate_limit: RateLimitSettings = RateLimitSettings()
     deployments: dict[str, dict[str, Any]] = Field(
         default_factory=dict,

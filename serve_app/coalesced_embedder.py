@@ -1,0 +1,75 @@
+"""The embedder's edge: callers that come while calls are under way travel in the next one."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from deployments.domain.ports import Embedder
+from deployments.domain.types import Embeddings, ModelIdentity, TextKind
+from serve_app.coalescing import Coalescer
+
+# Callers' texts in one call: about 0.1 s of work. What one caller brings beyond it makes calls of
+# its own, and others do not wait for it in a queue.
+_CALL_CHARS = 8_000
+
+
+class CoalescedEmbedder:
+    """The Embedder port in front of another. A call to a deployment costs some milliseconds of CPU
+    whatever it carries, so under load fewer calls with more in each answer more callers."""
+
+    def __init__(
+        self,
+        inner: Embedder,
+        calls_in_flight: int,
+        max_batch: int,
+        max_waiting: int,
+        observe: Callable[[int], None] | None = None,
+        shed: Callable[[], None] | None = None,
+    ) -> None:
+        self._inner = inner
+        self._limits = (calls_in_flight, max_batch, max_waiting)
+        self._observe, self._shed = observe, shed
+        self._edges: dict[tuple[TextKind, ModelIdentity], _Edge] = {}
+
+    async def identity(self) -> ModelIdentity:
+        return await self._inner.identity()
+
+    async def embed(
+        self, texts: Sequence[str], kind: TextKind, identity: ModelIdentity
+    ) -> Embeddings:
+        """As the port says. Raises Unavailable at once where too many callers wait already."""
+        if _chars(texts) > _CALL_CHARS:
+            return await self._inner.embed(texts, kind, identity)
+        return await self._edge(kind, identity).submit(texts)
+
+    def _edge(self, kind: TextKind, identity: ModelIdentity) -> "_Edge":
+        """Texts of two kinds or models never meet in one call."""
+        edge = self._edges.get((kind, identity))
+        if edge is None:
+
+            async def call(callers: list[Sequence[str]]) -> list[Embeddings]:
+                together = [text for texts in callers for text in texts]
+                rows = await self._inner.embed(together, kind, identity)
+                ends = np.cumsum([len(texts) for texts in callers])
+                return np.split(rows, ends[:-1])
+
+            in_flight, max_batch, max_waiting = self._limits
+            edge = self._edges[kind, identity] = Coalescer(
+                call,
+                "embedder",
+                max_in_flight=in_flight,
+                max_batch=max_batch,
+                max_waiting=max_waiting,
+                size=_chars,
+                max_batch_size=_CALL_CHARS,
+                observe=self._observe,
+                shed=self._shed,
+            )
+        return edge
+
+
+_Edge = Coalescer[Sequence[str], Embeddings]
+
+
+def _chars(texts: Sequence[str]) -> int:
+    return sum(map(len, texts))

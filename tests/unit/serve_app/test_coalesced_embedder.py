@@ -1,0 +1,89 @@
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from deployments.domain.errors import Unavailable
+from deployments.domain.types import Embeddings, ModelIdentity, TextKind
+from serve_app.coalesced_embedder import CoalescedEmbedder
+from tests.fakes import IDENTITY, FakeEmbedder, embed_words
+
+
+class Held(FakeEmbedder):
+    """Answers once `go` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = asyncio.Event()
+
+    async def embed(
+        self, texts: Sequence[str], kind: TextKind, identity: ModelIdentity
+    ) -> Embeddings:
+        rows = await super().embed(texts, kind, identity)
+        await self.go.wait()
+        return rows
+
+
+async def turns(count: int = 20) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_callers_travel_together_while_a_call_is_under_way() -> None:
+    inner, sizes = Held(), list[int]()
+    embedder = CoalescedEmbedder(inner, 1, 32, 100, observe=sizes.append)
+    first = asyncio.create_task(embedder.embed(["first"], "query", IDENTITY))
+    await turns()
+    rest = [
+        asyncio.create_task(embedder.embed([f"a {n}", f"b {n}"][: 1 + n % 2], "query", IDENTITY))
+        for n in range(5)
+    ]
+    passage = asyncio.create_task(embedder.embed(["p"], "passage", IDENTITY))
+    await turns()
+    inner.go.set()
+    rows = await asyncio.gather(first, *rest, passage)
+    assert [texts for texts, kind in inner.calls if kind == "query"] == [
+        ["first"],
+        ["a 0", "a 1", "b 1", "a 2", "a 3", "b 3", "a 4"],
+    ]
+    assert sorted(sizes) == [1, 1, 5]
+    assert np.array_equal(rows[2], np.stack([embed_words("a 1"), embed_words("b 1")]))
+    assert np.array_equal(rows[-1], embed_words("p")[None])
+
+
+async def test_a_large_batch_makes_its_own_calls_and_nobody_waits_for_it() -> None:
+    inner = Held()
+    embedder = CoalescedEmbedder(inner, 1, 32, 0)
+    large = asyncio.create_task(embedder.embed(["x" * 5_000] * 3, "passage", IDENTITY))
+    await turns()
+    small = asyncio.create_task(embedder.embed(["small"], "passage", IDENTITY))
+    await turns()
+    assert [len(texts) for texts, _ in inner.calls] == [3, 1]
+    inner.go.set()
+    assert (await large).shape[0] == 3
+    assert (await small).shape[0] == 1
+
+
+async def test_beyond_the_bound_load_is_shed_at_once() -> None:
+    inner, shed = Held(), list[int]()
+    embedder = CoalescedEmbedder(inner, 1, 32, 2, shed=lambda: shed.append(1))
+    tasks = []
+    for n in range(3):
+        tasks.append(asyncio.create_task(embedder.embed([str(n)], "query", IDENTITY)))
+        await turns()
+    with pytest.raises(Unavailable, match="embedder"):
+        await embedder.embed(["too many"], "query", IDENTITY)
+    assert shed == [1]
+    inner.go.set()
+    assert len(await asyncio.gather(*tasks)) == 3
+
+
+async def test_an_embedder_that_is_away_is_told_to_all() -> None:
+    inner = FakeEmbedder()
+    inner.down = True
+    embedder = CoalescedEmbedder(inner, 1, 32, 100)
+    answers = await asyncio.gather(
+        *(embedder.embed(["x"], "query", IDENTITY) for _ in range(3)), return_exceptions=True
+    )
+    assert all(isinstance(answer, Unavailable) for answer in answers)

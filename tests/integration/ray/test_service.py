@@ -222,7 +222,8 @@ async def test_the_largest_answers_come_through(client: httpx.AsyncClient, agent
 async def test_a_batch_of_the_largest_texts_succeeds_and_lets_others_through(
     client: httpx.AsyncClient, agent: str
 ) -> None:
-    entries = [memory(agent, "a " * 4_000) for _ in range(128)]  # 1 MB, half a million tokens
+    # 1 MB, half a million tokens; no two alike, or one would stand for all.
+    entries = [memory(agent, f"{n} " + "a " * 3_990) for n in range(128)]
     large = asyncio.create_task(
         client.post("/v1/memories/batch", json={"memories": entries}, timeout=300)
     )

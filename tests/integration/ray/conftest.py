@@ -16,15 +16,11 @@ NO_LIMITS = {
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
     """The whole service, running; without rate limits."""
-    with tempfile.TemporaryDirectory(prefix="memex-test-", ignore_cleanup_errors=True) as root:
-        service = Service(Path(root), **NO_LIMITS)
-        service.start()
-        try:
-            yield service
-            if service.is_running():
-                service.stop()
-        finally:
-            service.kill()
+    with (
+        tempfile.TemporaryDirectory(prefix="memex-test-", ignore_cleanup_errors=True) as root,
+        Service(Path(root), **NO_LIMITS).running() as service,
+    ):
+        yield service
 
 
 @pytest.fixture

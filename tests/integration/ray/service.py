@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -113,6 +113,17 @@ class Service:
                     process.kill()
         self.process.wait()
         self.process = None
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator["Service"]:
+        """Started, and in the end stopped, however the block ends."""
+        self.start()
+        try:
+            yield self
+            if self.is_running():
+                self.stop()
+        finally:
+            self.kill()
 
     def client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=self.url, timeout=30)

@@ -30,13 +30,8 @@ def service() -> Iterator[Service]:
             MEMEX_RERANKER_BUDGET_MS="1000",
             HF_HUB_OFFLINE="1",
         )
-        service.start()
-        try:
+        with service.running():
             yield service
-            if service.is_running():
-                service.stop()
-        finally:
-            service.kill()
 
 
 async def test_reorders_in_time_and_is_skipped_when_late(

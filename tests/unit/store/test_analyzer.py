@@ -1,5 +1,4 @@
 import random
-import time
 import unicodedata
 from typing import get_args
 
@@ -53,13 +52,10 @@ def test_names_are_found_in_small_letters(word: str) -> None:
     assert set(ENGLISH.terms(word.lower())) & set(ENGLISH.terms(word))
 
 
-def test_a_text_of_nothing_but_marks_is_read_in_linear_time() -> None:
-    """It took seconds; now it is as quick as other text, with a bound that only a hang misses."""
-    text = "a" + "\u0301\u0316" * 4_000
-    started = time.process_time()
-    for _ in range(20):
-        ENGLISH.terms(text)
-    assert time.process_time() - started < 2
+def test_long_runs_of_marks_are_cut_before_they_are_normalised() -> None:
+    """Putting thousands of them in order takes quadratic time."""
+    (term,) = ENGLISH.terms("क" + "\u0301\u0316" * 4_000)
+    assert len(term) == 17
 
 
 def test_languages_differ() -> None:

@@ -1,8 +1,9 @@
 """Deployment handles as the domain's ports: deadlines, safe retries, errors unwrapped once."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 from uuid import UUID
 
 import grpc
@@ -14,6 +15,7 @@ from ray.serve.handle import DeploymentHandle
 from deployments.domain.errors import MemexError, Unavailable
 from deployments.domain.types import (
     Embeddings,
+    InsertCall,
     Memory,
     MemoryPatch,
     ModelIdentity,
@@ -21,6 +23,7 @@ from deployments.domain.types import (
     Page,
     PageKey,
     RateLimit,
+    SearchCall,
     SearchQuery,
     TextKind,
 )
@@ -34,6 +37,9 @@ _PAUSE_S = 0.05
 # makes other callers wait for all of it.
 _SLICE_CHARS = 8_000
 _SLICES_AT_ONCE = 4
+
+
+_Call = TypeVar("_Call", InsertCall, SearchCall)
 
 
 class RemoteEmbedder:
@@ -80,7 +86,7 @@ def slices(texts: Sequence[str], max_chars: int) -> Iterator[Sequence[str]]:
 
 
 class RemoteStore:
-    """The MemoryStore port over its handle.
+    """The BatchedMemoryStore port over its handle.
 
     Reads are retried when a replica dies under them, and so are writes that may be made twice:
     an insert's ids are its caller's, an update sets values. A second try is not counted by the
@@ -115,6 +121,20 @@ class RemoteStore:
     ) -> list[Memory]:
         hits: list[Memory] = await self._edge.call_again(
             "search", query, embedding, generation, _Once(limit)
+        )
+        return hits
+
+    async def insert_each(self, calls: Sequence[InsertCall]) -> list[list[Memory] | MemexError]:
+        stored: list[list[Memory] | MemexError] = await self._edge.call_again(
+            "insert_each", _Once(calls, lambda: _not_counted(calls))
+        )
+        return stored
+
+    async def search_each(
+        self, calls: Sequence[SearchCall]
+    ) -> list[list[Memory] | MemexError | None]:
+        hits: list[list[Memory] | MemexError | None] = await self._edge.call_again(
+            "search_each", _Once(calls, lambda: _not_counted(calls))
         )
         return hits
 
@@ -180,10 +200,15 @@ class RemoteReranker:
 
 
 class _Once:
-    """An argument of the first try alone; None in those after it."""
+    """An argument of the first try; `later` gives it in those after it."""
 
-    def __init__(self, value: object) -> None:
+    def __init__(self, value: object, later: Callable[[], object] = lambda: None) -> None:
         self.value = value
+        self.later = later
+
+
+def _not_counted(calls: Sequence[_Call]) -> list[_Call]:
+    return [replace(call, limit=None) for call in calls]
 
 
 class _Edge:
@@ -200,13 +225,14 @@ class _Edge:
 
     async def call_again(self, method: str, *args: Any) -> Any:
         """A call that may be made twice: tried on another replica when one dies under it."""
-        first = tuple(arg.value if isinstance(arg, _Once) else arg for arg in args)
-        later = tuple(None if isinstance(arg, _Once) else arg for arg in args)
+        given = [arg.value if isinstance(arg, _Once) else arg for arg in args]
         try:
             async with asyncio.timeout(self._timeout_s):
                 for attempt in range(_ATTEMPTS):
+                    if attempt == 1:
+                        given = [arg.later() if isinstance(arg, _Once) else arg for arg in args]
                     try:
-                        return await self._call(method, *(later if attempt else first))
+                        return await self._call(method, *given)
                     except _ReplicaDied:
                         await asyncio.sleep(_PAUSE_S * 2**attempt)
         except TimeoutError as error:

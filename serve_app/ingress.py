@@ -8,15 +8,16 @@ from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
 from deployments.domain.errors import Unavailable
-from deployments.domain.ports import Embedder
+from deployments.domain.ports import BatchedMemoryStore, Embedder, MemoryStore
 from deployments.metrics import EdgeMetrics, HttpMetrics, exposition
 from serve_app.clients import RemoteEmbedder, RemoteReranker, RemoteStore
 from serve_app.coalesced_embedder import CoalescedEmbedder
+from serve_app.coalesced_store import CoalescedStore
 from serve_app.embedding_cache import CachedEmbedder
 from serve_app.reranking import Reranking
 from serve_app.rest.asgi import build_rest_app
 from serve_app.service import MemoryService
-from serve_app.settings import Settings
+from serve_app.settings import EdgeSettings, Settings
 
 
 class RestIngress:
@@ -30,9 +31,10 @@ class RestIngress:
         reranker: DeploymentHandle | None = None,
     ) -> None:
         self._settings = settings
+        timeout_s, metrics = settings.request_timeout_s, EdgeMetrics()
         self._service = MemoryService(
-            _embedder(settings, embedder),
-            RemoteStore(store, settings.request_timeout_s),
+            _embedder(settings.edge, RemoteEmbedder(embedder, timeout_s), metrics),
+            _store(settings.edge, RemoteStore(store, timeout_s), metrics),
             settings.rate_limit.writes_per_minute,
             settings.rate_limit.searches_per_minute,
             reranking=None if reranker is None else _reranking(settings, reranker),
@@ -51,10 +53,8 @@ class RestIngress:
         )
 
 
-def _embedder(settings: Settings, handle: DeploymentHandle) -> Embedder:
+def _embedder(edge: EdgeSettings, remote: Embedder, metrics: EdgeMetrics) -> Embedder:
     """What was embedded lately is here; the rest travels in few calls."""
-    edge, metrics = settings.edge, EdgeMetrics()
-    remote = RemoteEmbedder(handle, settings.request_timeout_s)
     coalesced = CoalescedEmbedder(
         remote,
         edge.calls_in_flight,
@@ -65,6 +65,17 @@ def _embedder(settings: Settings, handle: DeploymentHandle) -> Embedder:
     )
     cache_bytes = edge.cache_mib * 1024 * 1024
     return CachedEmbedder(coalesced, cache_bytes, hit=metrics.hit, miss=metrics.missed)
+
+
+def _store(edge: EdgeSettings, remote: BatchedMemoryStore, metrics: EdgeMetrics) -> MemoryStore:
+    return CoalescedStore(
+        remote,
+        edge.calls_in_flight,
+        edge.max_batch,
+        edge.max_waiting,
+        functools.partial(metrics.called, "store"),
+        functools.partial(metrics.shed, "store"),
+    )
 
 
 def _reranking(settings: Settings, handle: DeploymentHandle) -> Reranking:

@@ -39,12 +39,12 @@ class RateLimitSettings(BaseModel):
 
 
 class EdgeSettings(BaseModel):
-    """How each ingress replica calls the embedder."""
+    """How each ingress replica calls the embedder and the store."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     calls_in_flight: int = Field(
-        2, ge=1, le=10_000, description="Calls to the embedder at once; later callers gather."
+        2, ge=1, le=10_000, description="Calls of a kind at once; later callers gather."
     )
     max_batch: int = Field(32, ge=1, le=256, description="Callers that travel in one call.")
     max_waiting: int = Field(

@@ -3,8 +3,8 @@ the Postgres store does."""
 
 import hashlib
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Sequence
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -12,11 +12,12 @@ from uuid import UUID
 import numpy as np
 
 from deployments.domain.bm25 import idf
-from deployments.domain.errors import ModelMismatch, RateLimited, Unavailable
+from deployments.domain.errors import MemexError, ModelMismatch, RateLimited, Unavailable
 from deployments.domain.ranking import fuses_by_rank, lexical_share, score, similarities
 from deployments.domain.types import (
     Embeddings,
     Explanation,
+    InsertCall,
     Memory,
     MemoryPatch,
     ModelIdentity,
@@ -25,6 +26,7 @@ from deployments.domain.types import (
     PageKey,
     RateLimit,
     ScoreWeights,
+    SearchCall,
     SearchQuery,
     TextKind,
 )
@@ -66,7 +68,7 @@ class FakeEmbedder:
 
 
 class InMemoryStore:
-    """The MemoryStore port over dicts; `down` makes it unavailable."""
+    """The BatchedMemoryStore port over dicts; `down` makes it unavailable."""
 
     def __init__(self) -> None:
         self.down = False
@@ -132,6 +134,14 @@ class InMemoryStore:
             hits = [replace(hit, explanation=self._explained(hit, query)) for hit in hits]
         hits.sort(key=lambda hit: (hit.score, hit.created_at, hit.id), reverse=True)
         return hits[: query.top_k]
+
+    async def insert_each(self, calls: Sequence[InsertCall]) -> list[list[Memory] | MemexError]:
+        return [await _result(InMemoryStore.insert(self, *_arguments(call))) for call in calls]
+
+    async def search_each(
+        self, calls: Sequence[SearchCall]
+    ) -> list[list[Memory] | MemexError | None]:
+        return [await _result(InMemoryStore.search(self, *_arguments(call))) for call in calls]
 
     def _explained(self, hit: Memory, query: SearchQuery) -> Explanation:
         """In shape; the parts are the Postgres store's to tell."""
@@ -271,3 +281,14 @@ def contains(value: Any, part: Any) -> bool:
             any(contains(entry, item) for entry in value) for item in part
         )
     return bool(value == part and isinstance(value, bool) == isinstance(part, bool))
+
+
+def _arguments(call: InsertCall | SearchCall) -> list[Any]:
+    return [getattr(call, field.name) for field in fields(call)]
+
+
+async def _result(call: Awaitable[list[Memory]]) -> list[Memory] | MemexError:
+    try:
+        return await call
+    except MemexError as error:
+        return error

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
+from deployments.domain.errors import MemexError
 from deployments.domain.types import (
     Embeddings,
+    InsertCall,
     Memory,
     MemoryPatch,
     ModelIdentity,
@@ -14,6 +16,7 @@ from deployments.domain.types import (
     Page,
     PageKey,
     RateLimit,
+    SearchCall,
     SearchQuery,
     TextKind,
 )
@@ -118,6 +121,22 @@ class MemoryStore(Protocol):
         ...
 
     async def count(self, agent_id: str, user_id: str | None) -> int: ...
+
+
+class BatchedMemoryStore(MemoryStore, Protocol):
+    """A MemoryStore that also takes several calls at once: what is answered has been committed, and
+    each call fails alone with what it would have raised, returned in its place."""
+
+    async def insert_each(self, calls: Sequence[InsertCall]) -> list[list[Memory] | MemexError]:
+        """Each call's memories are of one agent. All calls are committed together."""
+        ...
+
+    async def search_each(
+        self, calls: Sequence[SearchCall]
+    ) -> list[list[Memory] | MemexError | None]:
+        """None for a search that would keep the others waiting: its limit has been counted, and it
+        is to be made alone. Where there is but one call it is answered."""
+        ...
 
 
 class Reranker(Protocol):

@@ -1,5 +1,6 @@
 """What the graph's nodes say to each other: plain values, no behaviour beyond their own."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -152,6 +153,34 @@ class SearchQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class RateLimit:
+    """At most `per_minute` calls of `operation` in any 60 s, for one agent. 0 is no limit."""
+
+    operation: Operation
+    per_minute: int
+
+
+@dataclass(frozen=True, slots=True)
+class SearchCall:
+    """One call to search, as it travels with others. `embedding` is `(D,) float32`."""
+
+    query: SearchQuery
+    embedding: Embeddings
+    generation: int
+    limit: RateLimit | None
+
+
+@dataclass(frozen=True, slots=True)
+class InsertCall:
+    """One call to insert, as it travels with others: a row of `embeddings` for each memory."""
+
+    memories: Sequence[NewMemory]
+    embeddings: Embeddings
+    generation: int
+    limit: RateLimit | None
+
+
+@dataclass(frozen=True, slots=True)
 class PageKey:
     """Where a newest-first listing goes on: behind the row of this time and id."""
 
@@ -165,14 +194,6 @@ class Page:
 
     memories: list[Memory]
     next_key: PageKey | None
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimit:
-    """At most `per_minute` calls of `operation` in any 60 s, for one agent. 0 is no limit."""
-
-    operation: Operation
-    per_minute: int
 
 
 @dataclass(frozen=True, slots=True)

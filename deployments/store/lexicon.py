@@ -7,8 +7,9 @@ share no key: no count, no index entry and no score of one depends on the words 
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pgvector import SparseVector
 
@@ -20,6 +21,8 @@ SPARSE_DIMENSIONS = 1_000_000_000
 """pgvector's most. Within one scope two terms meet in a dimension once in a billion pairs."""
 
 _MUCH_TEXT_CHARS = 8_000  # two milliseconds of work
+
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +61,14 @@ class Lexicon:
     async def index_all(self, memories: Sequence[tuple[str, str, str]]) -> list[IndexedTerms]:
         """Of each (agent_id, user_id, content); beside the event loop where there is much to read,
         so that it goes on to answer others."""
+        return await _beside_the_loop(self.index, memories)
 
-        def index() -> list[IndexedTerms]:
-            return [self.index(*memory) for memory in memories]
-
-        much = sum(len(content) for _, _, content in memories) > _MUCH_TEXT_CHARS
-        return await asyncio.to_thread(index) if much else index()
+    async def query_all(self, queries: Sequence[tuple[str, str, str]]) -> list["QueryTerms"]:
+        """Of each (agent_id, user_id, text); beside the event loop like index_all."""
+        return await _beside_the_loop(self.query, queries)
 
     def query(self, agent_id: str, user_id: str, text: str) -> "QueryTerms":
+        """What a search asks for."""
         keys = self._keys(agent_id, user_id)
         counts = Counter(self.analyzer.terms(text))
         return QueryTerms(keys.scope, {keys.of(term): n for term, n in counts.items()})
@@ -128,3 +131,13 @@ class _Keys:
 def _add(weights: dict[int, float], key: int, weight: float) -> None:
     dimension = key % SPARSE_DIMENSIONS
     weights[dimension] = weights.get(dimension, 0.0) + weight
+
+
+async def _beside_the_loop(
+    read: Callable[[str, str, str], Read], texts: Sequence[tuple[str, str, str]]
+) -> list[Read]:
+    def read_all() -> list[Read]:
+        return [read(*text) for text in texts]
+
+    much = sum(len(text) for _, _, text in texts) > _MUCH_TEXT_CHARS
+    return await asyncio.to_thread(read_all) if much else read_all()

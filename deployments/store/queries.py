@@ -11,7 +11,8 @@ _PLACE = re.compile(r"\{\{(\w+)\}\}")
 
 @cache
 def statements() -> dict[str, str]:
-    """Name → SQL, with `{{fragment}}` put in. Raises ValueError where a name stands twice."""
+    """Name → SQL, with `{{fragment}}` put in, fragments' own too. Raises ValueError where a name
+    stands twice."""
     _, *parts = _HEAD.split((Path(__file__).parent / "queries.sql").read_text(encoding="utf-8"))
     kinds, names, bodies = parts[::3], parts[1::3], parts[2::3]
     if len(set(names)) != len(names):
@@ -22,8 +23,12 @@ def statements() -> dict[str, str]:
         for kind, name in zip(kinds, names, strict=True)
         if kind == "fragment"
     }
+
+    def filled(text: str) -> str:
+        return _PLACE.sub(lambda place: filled(fragments[place[1]]), text)
+
     return {
-        name: _PLACE.sub(lambda place: fragments[place[1]], text).strip().rstrip(";")
+        name: filled(text).strip().rstrip(";")
         for name, text in texts.items()
         if name not in fragments
     }

@@ -3,7 +3,7 @@
 -- keep what is derived from memories (renew_terms and its like) run for all agents, and answer none.
 
 -- name: insert_memories
--- $1 ids, $2 agent_ids, $3 user_ids, $4 contents, $5 embeddings, $6 generation, $7 importances,
+-- $1 ids, $2 agent_ids, $3 user_ids, $4 contents, $5 embeddings, $6 generations, $7 importances,
 -- $8 memory_types, $9 metadata, $10 created_at (null: now), $11 lexicon, $12 terms, $13 term_keys (as
 -- text: an array of arrays must be rectangular)
 insert into memories (
@@ -11,15 +11,15 @@ insert into memories (
     importance, memory_type, metadata, created_at, updated_at
 )
 select
-    n.id, n.agent_id, n.user_id, n.content, n.embedding, $6::smallint,
+    n.id, n.agent_id, n.user_id, n.content, n.embedding, n.generation,
     $11::smallint, n.terms, n.term_keys::bigint[],
     n.importance, n.memory_type, n.metadata, coalesce(n.created_at, now()), now()
 from unnest(
-    $1::uuid[], $2::text[], $3::text[], $4::text[], $5::vector[],
+    $1::uuid[], $2::text[], $3::text[], $4::text[], $5::vector[], $6::smallint[],
     $7::float8[], $8::text[], $9::jsonb[], $10::timestamptz[], $12::sparsevec[], $13::text[]
 ) as n (
-    id, agent_id, user_id, content, embedding, importance, memory_type, metadata, created_at,
-    terms, term_keys
+    id, agent_id, user_id, content, embedding, generation, importance, memory_type, metadata,
+    created_at, terms, term_keys
 )
 on conflict (id) do nothing
 returning id, agent_id, user_id, content, importance, memory_type, metadata, created_at, updated_at;
@@ -32,123 +32,174 @@ from unnest($1::uuid[], $2::text[]) as n (id, agent_id)
 join memories m on m.id = n.id and m.agent_id = n.agent_id;
 
 -- fragment: visible
--- $1 agent_id, $2 user_id, $4 generation, $9 memory_type, $10 metadata, $11 created_after,
--- $12 created_before, $14 as_of: what a search may see
-agent_id = $1 and user_id = $2 and generation = $4
-        and ($9::text is null or memory_type = $9)
-        and ($10::jsonb is null or metadata @> $10)
-        and ($11::timestamptz is null or created_at > $11)
-        and ($12::timestamptz is null or created_at < $12)
-        and ($14::timestamptz is null or created_at <= $14)
+-- What the search q may see.
+agent_id = q.agent_id and user_id = q.user_id and generation = q.generation
+            and (q.memory_type is null or memory_type = q.memory_type)
+            and (q.metadata is null or metadata @> q.metadata)
+            and (q.created_after is null or created_at > q.created_after)
+            and (q.created_before is null or created_at < q.created_before)
+            and (q.as_of is null or created_at <= q.as_of)
 
 -- fragment: arms
--- $3 embedding, $15 query terms, $16 lexical share: a memory's score in either arm. The words of a
--- memory that the store has not come to yet are not known.
-id, created_at, importance, 1 - (embedding <=> $3) as cosine,
-        case when $16::float8 > 0 then coalesce(-(terms <#> $15), 0) else 0 end as bm25
+-- A memory's score in either arm. The words of a memory that the store has not come to yet are not
+-- known.
+id, created_at, importance, 1 - (embedding <=> q.embedding) as cosine,
+            case when q.lexical_share > 0 then coalesce(-(terms <#> q.terms), 0) else 0 end as bm25
 
 -- fragment: ranked
--- $5 top_k, $6 alpha, $7 half_life_days, $8 importance_weight, $13 min_score, $14 as_of (null: now,
--- by the database's clock), $16 lexical share (0: cosine alone), $17 whether to fuse by rank:
--- candidates to hits, by the formula of domain/ranking.py. Ages are counted with date_part, a
+-- Candidates to hits, by the formula of domain/ranking.py. Ages are counted with date_part, a
 -- float8: extract gives numeric, whose exp is slow. The bounds within exp keep it from the errors
--- that Postgres raises where others give 0; below them it is 0 to four decimals, too. The planner
--- knows the parameters: it leaves out the window functions, and all of BM25, where they are unused.
+-- that Postgres raises where others give 0; below them it is 0 to four decimals, too. Where the
+-- planner knows q's values it leaves out the window functions, and all of BM25, that are unused.
 fused as (
-    select *,
-        coalesce(bm25 / nullif(best, 0), 0) as lexical,
-        case when $17::boolean then rank() over (order by cosine desc) end as cosine_rank,
-        case when $17::boolean and bm25 > 0 then rank() over (order by bm25 desc) end as lexical_rank,
-        greatest(0, date_part('epoch', coalesce($14::timestamptz, now()) - created_at)) / 86400
-            as age_days
-    from candidates, (select greatest(0, max(bm25)) as best from candidates) as b
-),
-parts as (
-    select *,
-        case
-            when $16::float8 = 0 or best = 0 then cosine
-            when $17::boolean then
-                30.5::float8 * (1 / (60 + cosine_rank)::float8 + coalesce(1 / (60 + lexical_rank)::float8, 0))
-            else (1 - $16::float8) * cosine + $16::float8 * lexical
-        end as similarity,
-        exp(greatest(-700, -ln(2::float8) * age_days / greatest(1e-9, $7::float8))) as recency
-    from fused
-),
-scored as (
-    select *, round((
-        $6::float8 * similarity + (1 - $6::float8) * recency + $8::float8 * importance / 2
-    ) * 10000) / 10000 as score
-    from parts
-),
-hits as (
-    select * from scored
-    where $13::float8 is null or score >= $13
-    order by score desc, created_at desc, id desc
-    limit $5::int
-)
-select m.id, m.agent_id, m.user_id, m.content, m.importance, m.memory_type, m.metadata,
-    m.created_at, m.updated_at, hits.score, hits.cosine, hits.lexical, hits.similarity,
-    hits.recency, hits.age_days, hits.best > 0 as has_matches, hits.cosine_rank, hits.lexical_rank
-from hits
-join memories m on m.id = hits.id and m.agent_id = $1 and m.user_id = $2
-order by hits.score desc, m.created_at desc, m.id desc
+        select *,
+            coalesce(bm25 / nullif(best, 0), 0) as lexical,
+            case when q.by_rank then rank() over (order by cosine desc) end as cosine_rank,
+            case when q.by_rank and bm25 > 0 then rank() over (order by bm25 desc) end as lexical_rank,
+            greatest(0, date_part('epoch', coalesce(q.as_of, now()) - created_at)) / 86400 as age_days
+        from candidates, (select greatest(0, max(bm25)) as best from candidates) as b
+    ),
+    parts as (
+        select *,
+            case
+                when q.lexical_share = 0 or best = 0 then cosine
+                when q.by_rank then
+                    30.5::float8 * (1 / (60 + cosine_rank)::float8 + coalesce(1 / (60 + lexical_rank)::float8, 0))
+                else (1 - q.lexical_share) * cosine + q.lexical_share * lexical
+            end as similarity,
+            exp(greatest(-700, -ln(2::float8) * age_days / greatest(1e-9, q.half_life_days))) as recency
+        from fused
+    ),
+    scored as (
+        select *, round((
+            q.alpha * similarity + (1 - q.alpha) * recency + q.importance_weight * importance / 2
+        ) * 10000) / 10000 as score
+        from parts
+    ),
+    hits as (
+        select * from scored
+        where q.min_score is null or score >= q.min_score
+        order by score desc, created_at desc, id desc
+        limit q.top_k
+    )
+    select m.id, m.agent_id, m.user_id, m.content, m.importance, m.memory_type, m.metadata,
+        m.created_at, m.updated_at, hits.score, hits.cosine, hits.lexical, hits.similarity,
+        hits.recency, hits.age_days, hits.best > 0 as has_matches, hits.cosine_rank, hits.lexical_rank
+    from hits
+    join memories m on m.id = hits.id and m.agent_id = q.agent_id and m.user_id = q.user_id
+
+-- fragment: whole
+-- Every visible memory is a candidate.
+with candidates as materialized (
+        select {{arms}}
+        from memories
+        where {{visible}}
+    ),
+    {{ranked}}
+
+-- fragment: large
+-- The candidates are the nearest, the newest, and of the memories with a rare term those that BM25
+-- likes best.
+with nearest as (
+        select {{arms}}
+        from memories
+        where {{visible}}
+        order by embedding <=> q.embedding
+        limit q.candidates
+    ),
+    newest as (
+        select {{arms}}
+        from memories
+        where {{visible}}
+        order by created_at desc, id desc
+        limit q.candidates
+    ),
+    wordy as (
+        select {{arms}}
+        from memories
+        where q.lexical_share > 0 and term_keys && q.rarest and {{visible}}
+        order by terms <#> q.terms
+        limit q.candidates
+    ),
+    candidates as materialized (
+        select * from nearest union select * from newest union select * from wordy
+    ),
+    {{ranked}}
+
+-- fragment: one
+-- One search, whose values the planner knows: $1 agent_id, $2 user_id, $3 embedding, $4 generation,
+-- $5 top_k, $6 alpha, $7 half_life_days, $8 importance_weight, $9 memory_type, $10 metadata, $11
+-- created_after, $12 created_before, $13 min_score, $14 as_of (null: now, by the database's clock),
+-- $15 query terms, $16 lexical share (0: cosine alone), $17 whether to fuse by rank
+select 1 as search, $1::text as agent_id, $2::text as user_id, $3::vector as embedding,
+        $4::smallint as generation, $5::int as top_k, $6::float8 as alpha,
+        $7::float8 as half_life_days, $8::float8 as importance_weight, $9::text as memory_type,
+        $10::jsonb as metadata, $11::timestamptz as created_after,
+        $12::timestamptz as created_before, $13::float8 as min_score, $14::timestamptz as as_of,
+        $15::sparsevec as terms, $16::float8 as lexical_share, $17::boolean as by_rank
+
+-- name: search_each_whole
+-- $1 … $16 as in `one`, an array each: many searches that do not fuse by rank. The plan is made
+-- without their values, which is right for scopes that are scored whole.
+select q.search, hits.*
+from (
+    select n.*, false as by_rank
+    from unnest(
+        $1::text[], $2::text[], $3::vector[], $4::smallint[], $5::int[], $6::float8[], $7::float8[],
+        $8::float8[], $9::text[], $10::jsonb[], $11::timestamptz[], $12::timestamptz[],
+        $13::float8[], $14::timestamptz[], $15::sparsevec[], $16::float8[]
+    ) with ordinality as n (
+        agent_id, user_id, embedding, generation, top_k, alpha, half_life_days, importance_weight,
+        memory_type, metadata, created_after, created_before, min_score, as_of, terms,
+        lexical_share, search
+    )
+) as q, lateral (
+    {{whole}}
+) as hits
+order by q.search, hits.score desc, hits.created_at desc, hits.id desc;
 
 -- name: search_whole
--- Parameters as in the fragments: every visible memory is a candidate.
-with candidates as materialized (
-    select {{arms}}
-    from memories
-    where {{visible}}
-),
-{{ranked}};
+select q.search, hits.*
+from (
+    {{one}}
+) as q, lateral (
+    {{whole}}
+) as hits
+order by hits.score desc, hits.created_at desc, hits.id desc;
 
 -- name: search_large
--- Besides: $18 candidates of each kind, $19 keys of the query's rarest terms. The candidates are the
--- nearest, the newest, and of the memories with a rare term those that BM25 likes best.
-with nearest as (
-    select {{arms}}
-    from memories
-    where {{visible}}
-    order by embedding <=> $3
-    limit $18::int
-),
-newest as (
-    select {{arms}}
-    from memories
-    where {{visible}}
-    order by created_at desc, id desc
-    limit $18::int
-),
-wordy as (
-    select {{arms}}
-    from memories
-    where $16::float8 > 0 and term_keys && $19::bigint[] and {{visible}}
-    order by terms <#> $15
-    limit $18::int
-),
-candidates as materialized (
-    select * from nearest union select * from newest union select * from wordy
-),
-{{ranked}};
-
--- name: is_larger
--- $1 agent_id, $2 user_id, $3 rows. Counted, not taken from the frequencies: those know nothing of
--- memories whose words are still to come.
-select count(*) > $3::int
+-- Besides: $18 candidates of each kind, $19 keys of the query's rarest terms.
+select q.search, hits.*
 from (
-    select 1 from memories where agent_id = $1 and user_id = $2 limit $3::int + 1
-) as first_rows;
+    {{one}}, $18::int as candidates, $19::bigint[] as rarest
+) as q, lateral (
+    {{large}}
+) as hits
+order by hits.score desc, hits.created_at desc, hits.id desc;
 
 -- name: term_frequencies
--- $1 keys, of one scope: how many of its memories have each; those that none has are left out
-select term_key, sum(memories)::bigint as memories
+-- $1 keys; $2 agent_ids and $3 user_ids of scopes, $4 rows. How many memories have each key, of those
+-- that any has; then, under the scope's place in the arrays, how many rows it has, counted to one
+-- more than $4. Those are not taken from the frequencies, which know nothing of memories whose words
+-- are still to come.
+select null::bigint as scope, term_key, sum(memories)::bigint as memories
 from (
     select term_key, memories from document_frequencies where term_key = any($1::bigint[])
     union all
     select term_key, memories from document_frequency_changes where term_key = any($1::bigint[])
 ) as counted
 group by term_key
-having sum(memories) > 0;
+having sum(memories) > 0
+union all
+select s.place, null, (
+    select count(*)
+    from (
+        select from memories m
+        where m.agent_id = s.agent_id and m.user_id = s.user_id
+        limit $4::int + 1
+    ) as first_rows
+)
+from unnest($2::text[], $3::text[]) with ordinality as s (agent_id, user_id, place);
 
 -- name: get_memory
 -- $1 agent_id, $2 id
@@ -217,26 +268,32 @@ select count(*) from memories where agent_id = $1 and user_id = $2;
 -- $1 agent_id
 select count(*) from memories where agent_id = $1;
 
--- name: hit_rate_limit
--- $1 agent_id, $2 operation, $3 per_minute
--- A true sliding window: the times of the last minute's hits, under the row's lock. A refused call
--- is not a hit. retry_after_s is when the hit that stands in the way leaves the window.
-insert into rate_limits as r (agent_id, operation, hits, allowed)
-values ($1, $2, array[clock_timestamp()], true)
-on conflict (agent_id, operation) do update set (hits, allowed) = (
-    select
-        case when cardinality(live.hits) < $3::int then live.hits || clock.at else live.hits end,
-        cardinality(live.hits) < $3::int
+-- name: hit_rate_limits
+-- $1 agent_ids (each once, sorted), $2 how many calls of each, $3 operation, $4 per_minute
+-- A true sliding window: the times of the last minute's hits, under the row's lock. As many calls as
+-- fit are granted; a refused call is not a hit. retry_after_s is when the hit that stands in the way
+-- of the next one leaves the window; null where none does.
+insert into rate_limits as r (agent_id, operation, hits, granted)
+select n.agent_id, $3::text, array_fill(clock_timestamp(), array[n.calls]), n.calls
+from (
+    select agent_id, least(calls, $4::int) as calls
+    from unnest($1::text[], $2::int[]) as u (agent_id, calls)
+) as n
+on conflict (agent_id, operation) do update set (hits, granted) = (
+    select live.hits || array_fill(clock.at, array[fitting.calls]), fitting.calls
     from (select clock_timestamp() as at offset 0) as clock,
         lateral (
             select coalesce(array_agg(hit order by hit), '{}') as hits
             from unnest(r.hits) as hit
             where hit > clock.at - interval '1 minute'
-        ) as live
+        ) as live,
+        lateral (
+            select greatest(0, least(excluded.granted, $4::int - cardinality(live.hits))) as calls
+        ) as fitting
 )
-returning allowed, date_part(
+returning agent_id, granted, date_part(
     'epoch',
-    r.hits[cardinality(r.hits) - $3::int + 1] + interval '1 minute' - clock_timestamp()
+    r.hits[cardinality(r.hits) - $4::int + 1] + interval '1 minute' - clock_timestamp()
 ) as retry_after_s;
 
 -- name: purge_rate_limits

@@ -1,14 +1,13 @@
 """The memory store on Postgres: one method per statement, each within its scope."""
 
-import math
 from collections.abc import Callable, Sequence
+from itertools import compress
 from uuid import UUID
 
-from pgvector import Vector
-
-from deployments.domain.errors import BadSetting, RateLimited
+from deployments.domain.errors import BadSetting, MemexError
 from deployments.domain.types import (
     Embeddings,
+    InsertCall,
     Memory,
     MemoryPatch,
     ModelIdentity,
@@ -16,11 +15,14 @@ from deployments.domain.types import (
     Page,
     PageKey,
     RateLimit,
+    SearchCall,
     SearchQuery,
 )
 from deployments.store.generations import adopt_generation
+from deployments.store.inserts import Inserts
 from deployments.store.lexicon import Lexicon
-from deployments.store.pool import Connection, Pool
+from deployments.store.limits import hit_each, hit_together
+from deployments.store.pool import Pool
 from deployments.store.queries import sql
 from deployments.store.rows import memory_of
 from deployments.store.search import Search
@@ -29,7 +31,7 @@ from deployments.store.upkeep import TermsUpkeep
 
 
 class PostgresMemoryStore:
-    """Implements the MemoryStore port."""
+    """Implements the BatchedMemoryStore port."""
 
     def __init__(
         self,
@@ -42,6 +44,7 @@ class PostgresMemoryStore:
         self._lexicon = Lexicon(search or SearchSettings())
         self._search = Search(settings, self._lexicon)
         self._terms = TermsUpkeep(self._lexicon)
+        self._inserts = Inserts(self._lexicon, self._terms)
         self._count = count
 
     async def ping(self) -> None:
@@ -59,35 +62,30 @@ class PostgresMemoryStore:
         generation: int,
         limit: RateLimit | None,
     ) -> list[Memory]:
-        terms = await self._lexicon.index_all(
-            [(memory.agent_id, memory.user_id, memory.content) for memory in memories]
-        )
+        call = InsertCall(memories, embeddings, generation, limit)
+        agent_ids = {memory.agent_id for memory in memories}
+        if limit is None or len(agent_ids) == 1:
+            return _result(*await self.insert_each([call]))
+        terms = await self._inserts.index([call])
         async with self._pool.acquire() as connection:
-            if limit is not None:
-                await _hit_all(connection, {memory.agent_id for memory in memories}, limit)
-            ids = [memory.id for memory in memories]
-            agent_ids = [memory.agent_id for memory in memories]
-            rows = await connection.fetch(
-                sql("insert_memories"),
-                ids,
-                agent_ids,
-                [memory.user_id for memory in memories],
-                [memory.content for memory in memories],
-                [Vector(row) for row in embeddings],  # asyncpg takes arrays apart
-                generation,
-                [memory.importance for memory in memories],
-                [memory.memory_type for memory in memories],
-                [memory.metadata for memory in memories],
-                [memory.created_at for memory in memories],
-                await self._terms.adopt(connection),
-                [entry.weights for entry in terms],
-                [entry.keys_text() for entry in terms],
+            await hit_together(connection, agent_ids, limit)
+            (stored,) = await self._inserts.insert(connection, [call], terms)
+        self._count("insert", len(stored))
+        return stored
+
+    async def insert_each(self, calls: Sequence[InsertCall]) -> list[list[Memory] | MemexError]:
+        terms = await self._inserts.index(calls)
+        async with self._pool.acquire() as connection:
+            refusals = await hit_each(
+                connection, [(call.memories[0].agent_id, call.limit) for call in calls]
             )
-            if len(rows) < len(memories):
-                rows = await connection.fetch(sql("select_inserted"), ids, agent_ids)
-        self._count("insert", len(rows))
-        stored = {row["id"]: memory_of(row) for row in rows}
-        return [stored[memory_id] for memory_id in ids]
+            let_in = [refusal is None for refusal in refusals]
+            stored = await self._inserts.insert(
+                connection, list(compress(calls, let_in)), list(compress(terms, let_in))
+            )
+        self._count("insert", sum(map(len, stored)))
+        rest = iter(stored)
+        return [refusal or next(rest) for refusal in refusals]
 
     async def search(
         self,
@@ -96,12 +94,23 @@ class PostgresMemoryStore:
         generation: int,
         limit: RateLimit | None,
     ) -> list[Memory]:
+        (found,) = await self.search_each([SearchCall(query, embedding, generation, limit)])
+        assert found is not None  # there are no others
+        return _result(found)
+
+    async def search_each(
+        self, calls: Sequence[SearchCall]
+    ) -> list[list[Memory] | MemexError | None]:
         async with self._pool.acquire() as connection:
-            if limit is not None:
-                await _hit(connection, query.agent_id, limit)
-            hits = await self._search.hits(connection, query, embedding, generation)
-        self._count("search", 1)
-        return hits
+            refusals = await hit_each(
+                connection, [(call.query.agent_id, call.limit) for call in calls]
+            )
+            let_in = [refusal is None for refusal in refusals]
+            searches = await self._search.prepare(connection, list(compress(calls, let_in)))
+            found = await self._search.hits_each(connection, searches)
+        self._count("search", sum(hits is not None for hits in found))
+        rest = iter(found)
+        return [refusal or next(rest) for refusal in refusals]
 
     async def get(self, agent_id: str, memory_id: UUID) -> Memory | None:
         async with self._pool.acquire() as connection:
@@ -142,8 +151,9 @@ class PostgresMemoryStore:
         limit: RateLimit | None,
     ) -> Memory | None:
         async with self._pool.acquire() as connection:
-            if limit is not None:
-                await _hit(connection, agent_id, limit)
+            (refusal,) = await hit_each(connection, [(agent_id, limit)])
+            if refusal is not None:
+                raise refusal
             lexicon, terms, keys = None, None, None
             if patch.content is not None:
                 user_id = await connection.fetchval(sql("user_of"), agent_id, memory_id)
@@ -230,25 +240,7 @@ class PostgresMemoryStore:
             await connection.execute(sql("purge_rate_limits"))
 
 
-async def _hit_all(connection: Connection, agent_ids: set[str], limit: RateLimit) -> None:
-    if len(agent_ids) == 1:
-        (agent_id,) = agent_ids
-        await _hit(connection, agent_id, limit)
-        return
-    # One agent's refusal takes the others' hits back. Sorted, so that no two wait in a circle.
-    async with connection.transaction():
-        for agent_id in sorted(agent_ids):
-            await _hit(connection, agent_id, limit)
-
-
-async def _hit(connection: Connection, agent_id: str, limit: RateLimit) -> None:
-    # Committed on its own: inside the write's transaction the row's lock would make an agent's
-    # writes wait for one another's commits.
-    row = await connection.fetchrow(
-        sql("hit_rate_limit"), agent_id, limit.operation, limit.per_minute
-    )
-    if not row["allowed"]:
-        retry_after_s = max(0.0, float(row["retry_after_s"]))
-        raise RateLimited(
-            agent_id, limit.operation, limit.per_minute, math.ceil(retry_after_s * 10) / 10
-        )
+def _result(found: list[Memory] | MemexError) -> list[Memory]:
+    if isinstance(found, MemexError):
+        raise found
+    return found

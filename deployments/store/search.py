@@ -1,19 +1,21 @@
-"""One search: what its words are worth in its scope, then the candidates and their ranking."""
+"""Searches: what their words are worth in their scopes, then the candidates and their ranking."""
 
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from pgvector import SparseVector
+from pgvector import SparseVector, Vector
 
 from deployments.domain.ranking import MAX_IMPORTANCE, fuses_by_rank, lexical_share
 from deployments.domain.types import (
-    Embeddings,
     Explanation,
     Memory,
     Ranking,
     ScoreWeights,
+    SearchCall,
     SearchQuery,
 )
-from deployments.store.lexicon import Lexicon
+from deployments.store.lexicon import Lexicon, QueryTerms
 from deployments.store.pool import Connection
 from deployments.store.queries import sql
 from deployments.store.rows import memory_of
@@ -21,6 +23,28 @@ from deployments.store.settings import StoreSettings
 
 # How many memories of a large scope are looked at for their words, where rare ones allow that.
 _POSTINGS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A search, and what had to be read before its statement could be chosen."""
+
+    call: SearchCall
+    weights: SparseVector
+    share: float
+    """Of words in the similarity; 0 also where no memory of the scope has any of the words."""
+    rarest: list[int]
+    is_large: bool
+    """Whether the scope has more memories than are scored whole."""
+
+    @property
+    def fuses_by_rank(self) -> bool:
+        return fuses_by_rank(self.call.query.ranking) and self.share > 0
+
+    @property
+    def goes_together(self) -> bool:
+        """Whether a plan that does not know its values is as good as one that does."""
+        return not self.is_large and not self.fuses_by_rank
 
 
 class Search:
@@ -31,41 +55,107 @@ class Search:
         self._postings = max(_POSTINGS, settings.exact_search_rows)
         self._lexicon = lexicon
 
-    async def hits(
-        self, connection: Connection, query: SearchQuery, embedding: Embeddings, generation: int
-    ) -> list[Memory]:
-        """Best first. `embedding` is `(D,) float32`."""
-        name, arguments = await self.statement(connection, query, embedding, generation)
-        rows = await connection.fetch(sql(name), *arguments)
+    async def prepare(self, connection: Connection, calls: Sequence[SearchCall]) -> list[Prepared]:
+        """Reads the words' frequencies and the scopes' sizes, for all in one statement."""
+        shares = [self._share(call) for call in calls]
+        terms = await self._lexicon.query_all(
+            [
+                (call.query.agent_id, call.query.user_id, call.query.text if share else "")
+                for call, share in zip(calls, shares, strict=True)
+            ]
+        )
+        scopes = list(dict.fromkeys((call.query.agent_id, call.query.user_id) for call in calls))
+        exact_rows = self._settings.exact_search_rows
+        rows = await connection.fetch(
+            sql("term_frequencies"),
+            list({key for entry in terms for key in (entry.scope_key, *entry.counts)}),
+            [agent_id for agent_id, _ in scopes],
+            [user_id for _, user_id in scopes],
+            exact_rows,
+        )
+        # No two scopes share a key.
+        frequencies = {row["term_key"]: row["memories"] for row in rows if row["scope"] is None}
+        sizes = {row["scope"]: row["memories"] for row in rows if row["scope"] is not None}
+        large = {scope for place, scope in enumerate(scopes, 1) if sizes[place] > exact_rows}
+        return [
+            self._prepared(call, entry, frequencies, share, large)
+            for call, entry, share in zip(calls, terms, shares, strict=True)
+        ]
+
+    def _prepared(
+        self,
+        call: SearchCall,
+        terms: QueryTerms,
+        frequencies: Mapping[int, int],
+        share: float,
+        large: Container[tuple[str, str]],
+    ) -> Prepared:
+        weights = terms.weights(frequencies)
+        return Prepared(
+            call,
+            weights,
+            share if weights.indices() else 0.0,
+            terms.rarest(frequencies, self._postings),
+            (call.query.agent_id, call.query.user_id) in large,
+        )
+
+    async def hits(self, connection: Connection, search: Prepared) -> list[Memory]:
+        """Best first."""
+        name, arguments = self.statement(search)
+        return self._memories(search, await connection.fetch(sql(name), *arguments))
+
+    async def hits_each(
+        self, connection: Connection, searches: Sequence[Prepared]
+    ) -> list[list[Memory] | None]:
+        """Best first, of each; in one statement, but for those that are planned for them alone.
+
+        None for one of a large scope, unless there is no other search: those would wait for it.
+        """
+        if len(searches) == 1:
+            return [await self.hits(connection, searches[0])]
+        together = [search for search in searches if search.goes_together]
+        rows: list[list[Any]] = [[] for _ in together]
+        if together:
+            arguments = self.columns(together)
+            for row in await connection.fetch(sql("search_each_whole"), *arguments):
+                rows[row["search"] - 1].append(row)
+        rest = iter(rows)
+        found: list[list[Memory] | None] = []
+        for search in searches:
+            if search.goes_together:
+                found.append(self._memories(search, next(rest)))
+            else:
+                found.append(None if search.is_large else await self.hits(connection, search))
+        return found
+
+    def statement(self, search: Prepared) -> tuple[str, tuple[Any, ...]]:
+        """The name of the statement that answers the search alone, and its arguments."""
+        arguments = (*_values(search), search.fuses_by_rank)
+        if not search.is_large:
+            return "search_whole", arguments
+        candidates = max(self._settings.search_candidates, search.call.query.top_k)
+        return "search_large", (*arguments, candidates, search.rarest)
+
+    def columns(self, together: Sequence[Prepared]) -> list[tuple[Any, ...]]:
+        """The arguments of search_each_whole."""
+        return list(zip(*map(_values, together), strict=True))
+
+    def _share(self, call: SearchCall) -> float:
+        return lexical_share(call.query.ranking, self._lexicon.settings.lexical_weight)
+
+    def _memories(self, search: Prepared, rows: Sequence[Any]) -> list[Memory]:
+        query = search.call.query
         if not query.explain:
             return [memory_of(row, row["score"]) for row in rows]
         asked = self._lexicon.analyzer.terms(query.text)
-        return [memory_of(row, row["score"], self._explained(row, query, asked)) for row in rows]
+        share = self._share(search.call)
+        return [
+            memory_of(row, row["score"], self._explained(row, query, asked, share)) for row in rows
+        ]
 
-    async def statement(
-        self, connection: Connection, query: SearchQuery, embedding: Embeddings, generation: int
-    ) -> tuple[str, tuple[Any, ...]]:
-        """The name of the statement that answers the query, and its arguments."""
-        share = self._share(query)
-        terms = self._lexicon.query(query.agent_id, query.user_id, query.text if share else "")
-        rows = await connection.fetch(sql("term_frequencies"), [terms.scope_key, *terms.counts])
-        frequencies = {row["term_key"]: row["memories"] for row in rows}
-        weights = terms.weights(frequencies)
-        if not weights.indices():  # no memory of the scope has any of the words
-            share = 0.0
-        arguments = _arguments(query, embedding, generation, weights, share)
-        exact_rows = self._settings.exact_search_rows
-        scope = (query.agent_id, query.user_id)
-        if not await connection.fetchval(sql("is_larger"), *scope, exact_rows):
-            return "search_whole", arguments
-        candidates = max(self._settings.search_candidates, query.top_k)
-        rarest = terms.rarest(frequencies, self._postings)
-        return "search_large", (*arguments, candidates, rarest)
-
-    def _share(self, query: SearchQuery) -> float:
-        return lexical_share(query.ranking, self._lexicon.settings.lexical_weight)
-
-    def _explained(self, row: Any, query: SearchQuery, asked: list[str]) -> Explanation:
+    def _explained(
+        self, row: Any, query: SearchQuery, asked: list[str], share: float
+    ) -> Explanation:
         return Explanation(
             cosine=row["cosine"],
             lexical=row["lexical"],
@@ -73,7 +163,7 @@ class Search:
             recency=row["recency"],
             importance=row["importance"] / MAX_IMPORTANCE,
             age_days=row["age_days"],
-            weights=_weights(query.ranking, self._share(query) if row["has_matches"] else 0.0),
+            weights=_weights(query.ranking, share if row["has_matches"] else 0.0),
             matched_terms=self._lexicon.matched_terms(asked, row["content"]),
             cosine_rank=row["cosine_rank"],
             lexical_rank=row["lexical_rank"],
@@ -91,26 +181,24 @@ def _weights(ranking: Ranking, share: float) -> ScoreWeights:
     )
 
 
-def _arguments(
-    query: SearchQuery, embedding: Embeddings, generation: int, weights: SparseVector, share: float
-) -> tuple[Any, ...]:
-    """The parameters that both search statements share, in their order."""
+def _values(search: Prepared) -> tuple[Any, ...]:
+    """The parameters that all search statements share, in their order."""
+    query, filters = search.call.query, search.call.query.filters
     return (
         query.agent_id,
         query.user_id,
-        embedding,
-        generation,
+        Vector(search.call.embedding),  # asyncpg takes arrays apart
+        search.call.generation,
         query.top_k,
         query.ranking.alpha,
         query.ranking.half_life_days,
         query.ranking.importance_weight,
-        query.filters.memory_type,
-        query.filters.metadata,
-        query.filters.created_after,
-        query.filters.created_before,
-        query.filters.min_score,
+        filters.memory_type,
+        filters.metadata,
+        filters.created_after,
+        filters.created_before,
+        filters.min_score,
         query.as_of,
-        weights,
-        share,
-        fuses_by_rank(query.ranking) and share > 0,
+        search.weights,
+        search.share,
     )

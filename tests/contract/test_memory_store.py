@@ -162,7 +162,7 @@ async def test_as_of_sees_what_there_was_then(scope: Scope) -> None:
 
 
 async def test_future_memories_are_not_newer_than_now(scope: Scope) -> None:
-    await scope.add("ahead", created_at=NOW + timedelta(minutes=4))
+    await scope.add("ahead", created_at=datetime.now(UTC) + timedelta(minutes=4))
     (hit,) = await scope.search("x", ranking=Ranking(alpha=0.0, half_life_days=0.001))
     assert hit.score == 1.0
 

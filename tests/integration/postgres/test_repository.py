@@ -3,14 +3,16 @@
 import asyncio
 import json
 import re
+from dataclasses import replace
 
 import asyncpg
 import numpy as np
 import pytest
 
-from deployments.domain.errors import BadSetting, RateLimited, Unavailable
+from deployments.domain.errors import BadSetting, MemexError, RateLimited, Unavailable
 from deployments.domain.ids import uuid7
-from deployments.domain.types import ModelIdentity, NewMemory, RateLimit, SearchQuery
+from deployments.domain.types import InsertCall, ModelIdentity, NewMemory, RateLimit, SearchQuery
+from deployments.store.limits import hit_each
 from deployments.store.migrate import migrate, read_migrations
 from deployments.store.pool import Pool, connect
 from deployments.store.queries import sql, statements
@@ -36,8 +38,7 @@ async def test_sessions_keep_their_settings(dsn: str) -> None:
 async def test_purging_waits_for_nobody(pool: Pool) -> None:
     async with pool.acquire() as holder, holder.transaction():
         await holder.execute(
-            "insert into rate_limits values "
-            "('a', 'write', array[now() - interval '2 minutes'], true)"
+            "insert into rate_limits values ('a', 'write', array[now() - interval '2 minutes'], 1)"
         )
     async with pool.acquire() as holder, pool.acquire() as other, holder.transaction():
         await holder.fetch("select from rate_limits for update")
@@ -80,7 +81,7 @@ def test_every_statement_on_memories_is_scoped() -> None:
     assert len(touching) >= 11
     for name, text in touching.items():
         for part in re.split(r"\b(?:from|join|update)\s+memories\b", text)[1:]:
-            assert re.search(r"agent_id = (\$1|n\.agent_id)", part.split("\n)")[0]), name
+            assert re.search(r"agent_id = (\$1|[nqs]\.agent_id)", part.split("\n)")[0]), name
 
 
 async def test_the_window_slides(pool: Pool, postgres_store: PostgresMemoryStore) -> None:
@@ -89,7 +90,7 @@ async def test_the_window_slides(pool: Pool, postgres_store: PostgresMemoryStore
     async with pool.acquire() as connection:
         await connection.execute(
             "insert into rate_limits values ('agent', 'write', (select array_agg(clock_timestamp() "
-            "- make_interval(secs => age) order by age desc) from unnest($1::float8[]) age), true)",
+            "- make_interval(secs => age) order by age desc) from unnest($1::float8[]) age), 1)",
             ages_s,
         )
     generation = await postgres_store.adopt_generation(IDENTITY)
@@ -112,10 +113,64 @@ async def test_the_window_slides(pool: Pool, postgres_store: PostgresMemoryStore
 async def test_a_lowered_limit_counts_from_its_own_last_hits(pool: Pool) -> None:
     async with pool.acquire() as connection:
         for _ in range(5):
-            await connection.fetchrow(sql("hit_rate_limit"), "agent", "write", 10)
-        row = await connection.fetchrow(sql("hit_rate_limit"), "agent", "write", 2)
-    assert not row["allowed"]
-    assert row["retry_after_s"] == pytest.approx(60, abs=1)
+            assert await hit_each(connection, [("agent", RateLimit("write", 10))]) == [None]
+        (refusal,) = await hit_each(connection, [("agent", RateLimit("write", 2))])
+    assert refusal is not None
+    assert refusal.retry_after_s == pytest.approx(60, abs=1)
+
+
+async def test_calls_that_come_together_are_counted_one_by_one(pool: Pool) -> None:
+    writes, searches = RateLimit("write", 3), RateLimit("search", 2)
+    calls = [("a", writes), ("b", writes), ("a", None), *[("a", searches), ("a", writes)] * 3]
+    async with pool.acquire() as connection:
+        refusals = await hit_each(connection, calls)
+        again = await hit_each(connection, [("a", writes), ("b", writes), ("a", searches)])
+        none = await hit_each(connection, [])
+    names = [None if refusal is None else refusal.operation for refusal in refusals]
+    assert names == [None] * 3 + [None, None, None, None, "search", "write"]
+    assert {refusal.retry_after_s for refusal in refusals if refusal} <= {59.9, 60.0}
+    assert [refusal is not None for refusal in again] == [True, False, True]
+    assert none == []
+
+
+async def test_calls_in_circles_do_not_wait_for_each_other(pool: Pool) -> None:
+    agents = [f"agent {n}" for n in range(20)]
+    limit = RateLimit("write", 6_000)
+
+    async def hit(names: list[str]) -> None:
+        for _ in range(20):
+            async with pool.acquire() as connection:
+                await hit_each(connection, [(name, limit) for name in names])
+
+    await asyncio.gather(*(hit(agents[::step]) for step in (1, -1) * 4))
+    async with pool.acquire() as connection:
+        counted = await connection.fetch("select cardinality(hits) as hits from rate_limits")
+    assert [row["hits"] for row in counted] == [160] * 20
+
+
+async def test_inserts_that_come_together(postgres_store: PostgresMemoryStore) -> None:
+    generation = await postgres_store.adopt_generation(IDENTITY)
+    limit = RateLimit("write", 2)
+    calls = [
+        InsertCall(
+            [NewMemory(uuid7(), agent, "user", f"{agent} {n} {part}") for part in range(parts)],
+            unit_vectors(parts),
+            generation,
+            limit,
+        )
+        for n, (agent, parts) in enumerate([("a", 1), ("b", 3), ("a", 2), ("a", 1), ("c", 1)])
+    ]
+    refused = [
+        isinstance(result, RateLimited) for result in await postgres_store.insert_each(calls)
+    ]
+    assert refused == [False, False, False, True, False]
+    assert await postgres_store.count("a", None) == 3
+    repeated = await postgres_store.insert_each([replace(call, limit=None) for call in calls])
+    for call, stored in zip(calls, repeated, strict=True):
+        assert not isinstance(stored, MemexError)
+        assert [(m.id, m.content) for m in stored] == [(m.id, m.content) for m in call.memories]
+    assert await postgres_store.count("a", None) == 4
+    assert await postgres_store.insert_each([]) == []
 
 
 async def test_concurrent_hits_are_counted_exactly(dsn: str) -> None:
@@ -157,8 +212,8 @@ async def test_old_counters_are_purged(pool: Pool, postgres_store: PostgresMemor
     async with pool.acquire() as connection:
         await connection.execute(
             "insert into rate_limits values "
-            "('old', 'write', array[now() - interval '2 minutes'], true), "
-            "('live', 'write', array[now() - interval '2 minutes', now()], true)"
+            "('old', 'write', array[now() - interval '2 minutes'], 1), "
+            "('live', 'write', array[now() - interval '2 minutes', now()], 1)"
         )
         await postgres_store.purge_rate_limits()
         left = await connection.fetch("select agent_id from rate_limits")

@@ -1,5 +1,6 @@
 """Searches in Postgres: the formula, large scopes, plans, and whatever may be asked."""
 
+import itertools
 import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -7,8 +8,17 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from deployments.domain.errors import RateLimited
 from deployments.domain.ids import uuid7
-from deployments.domain.types import NewMemory, Ranking, SearchFilters, SearchQuery
+from deployments.domain.types import (
+    MemoryType,
+    NewMemory,
+    Ranking,
+    RateLimit,
+    SearchCall,
+    SearchFilters,
+    SearchQuery,
+)
 from deployments.store.lexicon import Lexicon
 from deployments.store.pool import Pool
 from deployments.store.queries import sql
@@ -175,7 +185,9 @@ async def test_plans_use_the_indexes(pool: Pool, postgres_store: PostgresMemoryS
     assert "memories_agent" in await explain(pool, sql("list_of_agent"), "agent", *page)
     assert "Sort" not in await explain(pool, sql("list_of_user"), "agent", "user 3", *page)
     assert "Seq Scan" not in await explain(pool, sql("count_of_user"), "agent", "user 3")
-    assert "Seq Scan" not in await explain(pool, sql("term_frequencies"), [1, 2, 3])
+    assert "Seq Scan" not in await explain(
+        pool, sql("term_frequencies"), [1, 2, 3], ["agent"], ["user 3"], 100
+    )
 
 
 async def test_indexes_can_serve_the_candidates_of_a_large_scope(pool: Pool) -> None:
@@ -195,8 +207,77 @@ async def _plan(pool: Pool, settings: StoreSettings, user: str, sort: bool = Tru
     query = SearchQuery("agent", user, "is there a needle?", ranking=Ranking())
     async with pool.acquire() as connection:
         search = Search(settings, Lexicon(SearchSettings()))
-        name, arguments = await search.statement(connection, query, unit_vectors(1)[0], 1)
+        (prepared,) = await search.prepare(
+            connection, [SearchCall(query, unit_vectors(1)[0], 1, None)]
+        )
+    name, arguments = search.statement(prepared)
     return await explain(pool, sql(name), *arguments, sort=sort)
+
+
+async def test_searches_that_come_together_are_answered_as_alone(pool: Pool) -> None:
+    """But those of a large scope, which are left for a call of their own."""
+    store = PostgresMemoryStore(pool, StoreSettings(exact_search_rows=100))
+    for user, count in (("small", 80), ("large", 150), ("other", 30)):
+        _, _, generation = await fill(store, count, user, contents=sentences(count))
+    as_of = datetime.now(UTC) + timedelta(seconds=1)
+    filters = [
+        SearchFilters(),
+        SearchFilters(metadata={"even": True}),
+        SearchFilters(min_score=0.3, memory_type=MemoryType.EPISODIC),
+        SearchFilters(created_after=as_of - timedelta(days=30), created_before=as_of),
+    ]
+    calls = [
+        SearchCall(
+            SearchQuery(
+                "agent", user, text, 3 + number, RANKINGS[number], chosen, as_of, number % 2 == 0
+            ),
+            vector,
+            generation,
+            None,
+        )
+        for (number, (text, vector)), chosen in itertools.product(
+            enumerate(zip(sentences(8, words=5), unit_vectors(8), strict=True)), filters
+        )
+        for user in ("small", "large", "other", "nobody")
+    ]
+    together = await store.search_each(calls)
+    for call, hits in zip(calls, together, strict=True):
+        (alone,) = await store.search_each([call])
+        if call.query.user_id == "large":
+            assert hits is None
+            assert alone
+        else:
+            assert hits == alone
+    assert sum(bool(hits) for hits in together) > 40
+    assert await store.search_each([]) == []
+
+
+async def test_searches_that_come_together_are_limited_one_by_one(
+    postgres_store: PostgresMemoryStore,
+) -> None:
+    memories, vectors, generation = await fill(postgres_store, 5)
+    query = SearchQuery("agent", "user", memories[0].content)
+    call = SearchCall(query, vectors[0], generation, RateLimit("search", 2))
+    results = await postgres_store.search_each([call, replace(call, limit=None), call, call])
+    assert [isinstance(result, RateLimited) for result in results] == [False, False, False, True]
+    assert results[0] == results[1] == results[2]
+
+
+async def test_many_searches_that_come_together_read_by_the_index(pool: Pool) -> None:
+    store = PostgresMemoryStore(pool, StoreSettings())
+    for n in range(20):
+        await fill(store, 50, f"user {n}")
+    search = Search(StoreSettings(), Lexicon(SearchSettings()))
+    calls = [
+        SearchCall(SearchQuery("agent", f"user {n}", "memory 7"), unit_vectors(1)[0], 1, None)
+        for n in range(8)
+    ]
+    async with pool.acquire() as connection:
+        columns = search.columns(await search.prepare(connection, calls))
+    plan = await explain(pool, sql("search_each_whole"), *columns)
+    assert "memories_scope" in plan
+    assert "Seq Scan on memories" not in plan
+    assert "WindowAgg" not in plan
 
 
 def odd_queries(count: int) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from deployments.domain.errors import BadSetting
 from deployments.domain.ids import uuid7
 from deployments.domain.ports import Encoder
-from deployments.domain.types import MemoryPatch, NewMemory, Ranking, SearchQuery
+from deployments.domain.types import MemoryPatch, NewMemory, Ranking, SearchCall, SearchQuery
 from deployments.store.lexicon import Lexicon
 from deployments.store.pool import Pool
 from deployments.store.repository import PostgresMemoryStore
@@ -175,8 +175,9 @@ async def test_scopes_whose_words_are_still_to_come_are_not_taken_for_small(pool
         await connection.execute(
             "update memories set lexicon = null, terms = null, term_keys = null"
         )
-        name, _ = await search.statement(connection, query, unit_vectors(1)[0], 1)
-    assert name == "search_large"
+        call = SearchCall(query, unit_vectors(1)[0], 1, None)
+        (prepared,) = await search.prepare(connection, [call])
+    assert prepared.is_large
 
 
 async def test_many_stores_adopt_one_lexicon(dsn: str) -> None:

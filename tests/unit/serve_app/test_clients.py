@@ -11,7 +11,7 @@ from ray.serve.exceptions import BackPressureError
 
 from deployments.domain.errors import RateLimited, Unavailable
 from deployments.domain.ids import uuid7
-from deployments.domain.types import NewMemory, RateLimit
+from deployments.domain.types import InsertCall, NewMemory, RateLimit
 from serve_app.clients import RemoteEmbedder, RemoteReranker, RemoteStore, slices
 from tests.fakes import IDENTITY, embed_words
 
@@ -51,6 +51,16 @@ async def test_a_write_is_tried_again_when_its_replica_dies_and_counted_once() -
     assert await insert(handle) == "stored"
     assert [args[-1] for args in handle.calls] == [LIMIT, None, None]
     assert len({args[0][0].id for args in handle.calls}) == 1
+
+
+async def test_so_are_many_together() -> None:
+    handle = Handle(died(), "stored")
+    calls = [InsertCall([MEMORY], VECTORS, 1, LIMIT), InsertCall([MEMORY], VECTORS, 2, None)]
+    assert await RemoteStore(handle, 5).insert_each(calls) == "stored"
+    (first,), (second,) = handle.calls
+    assert [call.limit for call in first] == [LIMIT, None]
+    assert [call.limit for call in second] == [None, None]
+    assert [call.generation for call in second] == [1, 2]
 
 
 async def test_it_is_not_tried_for_ever() -> None:

@@ -1,0 +1,173 @@
+import asyncio
+from collections.abc import Sequence
+from uuid import UUID
+
+import numpy as np
+import pytest
+
+from deployments.domain.errors import MemexError, RateLimited, Unavailable
+from deployments.domain.ids import uuid7
+from deployments.domain.types import (
+    InsertCall,
+    Memory,
+    NewMemory,
+    RateLimit,
+    SearchCall,
+    SearchQuery,
+)
+from serve_app.coalesced_store import CoalescedStore
+from tests.fakes import InMemoryStore, embed_words
+
+LIMIT = RateLimit("search", 3)
+
+
+class Held(InMemoryStore):
+    """Answers batches once `go` is set, and leaves searches of "large" for later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = asyncio.Event()
+        self.batches: list[int] = []
+        self.alone: list[str] = []
+        self.broken: UUID | None = None
+
+    async def insert_each(self, calls: Sequence[InsertCall]) -> list[list[Memory] | MemexError]:
+        self.batches.append(len(calls))
+        await self.go.wait()
+        if any(memory.id == self.broken for call in calls for memory in call.memories):
+            raise ValueError("this one cannot be stored")
+        return await super().insert_each(calls)
+
+    async def search_each(
+        self, calls: Sequence[SearchCall]
+    ) -> list[list[Memory] | MemexError | None]:
+        self.batches.append(len(calls))
+        await self.go.wait()
+        results = await super().search_each(calls)
+        return [
+            None if call.query.user_id == "large" and isinstance(result, list) else result
+            for call, result in zip(calls, results, strict=True)
+        ]
+
+    async def search(
+        self, query: SearchQuery, embedding: np.ndarray, generation: int, limit: RateLimit | None
+    ) -> list[Memory]:
+        self.alone.append(query.user_id)
+        assert limit is None
+        return await super().search(query, embedding, generation, limit)
+
+    async def insert(
+        self,
+        memories: Sequence[NewMemory],
+        embeddings: np.ndarray,
+        generation: int,
+        limit: RateLimit | None,
+    ) -> list[Memory]:
+        self.alone.append("insert")
+        return await super().insert(memories, embeddings, generation, limit)
+
+
+def memory(text: str, agent: str = "agent", user: str = "user") -> NewMemory:
+    return NewMemory(uuid7(), agent, user, text)
+
+
+async def write(store: CoalescedStore, *memories: NewMemory) -> list[Memory]:
+    vectors = np.stack([embed_words(m.content) for m in memories])
+    return await store.insert(memories, vectors, 1, None)
+
+
+async def search(
+    store: CoalescedStore, user: str = "user", text: str = "x", limit: RateLimit | None = None
+) -> list[Memory]:
+    return await store.search(SearchQuery("agent", user, text), embed_words(text), 1, limit)
+
+
+async def turns(count: int = 20) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_each_caller_has_its_own_answer() -> None:
+    inner = Held()
+    inner.go.set()
+    store = CoalescedStore(inner, 1, 32, 100)
+    new = [[memory(f"a {n}"), memory(f"b {n}")][: 1 + n % 2] for n in range(5)]
+    stored = await asyncio.gather(*(write(store, *memories) for memories in new))
+    assert [[m.content for m in memories] for memories in stored] == [
+        [m.content for m in memories] for memories in new
+    ]
+    texts = [f"a {n}" for n in range(5)]
+    found = await asyncio.gather(*(search(store, text=text) for text in texts))
+    assert [hits[0].content for hits in found] == texts
+    assert sum(inner.batches) == 10
+    assert len(inner.batches) <= 4
+
+
+async def test_callers_travel_together_while_a_call_is_under_way() -> None:
+    inner = Held()
+    store = CoalescedStore(inner, 1, 32, 100)
+    first = asyncio.create_task(search(store))
+    await turns()
+    rest = [asyncio.create_task(search(store)) for _ in range(5)]
+    await turns()
+    inner.go.set()
+    await asyncio.gather(first, *rest)
+    assert inner.batches == [1, 5]
+
+
+async def test_a_refusal_is_of_its_caller_alone() -> None:
+    inner = Held()
+    inner.go.set()
+    store = CoalescedStore(inner, 1, 32, 100)
+    results = await asyncio.gather(
+        *(search(store, limit=LIMIT) for _ in range(5)), return_exceptions=True
+    )
+    assert sum(isinstance(result, RateLimited) for result in results) == 2
+
+
+async def test_a_search_of_a_large_scope_is_made_alone_and_counted_once() -> None:
+    inner = Held()
+    inner.go.set()
+    store = CoalescedStore(inner, 1, 32, 100)
+    await write(store, memory("hay", user="large"))
+    found = await asyncio.gather(search(store), search(store, "large", limit=LIMIT))
+    assert [len(hits) for hits in found] == [0, 1]
+    assert inner.alone == ["large"]
+
+
+async def test_what_cannot_be_stored_fails_alone() -> None:
+    inner = Held()
+    inner.go.set()
+    store = CoalescedStore(inner, 1, 32, 100)
+    new = [memory(f"text {n}") for n in range(4)]
+    inner.broken = new[2].id
+    results = await asyncio.gather(*(write(store, m) for m in new), return_exceptions=True)
+    assert [isinstance(result, ValueError) for result in results] == [False, False, True, False]
+    assert await store.count("agent", None) == 3
+
+
+@pytest.mark.parametrize(
+    "memories",
+    [[memory("x" * 8_000) for _ in range(5)], [memory("x", "one"), memory("x", "another")]],
+    ids=["large", "of several agents"],
+)
+async def test_some_batches_are_written_alone(memories: list[NewMemory]) -> None:
+    inner = Held()  # and wait for nothing
+    store = CoalescedStore(inner, 1, 32, 0)
+    assert len(await write(store, *memories)) == len(memories)
+    assert inner.alone == ["insert"]
+
+
+async def test_past_the_bound_callers_are_refused_at_once() -> None:
+    inner = Held()
+    refused: list[None] = []
+    store = CoalescedStore(inner, 1, 32, 2, shed=lambda: refused.append(None))
+    waiting = [asyncio.create_task(search(store)) for _ in range(1)]
+    await turns()
+    waiting += [asyncio.create_task(search(store)) for _ in range(2)]
+    await turns()
+    with pytest.raises(Unavailable, match="store"):
+        await search(store)
+    assert len(refused) == 1
+    inner.go.set()
+    await asyncio.gather(*waiting)

@@ -1,5 +1,6 @@
 """The embedder's edge: callers that come while calls are under way travel in the next one."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -23,11 +24,12 @@ class CoalescedEmbedder:
         calls_in_flight: int,
         max_batch: int,
         max_waiting: int,
+        max_wait_s: float = math.inf,
         observe: Callable[[int], None] | None = None,
         shed: Callable[[], None] | None = None,
     ) -> None:
         self._inner = inner
-        self._limits = (calls_in_flight, max_batch, max_waiting)
+        self._limits = (calls_in_flight, max_batch, max_waiting, max_wait_s)
         self._observe, self._shed = observe, shed
         self._edges: dict[tuple[TextKind, ModelIdentity], _Edge] = {}
 
@@ -53,13 +55,14 @@ class CoalescedEmbedder:
                 ends = np.cumsum([len(texts) for texts in callers])
                 return np.split(rows, ends[:-1])
 
-            in_flight, max_batch, max_waiting = self._limits
+            in_flight, max_batch, max_waiting, max_wait_s = self._limits
             edge = self._edges[kind, identity] = Coalescer(
                 call,
                 "embedder",
                 max_in_flight=in_flight,
                 max_batch=max_batch,
                 max_waiting=max_waiting,
+                max_wait_s=max_wait_s,
                 size=_chars,
                 max_batch_size=_CALL_CHARS,
                 observe=self._observe,

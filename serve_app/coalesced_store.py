@@ -1,6 +1,7 @@
 """The store's edge: searches and writes that come while calls are under way travel in the next one,
 and there become one statement and one commit."""
 
+import math
 from collections.abc import Callable, Sequence
 
 from deployments.domain.ports import BatchedMemoryStore
@@ -29,6 +30,7 @@ class CoalescedStore:
         calls_in_flight: int,
         max_batch: int,
         max_waiting: int,
+        max_wait_s: float = math.inf,
         observe: Callable[[int], None] | None = None,
         shed: Callable[[], None] | None = None,
     ) -> None:
@@ -39,6 +41,7 @@ class CoalescedStore:
             max_in_flight=calls_in_flight,
             max_batch=max_batch,
             max_waiting=max_waiting,
+            max_wait_s=max_wait_s,
             observe=observe,
             shed=shed,
         )
@@ -48,6 +51,7 @@ class CoalescedStore:
             max_in_flight=calls_in_flight,
             max_batch=max_batch,
             max_waiting=max_waiting,
+            max_wait_s=max_wait_s,
             size=_chars,
             max_batch_size=_CALL_CHARS,
             observe=observe,

@@ -7,6 +7,8 @@ A batch is so as large as the load is, and of one item when there is none.
 
 import asyncio
 import logging
+import math
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -34,8 +36,10 @@ class Coalescer(Generic[Item, Result]):
     missing cannot be known.
 
     Items leave in the order they came. With `size`, those of one call add up to `max_batch_size`
-    at most; an item that is larger goes alone. Where `max_waiting` items wait already, `submit`
-    raises Unavailable at once: an answer that comes seconds late is worth less than a refusal.
+    at most; an item that is larger goes alone. Where `max_waiting` items wait already, or the first
+    of them has waited for more than `max_wait_s`, `submit` raises Unavailable at once: an answer
+    that comes seconds late is worth less than a refusal. A burst that comes to an empty queue is
+    thus let in up to the number, and what comes all the time only as fast as it can be answered.
 
     A caller that is cancelled drops out. Its item is not sent if it has not been; a call that
     nobody waits for any longer is cancelled, as it would be had its caller made it directly, and
@@ -53,16 +57,18 @@ class Coalescer(Generic[Item, Result]):
         max_in_flight: int,
         max_batch: int,
         max_waiting: int,
+        max_wait_s: float = math.inf,
         size: Callable[[Item], int] | None = None,
         max_batch_size: int | None = None,
         retry_after_s: float = 1.0,
         observe: Callable[[int], None] | None = None,
         shed: Callable[[], None] | None = None,
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """`name` is the part that is said to be Unavailable. `observe` is told each call's number
         of items before it is made, `shed` of each item that is refused."""
-        if max_in_flight < 1 or max_batch < 1 or max_waiting < 0:
-            raise ValueError("max_in_flight and max_batch are at least 1, max_waiting at least 0")
+        if max_in_flight < 1 or max_batch < 1 or max_waiting < 0 or max_wait_s < 0:
+            raise ValueError("max_in_flight and max_batch are at least 1, what waits at least 0")
         if (size is None) != (max_batch_size is None):
             raise ValueError("size and max_batch_size come together")
         self._call = call
@@ -70,11 +76,13 @@ class Coalescer(Generic[Item, Result]):
         self._max_in_flight = max_in_flight
         self._max_batch = max_batch
         self._max_waiting = max_waiting
+        self._max_wait_s = max_wait_s
         self._size = size
         self._max_batch_size = max_batch_size or 0
         self._retry_after_s = retry_after_s
         self._observe = observe
         self._shed = shed
+        self._now_s = monotonic_s
         # Ordered, so that the first is found and any one removed without going through all.
         self._waiting: OrderedDict[_Waiter[Item, Result], None] = OrderedDict()
         self._calls: set[_Call[Item, Result]] = set()
@@ -85,10 +93,10 @@ class Coalescer(Generic[Item, Result]):
         """The item's result. Raises what it failed with; Unavailable where too many wait."""
         size = self._size(item) if self._size is not None else 0
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        waiter = _Waiter(item, size, answer)
+        waiter = _Waiter(item, size, answer, self._now_s())
         # While others wait, nobody gets past them into a call that would have room.
         if self._waiting or not self._board(waiter):
-            if len(self._waiting) >= self._max_waiting:
+            if len(self._waiting) >= self._max_waiting or self._longest_wait_s() > self._max_wait_s:
                 if self._shed is not None:
                     self._shed()
                 raise Unavailable(self._name, self._retry_after_s)
@@ -98,6 +106,10 @@ class Coalescer(Generic[Item, Result]):
         except asyncio.CancelledError:
             self._drop(waiter)
             raise
+
+    def _longest_wait_s(self) -> float:
+        first = next(iter(self._waiting), None)
+        return 0.0 if first is None else self._now_s() - first.came_s
 
     def _board(self, waiter: "_Waiter[Item, Result]") -> bool:
         """Give it a place in the call that is about to start or in a new one, if there is any."""
@@ -212,6 +224,7 @@ class _Waiter(Generic[Item, Result]):
     item: Item
     size: int
     answer: asyncio.Future[Result]
+    came_s: float
     call: "_Call[Item, Result] | None" = None
     alone: bool = False
 

@@ -60,6 +60,7 @@ def _embedder(edge: EdgeSettings, remote: Embedder, metrics: EdgeMetrics) -> Emb
         edge.calls_in_flight,
         edge.max_batch,
         edge.max_waiting,
+        edge.max_wait_ms / 1_000,
         functools.partial(metrics.called, "embedder"),
         functools.partial(metrics.shed, "embedder"),
     )
@@ -73,6 +74,7 @@ def _store(edge: EdgeSettings, remote: BatchedMemoryStore, metrics: EdgeMetrics)
         edge.calls_in_flight,
         edge.max_batch,
         edge.max_waiting,
+        edge.max_wait_ms / 1_000,
         functools.partial(metrics.called, "store"),
         functools.partial(metrics.shed, "store"),
     )

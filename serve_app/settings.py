@@ -50,6 +50,11 @@ class EdgeSettings(BaseModel):
     max_waiting: int = Field(
         512, ge=0, description="Callers that may wait; further ones get 503 at once."
     )
+    max_wait_ms: float = Field(
+        1_000,
+        ge=0,
+        description="When one has waited so long for a call, further ones get 503 at once.",
+    )
     cache_mib: int = Field(
         64, ge=0, description="Memory for embeddings of texts seen before; 0 is no cache."
     )

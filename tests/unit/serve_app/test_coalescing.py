@@ -380,6 +380,23 @@ async def test_past_the_bound_load_is_shed_and_afterwards_taken_again() -> None:
     assert len(shed) == 2
 
 
+async def test_once_the_first_has_waited_too_long_further_ones_are_refused() -> None:
+    """However many those are that came before."""
+    edge, now_s = Edge(), [100.0]
+    to = coalescer(edge, max_batch=1, max_wait_s=0.5, monotonic_s=lambda: now_s[0])
+    callers = await submitted(to, *range(20))
+    now_s[0] += 0.5
+    callers += await submitted(to, 20)
+    now_s[0] += 0.01
+    with pytest.raises(Unavailable):
+        await to.submit(21)
+    await edge.end_all()
+    assert await outcomes(callers) == [f"<{n}>" for n in range(21)]
+    callers = await submitted(to, 22)
+    await edge.end_all()
+    assert await outcomes(callers) == ["<22>"]
+
+
 async def test_what_finds_a_place_in_a_call_is_not_waiting() -> None:
     edge = Edge()
     callers = await submitted(coalescer(edge, 2, max_batch=2, max_waiting=0), *range(5))

@@ -2,7 +2,7 @@
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 PYTHON ?= python3
 
-.PHONY: serve test eval bench check fmt install clean
+.PHONY: serve test eval bench loadtest bench-replicas check fmt install clean
 
 serve: install
 	@exec .venv/bin/memex serve
@@ -28,6 +28,14 @@ eval: install
 bench: install
 	@exec .venv/bin/python -m loadtest.bench $(ARGS)
 
+# Runs Locust against a service of its own, or ARGS="--url http://…"; the reports stay.
+loadtest: .venv/bin/locust
+	@exec .venv/bin/python -m loadtest.locust_run $(ARGS)
+
+# Measures requests/s against the number of embedder replicas; needs wrk.
+bench-replicas: install
+	@exec .venv/bin/python -m loadtest.replicas $(ARGS)
+
 check: install
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
@@ -42,6 +50,11 @@ install: .venv/installed
 
 .venv/installed: pyproject.toml uv.lock $(filter .uv/%,$(UV))
 	$(UV) sync --locked
+	@touch $@
+
+# Locust, beside all else; each sync above takes it away again.
+.venv/bin/locust: .venv/installed
+	$(UV) sync --locked --inexact --group load
 	@touch $@
 
 .uv/bin/uv:

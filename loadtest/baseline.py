@@ -2,15 +2,16 @@
 
     BASELINE_DSN=postgresql://… BASELINE_MODELS_DIR=… uvicorn loadtest.baseline:app --workers 2
 
-Each request embeds its one text in a thread, with the same encoder and one inference thread, and
-makes one statement: an insert, or the nearest of a user's memories (HNSW), which Python ranks anew
-by meaning and age. With BASELINE_COUNTS_CALLS=1 it also counts each call for a rate limit, by an
-upsert. No batches, no words, no explanations: it does less than memex for each request.
+Each request embeds its one text in a thread with fastembed, counts itself for a rate limit by an
+upsert, and makes one more statement: an insert, or the nearest of a user's memories (HNSW), three
+times as many as asked for, which Python ranks anew by meaning and age. With BASELINE_LEAN=1 it
+embeds by the service's own encoder on one inference thread, and counts nothing. No batches, no
+words, no explanations: in both it does less than memex for each request.
 """
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ from starlette.routing import Route
 from deployments.domain.types import Embeddings
 from deployments.embedder.load import load_encoder
 from deployments.embedder.settings import EmbeddingSettings
+from loadtest.baseline_encoder import FastembedEncoder
 
 SCHEMA = """
 create extension if not exists vector;
@@ -105,8 +107,9 @@ class Baseline:
 
     def __init__(self) -> None:
         models_dir = Path(os.environ["BASELINE_MODELS_DIR"])
-        self._encoder = load_encoder(EmbeddingSettings(), models_dir, threads=1)
-        self._counts_calls = os.environ.get("BASELINE_COUNTS_CALLS") == "1"
+        is_lean = os.environ.get("BASELINE_LEAN") == "1"
+        self._encode = _lean_encoder(models_dir) if is_lean else FastembedEncoder(models_dir).encode
+        self._counts_calls = not is_lean
         self._pool: asyncpg.Pool | None = None
 
     @asynccontextmanager
@@ -160,13 +163,21 @@ class Baseline:
         return self._pool
 
     async def _embed(self, text: str) -> Embeddings:
-        vectors: Embeddings = await asyncio.to_thread(self._encoder.encode, [text], "query")
-        first: Embeddings = vectors[0]
-        return first
+        return await asyncio.to_thread(self._encode, text)
 
     async def _count(self, connection: Any, agent_id: str, operation: str) -> None:
         if self._counts_calls:
             await connection.execute(_COUNT_CALL, agent_id, operation)
+
+
+def _lean_encoder(models_dir: Path) -> Callable[[str], Embeddings]:
+    encoder = load_encoder(EmbeddingSettings(), models_dir, threads=1)
+
+    def encode(text: str) -> Embeddings:
+        first: Embeddings = encoder.encode([text], "query")[0]
+        return first
+
+    return encode
 
 
 def _score(cosine: float, age_s: float) -> float:

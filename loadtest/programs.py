@@ -46,7 +46,7 @@ def service(folder: Path, env: Mapping[str, str]) -> Iterator[tuple[str, int]]:
 
 @contextlib.contextmanager
 def baseline(
-    workers: int, dsn: str, models_dir: Path, log: Path, counts_calls: bool = False
+    workers: int, dsn: str, models_dir: Path, log: Path, is_lean: bool = False
 ) -> Iterator[tuple[str, int]]:
     """The baseline on uvicorn: its URL and process id. Raises StartupError."""
     port = ports.free(28_500, ())
@@ -54,9 +54,8 @@ def baseline(
     settings = {
         "BASELINE_DSN": dsn,
         "BASELINE_MODELS_DIR": str(models_dir),
-        "BASELINE_COUNTS_CALLS": "1" if counts_calls else "0",
+        "BASELINE_LEAN": "1" if is_lean else "0",
         "TOKENIZERS_PARALLELISM": "false",
-        "OMP_NUM_THREADS": "1",
     }
     command = [
         sys.executable, "-m", "uvicorn", "loadtest.baseline:app", "--factory",

@@ -11,10 +11,10 @@ from typing import Any
 
 from loadtest.ceilings import Ceilings
 from loadtest.processes import KINDS
-from loadtest.scenarios import BASELINE_WORKERS, COUNTING_SCENARIO, Scenario
+from loadtest.scenarios import Scenario
 from loadtest.wrk import Measured, Times
 
-_BASELINES = {f"baseline x{workers}" for workers in BASELINE_WORKERS}
+BASELINES = ("baseline", "lean baseline")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,14 @@ class Results:
             None,
         )
 
-    def best_baseline(self, scenario: str) -> Row | None:
-        """The one that answers most, of those that do not count calls."""
-        rows = [self.of(system, scenario) for system in sorted(_BASELINES)]
-        return max((row for row in rows if row), key=lambda row: row.measured.per_s, default=None)
+    def best(self, kind: str, scenario: str) -> Row | None:
+        """Of the baselines of a kind, whatever their workers, the one that answers most."""
+        rows = [
+            row
+            for row in self.rows
+            if row.system.rpartition(" x")[0] == kind and row.scenario.name == scenario
+        ]
+        return max(rows, key=lambda row: row.measured.per_s, default=None)
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
@@ -89,12 +93,8 @@ def summary(results: Results) -> Iterator[str]:
     yield from (f"{system}: {said}" for system, said in results.warm_up.items())
     yield from (f"{system}: {mib:.0f} MiB when idle" for system, mib in results.idle_mib.items())
     for system in dict.fromkeys(row.system for row in results.rows):
-        if not system.startswith("baseline"):
+        if system.rpartition(" x")[0] not in BASELINES:
             yield from (f"{system}: {line}" for line in _of_service(results, system))
-    counting, best = _counting(results)
-    if counting is not None and best is not None:
-        ratio = counting.measured.per_s / best.measured.per_s
-        yield f"{best.system} that counts calls: {ratio:.2f} of its requests/s without"
     loads = [row.cpu_s.get("generator", 0.0) / row.measured.duration_s for row in results.rows]
     if loads:
         yield f"the load generator used at most {max(loads):.0%} of one core"
@@ -105,56 +105,57 @@ def _of_service(results: Results, system: str) -> Iterator[str]:
         if row.system != system:
             continue
         name, compared = row.scenario.name, comparison(results, row)
-        if (than := compared.get("times_baseline")) is not None:
-            said = f"{name}: {than:.2f} times the requests/s of {compared['baseline']}"
-            if (p50 := compared.get("times_baseline_p50")) is not None:
-                said += f", {p50:.2f} times its p50"
+        for than in compared["baselines"]:
+            said = f"{name}: {than['times_per_s']:.2f} times the requests/s of {than['system']}"
+            if than["times_p50"] is not None:
+                said += f", {than['times_p50']:.2f} times its p50"
             yield said
         if (share := compared.get("of_encoder_singly")) is not None:
             yield (
                 f"{name}: of the texts/s of the encoder alone, {share:.2f} singly, "
                 f"{compared['of_encoder_in_batches']:.2f} in batches"
             )
-    usual, overload = results.of(system, "distinct-64"), results.of(system, "overload-128")
-    if usual is not None and overload is not None:
-        yield from _overload(usual.measured, overload.measured)
+    usual = results.of(system, "distinct-64")
+    for row in results.rows:
+        if usual is not None and row.system == system and row.scenario.name.startswith("overload"):
+            yield from _overload(row.scenario.name, usual.measured, row.measured)
 
 
 def comparison(results: Results, row: Row) -> dict[str, Any]:
-    """A row's figures over those of the best baseline and of the encoder alone, as far as they
+    """A row's figures over those of the best baselines and of the encoder alone, as far as they
     were measured."""
-    found: dict[str, Any] = {}
-    base, alone = results.best_baseline(row.scenario.name), results.ceilings
-    if base is not None and base.measured.times is not None:
-        found["baseline"] = base.system
-        found["times_baseline"] = row.measured.per_s / base.measured.per_s
-        if row.measured.times is not None:
-            found["times_baseline_p50"] = row.measured.times.p50 / base.measured.times.p50
-    if alone is not None and row.texts_per_s:
-        found["of_encoder_singly"] = row.texts_per_s / alone.texts_singly
-        found["of_encoder_in_batches"] = row.texts_per_s / alone.texts_in_batches
+    measured = row.measured
+    found: dict[str, Any] = {"baselines": []}
+    for kind in BASELINES:
+        base = results.best(kind, row.scenario.name)
+        if base is None or base.measured.times is None:
+            continue
+        times_p50 = measured.times and measured.times.p50 / base.measured.times.p50
+        found["baselines"].append(
+            {
+                "system": base.system,
+                "times_per_s": measured.per_s / base.measured.per_s,
+                "times_p50": times_p50,
+            }
+        )
+    if results.ceilings is not None and row.texts_per_s:
+        found["of_encoder_singly"] = row.texts_per_s / results.ceilings.texts_singly
+        found["of_encoder_in_batches"] = row.texts_per_s / results.ceilings.texts_in_batches
     return found
 
 
-def _overload(usual: Measured, overload: Measured) -> Iterator[str]:
+def _overload(name: str, usual: Measured, overload: Measured) -> Iterator[str]:
     if usual.times is not None and overload.times is not None:
         ratio = overload.times.p99 / usual.times.p99
-        yield f"overload-128: the answered have {ratio:.2f} times the p99 of distinct-64"
+        yield f"{name}: the answered have {ratio:.2f} times the p99 of distinct-64"
     if overload.refused_times is None:
-        yield "overload-128: nothing was refused"
+        yield f"{name}: nothing was refused"
     else:
         times = overload.refused_times
         yield (
-            f"overload-128: {overload.refused} refused with 503, "
+            f"{name}: {overload.refused} refused with 503, "
             f"p50 {times.p50:.1f} ms, p99 {times.p99:.1f} ms"
         )
-
-
-def _counting(results: Results) -> tuple[Row | None, Row | None]:
-    best = results.best_baseline(COUNTING_SCENARIO)
-    if best is None or not best.measured.answered:
-        return None, None
-    return results.of(f"{best.system} counts", COUNTING_SCENARIO), best
 
 
 def write(results: Results, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The one place of the application's settings: a profile of `configs/`, then `MEMEX_…` variables.
+"""The one place of the application's settings: a profile, then `MEMEX_…` variables.
 
 Every field of a section is a variable: `embedding.model` is MEMEX_EMBEDDING_MODEL, the fields
 outside sections (`host`) are MEMEX_HOST and so on. The database's address is DATABASE_URL, which
@@ -63,7 +63,10 @@ class EdgeSettings(BaseModel):
 class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    profile: str = Field("laptop", description="A file of configs/, without its ending.")
+    profile: str = Field(
+        "laptop",
+        description="A file of configs/, without its ending; or the path of a YAML file.",
+    )
     data_dir: Path = Field(
         default_factory=lambda: default_data_dir(),
         description="Where the embedded Postgres, the models and Ray's files live.",
@@ -157,11 +160,32 @@ def default_data_dir() -> Path:
 
 
 def _read_profile(name: str) -> dict[str, Any]:
+    if "/" in name or name.endswith(".yaml"):
+        return _read_profile_file(name)
     path = ROOT / "configs" / f"{name}.yaml"
     if not name.replace("-", "").replace("_", "").isalnum() or not path.is_file():
         known = ", ".join(sorted(file.stem for file in (ROOT / "configs").glob("*.yaml")))
         raise BadSetting(f"MEMEX_PROFILE: there is no profile {name!r}; there are: {known}")
-    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    return _read_profile_file(str(path))
+
+
+def _read_profile_file(path: str) -> dict[str, Any]:
+    """Raises BadSetting. A relative path is below the folder that the process was started in."""
+    try:
+        values = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
+    except (OSError, RuntimeError) as error:  # the latter: there is no such ~user
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadSetting(f"MEMEX_PROFILE: cannot read {path} ({reason})") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise BadSetting(f"MEMEX_PROFILE: {path} is not YAML ({reason})") from None
+    values = {} if values is None else values
+    if not isinstance(values, dict):
+        raise BadSetting(f"MEMEX_PROFILE: {path} does not hold settings by name")
+    for section in _SECTIONS:
+        if not isinstance(values.get(section, {}), dict):
+            raise BadSetting(f"MEMEX_PROFILE: {path}: {section} does not hold settings by name")
+    return values
 
 
 def _similar(name: str, known: Mapping[str, object]) -> str:

@@ -6,6 +6,7 @@ from deployments.domain.ports import Encoder
 from deployments.embedder.artifact import Progress, prepare_default_model
 from deployments.embedder.encoder import OnnxEncoder
 from deployments.embedder.settings import DEFAULT_MODEL, EmbeddingSettings
+from deployments.embedder.stand_in import SleepingEncoder
 
 
 def load_encoder(
@@ -18,6 +19,8 @@ def load_encoder(
 
     Raises BadSetting or ModelUnavailable.
     """
+    if settings.stand_in_ms > 0:
+        return SleepingEncoder(settings.stand_in_ms)
     if settings.model == DEFAULT_MODEL:
         return OnnxEncoder(prepare_default_model(settings, models_dir, progress), threads)
     # Importing fastembed takes over a second, which every replica's start would pay.

@@ -18,6 +18,13 @@ class EmbeddingSettings(BaseModel):
     precision: Literal["int8", "fp32"] = Field(
         "int8", description="Of the default model; other models have the precision of their file."
     )
+    stand_in_ms: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="For benchmarks alone: no model is run, each text takes so long and gets a "
+        "vector without meaning; 0 runs the model.",
+    )
 
 
 class BatchConfig(BaseModel):

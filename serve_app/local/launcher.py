@@ -75,7 +75,7 @@ def _run(settings: Settings, undo: contextlib.ExitStack) -> None:
     _check_stopped()
 
     if not cluster.has_haproxy:
-        _say("HAProxy comes for Linux only: Ray's own proxy serves, at a lower rate")
+        _say("without HAProxy Ray's own proxy serves, at a lower rate")
     os.environ.update(cluster.environment(dsn))
     undo.callback(cluster.stop)
     cluster.start(_say)

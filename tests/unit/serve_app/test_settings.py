@@ -35,6 +35,47 @@ def test_the_laptop_profile_fits_two_cores() -> None:
     assert cpus <= 2
 
 
+def test_a_profile_may_be_a_file_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.yaml").write_text("port: 9000\ndeployments:\n  Embedder: {num_replicas: 3}\n")
+    (tmp_path / "mine").write_text("port: 9001")
+    (tmp_path / "empty.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for profile in (f"{tmp_path}/mine.yaml", "mine.yaml", "~/mine.yaml"):
+        settings = load_settings({"MEMEX_PROFILE": profile, "MEMEX_EDGE_MAX_BATCH": "1"})
+        assert (settings.port, settings.edge.max_batch) == (9000, 1)
+        assert settings.deployments == {"Embedder": {"num_replicas": 3}}
+    assert load_settings({"MEMEX_PROFILE": "./mine"}).port == 9001
+    assert load_settings({"MEMEX_PROFILE": "empty.yaml"}).port == 8000
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("- port", r"mine.yaml does not hold settings by name$"),
+        ("0", r"mine.yaml does not hold settings by name$"),
+        ("db:", r"mine.yaml: db does not hold settings by name$"),
+        ("port: [", r"mine.yaml is not YAML \(.*line 1.*\)$"),
+        ("\xff", r"mine.yaml is not YAML \("),
+        ("prot: 1", "^the profile's prot: "),
+    ],
+)
+def test_what_is_wrong_with_a_profiles_file_is_said_in_one_line(
+    tmp_path: Path, content: str, complaint: str
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(content, encoding="latin-1")
+    with pytest.raises(BadSetting, match=complaint) as raised:
+        load_settings({"MEMEX_PROFILE": str(path), "MEMEX_DB_MIN_POOL_SIZE": "1"})
+    assert "\n" not in str(raised.value)
+
+
+def test_a_profiles_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    for path in (f"{tmp_path}/none.yaml", f"{tmp_path}/", "none.yaml", "~nobody-here/none.yaml"):
+        with pytest.raises(BadSetting, match=f"^MEMEX_PROFILE: cannot read {path} \\("):
+            load_settings({"MEMEX_PROFILE": path})
+
+
 def test_variables_go_before_the_profile() -> None:
     settings = load_settings(
         {
@@ -70,7 +111,10 @@ def test_variables_go_before_the_profile() -> None:
         ({"MEMEX_RATE_LIMIT_WRITES_PER_MINUTE": "-1"}, "^MEMEX_RATE_LIMIT_WRITES_PER_MINUTE: "),
         ({"MEMEX_DB_MIN_POOL_SIZE": "9"}, "^MEMEX_DB_MIN_POOL_SIZE: .*larger"),
         ({"MEMEX_PROFILE": "none"}, "MEMEX_PROFILE: there is no profile 'none'; there are: laptop"),
-        ({"MEMEX_PROFILE": "../serve_config"}, "MEMEX_PROFILE"),
+        ({"MEMEX_PROFILE": "../serve_config"}, "^MEMEX_PROFILE: cannot read ../serve_config"),
+        ({"MEMEX_PROFILE": ""}, "^MEMEX_PROFILE: there is no profile ''"),
+        ({"MEMEX_EMBEDDING_STAND_IN_MS": "-1"}, "^MEMEX_EMBEDDING_STAND_IN_MS: "),
+        ({"MEMEX_EMBEDDING_STAND_IN_MS": "inf"}, "^MEMEX_EMBEDDING_STAND_IN_MS: "),
         ({"MEMEX_PORT": "x", "MEMEX_HOST": ""}, "MEMEX_HOST: .*; MEMEX_PORT: |MEMEX_PORT: .*; "),
     ],
 )

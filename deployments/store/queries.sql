@@ -126,25 +126,12 @@ with nearest as (
     ),
     {{ranked}}
 
--- fragment: one
--- One search, whose values the planner knows: $1 agent_id, $2 user_id, $3 embedding, $4 generation,
--- $5 top_k, $6 alpha, $7 half_life_days, $8 importance_weight, $9 memory_type, $10 metadata, $11
--- created_after, $12 created_before, $13 min_score, $14 as_of (null: now, by the database's clock),
--- $15 query terms, $16 lexical share (0: cosine alone), $17 whether to fuse by rank
-select 1 as search, $1::text as agent_id, $2::text as user_id, $3::vector as embedding,
-        $4::smallint as generation, $5::int as top_k, $6::float8 as alpha,
-        $7::float8 as half_life_days, $8::float8 as importance_weight, $9::text as memory_type,
-        $10::jsonb as metadata, $11::timestamptz as created_after,
-        $12::timestamptz as created_before, $13::float8 as min_score, $14::timestamptz as as_of,
-        $15::sparsevec as terms, $16::float8 as lexical_share, $17::boolean as by_rank
-
--- name: search_each_whole
--- $1 … $16 as in `one`, an array each: many searches that do not fuse by rank. The plan is made
--- without their values, which is right for scopes that are scored whole.
-select q.search, hits.*
-from (
-    select n.*, false as by_rank
-    from unnest(
+-- fragment: many
+-- $1 agent_ids, $2 user_ids, $3 embeddings, $4 generations, $5 top_ks, $6 alphas, $7 half_lives_days,
+-- $8 importance_weights, $9 memory_types, $10 metadata, $11 created_after, $12 created_before, $13
+-- min_scores, $14 as_of (null: now, by the database's clock), $15 query terms, $16 lexical shares (0:
+-- cosine alone). Numbered from 1 as `search`.
+unnest(
         $1::text[], $2::text[], $3::vector[], $4::smallint[], $5::int[], $6::float8[], $7::float8[],
         $8::float8[], $9::text[], $10::jsonb[], $11::timestamptz[], $12::timestamptz[],
         $13::float8[], $14::timestamptz[], $15::sparsevec[], $16::float8[]
@@ -153,25 +140,42 @@ from (
         memory_type, metadata, created_after, created_before, min_score, as_of, terms,
         lexical_share, search
     )
+
+-- name: search_each_weighted
+select q.search, hits.*
+from (
+    select n.*, false as by_rank from {{many}}
 ) as q, lateral (
     {{whole}}
 ) as hits
 order by q.search, hits.score desc, hits.created_at desc, hits.id desc;
 
--- name: search_whole
+-- name: search_each_by_rank
 select q.search, hits.*
 from (
-    {{one}}
+    select n.*, true as by_rank from {{many}}
 ) as q, lateral (
     {{whole}}
 ) as hits
-order by hits.score desc, hits.created_at desc, hits.id desc;
+order by q.search, hits.score desc, hits.created_at desc, hits.id desc;
+
+-- name: plan_for_values
+-- In a transaction: its statements are planned with their values. Whether an index serves a large
+-- scope depends on them.
+set local plan_cache_mode = force_custom_plan;
 
 -- name: search_large
--- Besides: $18 candidates of each kind, $19 keys of the query's rarest terms.
+-- One search: $1 … $16 as in `many`, a value each, $17 whether to fuse by rank, $18 candidates of each
+-- kind, $19 keys of the query's rarest terms.
 select q.search, hits.*
 from (
-    {{one}}, $18::int as candidates, $19::bigint[] as rarest
+    select 1 as search, $1::text as agent_id, $2::text as user_id, $3::vector as embedding,
+        $4::smallint as generation, $5::int as top_k, $6::float8 as alpha,
+        $7::float8 as half_life_days, $8::float8 as importance_weight, $9::text as memory_type,
+        $10::jsonb as metadata, $11::timestamptz as created_after,
+        $12::timestamptz as created_before, $13::float8 as min_score, $14::timestamptz as as_of,
+        $15::sparsevec as terms, $16::float8 as lexical_share, $17::boolean as by_rank,
+        $18::int as candidates, $19::bigint[] as rarest
 ) as q, lateral (
     {{large}}
 ) as hits

@@ -42,9 +42,11 @@ class Prepared:
         return fuses_by_rank(self.call.query.ranking) and self.share > 0
 
     @property
-    def goes_together(self) -> bool:
-        """Whether a plan that does not know its values is as good as one that does."""
-        return not self.is_large and not self.fuses_by_rank
+    def statement(self) -> str:
+        """The name of the one that answers it."""
+        if self.is_large:
+            return "search_large"
+        return "search_each_by_rank" if self.fuses_by_rank else "search_each_weighted"
 
 
 class Search:
@@ -99,45 +101,40 @@ class Search:
             (call.query.agent_id, call.query.user_id) in large,
         )
 
-    async def hits(self, connection: Connection, search: Prepared) -> list[Memory]:
-        """Best first."""
-        name, arguments = self.statement(search)
-        return self._memories(search, await connection.fetch(sql(name), *arguments))
-
     async def hits_each(
         self, connection: Connection, searches: Sequence[Prepared]
     ) -> list[list[Memory] | None]:
-        """Best first, of each; in one statement, but for those that are planned for them alone.
+        """Best first, of each; together in as few statements as there are ways to fuse.
 
         None for one of a large scope, unless there is no other search: those would wait for it.
         """
-        if len(searches) == 1:
-            return [await self.hits(connection, searches[0])]
-        together = [search for search in searches if search.goes_together]
-        rows: list[list[Any]] = [[] for _ in together]
-        if together:
-            arguments = self.columns(together)
-            for row in await connection.fetch(sql("search_each_whole"), *arguments):
-                rows[row["search"] - 1].append(row)
-        rest = iter(rows)
-        found: list[list[Memory] | None] = []
-        for search in searches:
-            if search.goes_together:
-                found.append(self._memories(search, next(rest)))
-            else:
-                found.append(None if search.is_large else await self.hits(connection, search))
+        if len(searches) == 1 and searches[0].is_large:
+            return [await self._large_hits(connection, searches[0])]
+        found: list[list[Memory] | None] = [None] * len(searches)
+        for name in ("search_each_weighted", "search_each_by_rank"):
+            places = [place for place, search in enumerate(searches) if search.statement == name]
+            rows: list[list[Any]] = [[] for _ in places]
+            if places:
+                arguments = self.columns([searches[place] for place in places])
+                for row in await connection.fetch(sql(name), *arguments):
+                    rows[row["search"] - 1].append(row)
+            for place, its_rows in zip(places, rows, strict=True):
+                found[place] = self._memories(searches[place], its_rows)
         return found
 
-    def statement(self, search: Prepared) -> tuple[str, tuple[Any, ...]]:
-        """The name of the statement that answers the search alone, and its arguments."""
-        arguments = (*_values(search), search.fuses_by_rank)
-        if not search.is_large:
-            return "search_whole", arguments
+    async def _large_hits(self, connection: Connection, search: Prepared) -> list[Memory]:
+        async with connection.transaction(readonly=True):
+            await connection.execute(sql("plan_for_values"))
+            rows = await connection.fetch(sql(search.statement), *self.arguments(search))
+        return self._memories(search, rows)
+
+    def arguments(self, search: Prepared) -> tuple[Any, ...]:
+        """Of search_large."""
         candidates = max(self._settings.search_candidates, search.call.query.top_k)
-        return "search_large", (*arguments, candidates, search.rarest)
+        return (*_values(search), search.fuses_by_rank, candidates, search.rarest)
 
     def columns(self, together: Sequence[Prepared]) -> list[tuple[Any, ...]]:
-        """The arguments of search_each_whole."""
+        """Of the other two, an array for each parameter."""
         return list(zip(*map(_values, together), strict=True))
 
     def _share(self, call: SearchCall) -> float:

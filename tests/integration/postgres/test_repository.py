@@ -29,9 +29,14 @@ async def test_sessions_keep_their_settings(dsn: str) -> None:
         async with pool.acquire() as connection:
             shown = [
                 await connection.fetchval(f"show {name}")
-                for name in ("hnsw.iterative_scan", "hnsw.ef_search", "plan_cache_mode")
+                for name in (
+                    "hnsw.iterative_scan",
+                    "hnsw.ef_search",
+                    "plan_cache_mode",
+                    "enable_seqscan",
+                )
             ]
-        assert shown == ["relaxed_order", "200", "force_custom_plan"]
+        assert shown == ["relaxed_order", "200", "force_generic_plan", "off"]
     await pool.close()
 
 

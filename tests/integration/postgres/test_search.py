@@ -210,8 +210,8 @@ async def _plan(pool: Pool, settings: StoreSettings, user: str, sort: bool = Tru
         (prepared,) = await search.prepare(
             connection, [SearchCall(query, unit_vectors(1)[0], 1, None)]
         )
-    name, arguments = search.statement(prepared)
-    return await explain(pool, sql(name), *arguments, sort=sort)
+    arguments = search.arguments(prepared) if prepared.is_large else search.columns([prepared])
+    return await explain(pool, sql(prepared.statement), *arguments, sort=sort)
 
 
 async def test_searches_that_come_together_are_answered_as_alone(pool: Pool) -> None:
@@ -274,7 +274,7 @@ async def test_many_searches_that_come_together_read_by_the_index(pool: Pool) ->
     ]
     async with pool.acquire() as connection:
         columns = search.columns(await search.prepare(connection, calls))
-    plan = await explain(pool, sql("search_each_whole"), *columns)
+    plan = await explain(pool, sql("search_each_weighted"), *columns)
     assert "memories_scope" in plan
     assert "Seq Scan on memories" not in plan
     assert "WindowAgg" not in plan

@@ -51,13 +51,18 @@ id, created_at, importance, 1 - (embedding <=> q.embedding) as cosine,
 -- float8: extract gives numeric, whose exp is slow. The bounds within exp keep it from the errors
 -- that Postgres raises where others give 0; below them it is 0 to four decimals, too. Where the
 -- planner knows q's values it leaves out the window functions, and all of BM25, that are unused.
-fused as (
+-- The best BM25 stands in a select of its own: in a join, a plan that expects few candidates would
+-- look for it once for each.
+best as (
+        select *, (select greatest(0, max(bm25)) from candidates) as best from candidates
+    ),
+    fused as (
         select *,
             coalesce(bm25 / nullif(best, 0), 0) as lexical,
             case when q.by_rank then rank() over (order by cosine desc) end as cosine_rank,
             case when q.by_rank and bm25 > 0 then rank() over (order by bm25 desc) end as lexical_rank,
             greatest(0, date_part('epoch', coalesce(q.as_of, now()) - created_at)) / 86400 as age_days
-        from candidates, (select greatest(0, max(bm25)) as best from candidates) as b
+        from best
     ),
     parts as (
         select *,

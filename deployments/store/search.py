@@ -1,6 +1,6 @@
 """Searches: what their words are worth in their scopes, then the candidates and their ranking."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,9 @@ from deployments.store.settings import StoreSettings
 # How many memories of a large scope are looked at for their words, where rare ones allow that.
 _POSTINGS = 20_000
 
+# Two to three milliseconds of work. Searches of larger scopes are not made together with others.
+_TOGETHER_ROWS = 2_000
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -34,6 +37,8 @@ class Prepared:
     share: float
     """Of words in the similarity; 0 also where no memory of the scope has any of the words."""
     rarest: list[int]
+    rows: int
+    """Of the scope, counted to one more than are scored whole."""
     is_large: bool
     """Whether the scope has more memories than are scored whole."""
 
@@ -78,9 +83,9 @@ class Search:
         # No two scopes share a key.
         frequencies = {row["term_key"]: row["memories"] for row in rows if row["scope"] is None}
         sizes = {row["scope"]: row["memories"] for row in rows if row["scope"] is not None}
-        large = {scope for place, scope in enumerate(scopes, 1) if sizes[place] > exact_rows}
+        rows_of = {scope: sizes[place] for place, scope in enumerate(scopes, 1)}
         return [
-            self._prepared(call, entry, frequencies, share, large)
+            self._prepared(call, entry, frequencies, share, rows_of)
             for call, entry, share in zip(calls, terms, shares, strict=True)
         ]
 
@@ -90,15 +95,17 @@ class Search:
         terms: QueryTerms,
         frequencies: Mapping[int, int],
         share: float,
-        large: Container[tuple[str, str]],
+        rows_of: Mapping[tuple[str, str], int],
     ) -> Prepared:
+        rows = rows_of[call.query.agent_id, call.query.user_id]
         weights = terms.weights(frequencies)
         return Prepared(
             call,
             weights,
             share if weights.indices() else 0.0,
             terms.rarest(frequencies, self._postings),
-            (call.query.agent_id, call.query.user_id) in large,
+            rows,
+            rows > self._settings.exact_search_rows,
         )
 
     async def hits_each(
@@ -106,13 +113,18 @@ class Search:
     ) -> list[list[Memory] | None]:
         """Best first, of each; together in as few statements as there are ways to fuse.
 
-        None for one of a large scope, unless there is no other search: those would wait for it.
+        None for one that takes long, unless there is no other search: those would wait for it.
         """
-        if len(searches) == 1 and searches[0].is_large:
+        is_alone = len(searches) == 1
+        if is_alone and searches[0].is_large:
             return [await self._large_hits(connection, searches[0])]
         found: list[list[Memory] | None] = [None] * len(searches)
         for name in ("search_each_weighted", "search_each_by_rank"):
-            places = [place for place, search in enumerate(searches) if search.statement == name]
+            places = [
+                place
+                for place, search in enumerate(searches)
+                if search.statement == name and (is_alone or search.rows <= _TOGETHER_ROWS)
+            ]
             rows: list[list[Any]] = [[] for _ in places]
             if places:
                 arguments = self.columns([searches[place] for place in places])

@@ -215,9 +215,9 @@ async def _plan(pool: Pool, settings: StoreSettings, user: str, sort: bool = Tru
 
 
 async def test_searches_that_come_together_are_answered_as_alone(pool: Pool) -> None:
-    """But those of a large scope, which are left for a call of their own."""
-    store = PostgresMemoryStore(pool, StoreSettings(exact_search_rows=100))
-    for user, count in (("small", 80), ("large", 150), ("other", 30)):
+    """But those of larger scopes, which are left for a call of their own."""
+    store = PostgresMemoryStore(pool, StoreSettings(exact_search_rows=2_500))
+    for user, count in (("small", 80), ("larger", 2_100), ("large", 2_600), ("other", 30)):
         _, _, generation = await fill(store, count, user, contents=sentences(count))
     as_of = datetime.now(UTC) + timedelta(seconds=1)
     filters = [
@@ -238,12 +238,12 @@ async def test_searches_that_come_together_are_answered_as_alone(pool: Pool) -> 
         for (number, (text, vector)), chosen in itertools.product(
             enumerate(zip(sentences(8, words=5), unit_vectors(8), strict=True)), filters
         )
-        for user in ("small", "large", "other", "nobody")
+        for user in ("small", "larger", "large", "other", "nobody")
     ]
     together = await store.search_each(calls)
     for call, hits in zip(calls, together, strict=True):
         (alone,) = await store.search_each([call])
-        if call.query.user_id == "large":
+        if call.query.user_id in ("larger", "large"):
             assert hits is None
             assert alone
         else:
@@ -278,6 +278,26 @@ async def test_many_searches_that_come_together_read_by_the_index(pool: Pool) ->
     assert "memories_scope" in plan
     assert "Seq Scan on memories" not in plan
     assert "WindowAgg" not in plan
+
+
+@pytest.mark.parametrize("name", ["search_each_weighted", "search_each_by_rank"])
+async def test_the_plan_of_searches_does_not_expect_few_candidates(pool: Pool, name: str) -> None:
+    """It is made once, without knowing how many there will be: the best of them must not be looked
+    for once for each."""
+    store = PostgresMemoryStore(pool, StoreSettings())
+    for n in range(20):
+        await fill(store, 50, f"user {n}")
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("analyze memories")
+        await connection.execute(
+            "create function pg_temp.plan(statement text) returns setof text language plpgsql as $$"
+            "begin return query execute 'explain (generic_plan, costs off) ' || statement; end $$"
+        )
+        rows = await connection.fetch("select pg_temp.plan($1) as line", sql(name))
+    lines = [row["line"].strip() for row in rows]
+    aggregate = next(place for place, line in enumerate(lines) if line.endswith("Aggregate"))
+    assert lines[aggregate - 1].startswith("InitPlan")
+    assert any("memories_scope" in line for line in lines)
 
 
 def odd_queries(count: int) -> list[str]:

@@ -2,7 +2,7 @@
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 PYTHON ?= python3
 
-.PHONY: serve test eval bench loadtest bench-replicas check fmt install clean
+.PHONY: serve test eval bench bench-scale loadtest bench-replicas check fmt install clean
 
 serve: install
 	@exec .venv/bin/memex serve
@@ -27,6 +27,10 @@ eval: install
 # Measures the service under load beside a baseline, on this machine; needs wrk. loadtest/README.md.
 bench: install
 	@exec .venv/bin/python -m loadtest.bench $(ARGS)
+
+# Measures searches among a million memories, on a Postgres of its own. loadtest/scale.py has more.
+bench-scale: install
+	@exec .venv/bin/python -m loadtest.scale $(ARGS)
 
 # Runs Locust against a service of its own, or ARGS="--url http://…"; the reports stay.
 loadtest: .venv/bin/locust

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from deployments.domain.types import MemoryType
-from loadtest.scale_compare import nodes
-from loadtest.scale_data import BATCH, DIMENSIONS, Plan, World, pseudo_words, unit
-from loadtest.scale_figures import Latency, recall, relevant
-from loadtest.scale_measure import FILTERS, Case, Measured, cases
-from loadtest.scale_report import misses
+from loadtest.scale.compare import nodes
+from loadtest.scale.data import BATCH, DIMENSIONS, Plan, World, pseudo_words, unit
+from loadtest.scale.figures import Latency, recall, relevant
+from loadtest.scale.measure import FILTERS, Case, Measured, cases
+from loadtest.scale.report import misses
 
 UNTIL = datetime(2026, 11, 1, tzinfo=UTC)
 PLAN = Plan(rows=6_000, medium_rows=500, small_agents=40, small_rows=20, seed=3, until=UNTIL)

@@ -1,0 +1,42 @@
+"""Percentiles of times, and recall of answers that may have ties."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+# Scores have four decimals: what differs by less is a tie, in spite of how floats add up.
+_TIE = 5e-5
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Of `count` searches, in ms."""
+
+    count: int
+    p50: float
+    p95: float
+    p99: float
+    longest: float
+
+    @classmethod
+    def of(cls, times_ms: Sequence[float]) -> Self:
+        p50, p95, p99 = (float(value) for value in np.percentile(times_ms, (50, 95, 99)))
+        return cls(len(times_ms), p50, p95, p99, float(max(times_ms)))
+
+
+def relevant(scored: Sequence[tuple[str, float]], top_k: int) -> set[str]:
+    """Of an exact answer, best first: the first `top_k`, and those that tie with the last."""
+    if len(scored) <= top_k:
+        return {name for name, _ in scored}
+    last = scored[top_k - 1][1]
+    return {name for name, score in scored if score >= last - _TIE}
+
+
+def recall(found: Collection[str], scored: Sequence[tuple[str, float]], top_k: int) -> float | None:
+    """The share of the best `top_k` that was found; None where there are none."""
+    wanted = min(top_k, len(scored))
+    if not wanted:
+        return None
+    return min(wanted, len(relevant(scored, top_k).intersection(found))) / wanted

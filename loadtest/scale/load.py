@@ -1,0 +1,236 @@
+"""Fills a database with a plan's memories, as the store itself would have written them.
+
+By COPY, without the triggers that count terms and without HNSW and GIN indexes; then all terms are
+counted at once and those indexes built, each timed. What has been done stands in `scale.json` of
+the data folder, so that a second run takes up where the first one ended.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from pgvector import Vector
+from pgvector.asyncpg import register_vector
+from tqdm import tqdm
+
+from deployments.domain.types import ModelIdentity
+from deployments.store.generations import adopt_generation
+from deployments.store.lexicon import Lexicon
+from deployments.store.migrate import migrate, read_migrations
+from deployments.store.pool import Pool
+from deployments.store.repository import PostgresMemoryStore
+from deployments.store.settings import SearchSettings, StoreSettings
+from deployments.store.upkeep import TermsUpkeep
+from loadtest.scale.data import DIMENSIONS, USER, Batch, Plan, World, agent_of
+
+_MODEL = ModelIdentity("synthetic", "1", "fp32", DIMENSIONS)
+_COLUMNS = (
+    "id", "agent_id", "user_id", "content", "embedding", "generation", "lexicon", "terms",
+    "term_keys", "importance", "memory_type", "metadata", "created_at", "updated_at",
+)  # fmt: skip
+_SLOW_INDEXES = """
+    select c.relname as name, pg_get_indexdef(c.oid) as definition
+    from pg_index i
+    join pg_class c on c.oid = i.indexrelid
+    join pg_am a on a.oid = c.relam
+    where i.indrelid = 'memories'::regclass and a.amname in ('hnsw', 'gin')
+"""
+_SIZES = """
+    select 'memories' as name, pg_relation_size('memories') as bytes
+    union all
+    select 'memories (toast)', pg_total_relation_size(reltoastrelid)
+    from pg_class where oid = 'memories'::regclass
+    union all
+    select indexrelid::regclass::text, pg_relation_size(indexrelid)
+    from pg_index where indrelid = 'memories'::regclass
+    union all
+    select name, pg_total_relation_size(name::regclass)
+    from unnest(array['document_frequencies', 'document_frequency_changes']) as name
+"""
+_POLL_S = 1.0
+
+
+@dataclass(slots=True)
+class State:
+    plan: Plan
+    generation: int = 0
+    loaded: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Of each step."""
+    index_s: dict[str, float] = field(default_factory=dict)
+    definitions: dict[str, str] = field(default_factory=dict)
+    """Of the indexes that are built after the load."""
+
+    @classmethod
+    def read(cls, path: Path) -> "State | None":
+        if not path.exists():
+            return None
+        found = json.loads(path.read_text())
+        until = datetime.fromisoformat(found["plan"].pop("until"))
+        return cls(**found | {"plan": Plan(**found["plan"], until=until)})
+
+    def write(self, path: Path) -> None:
+        scratch = path.with_suffix(".new")
+        scratch.write_text(json.dumps(dataclasses.asdict(self), indent=1, default=str) + "\n")
+        scratch.rename(path)
+
+    @property
+    def rows_per_s(self) -> float:
+        return self.plan.total / self.seconds["load"]
+
+
+class Loader:
+    """Brings the database of `dsn` to what `plan` asks for. `build` are settings of the session
+    that builds indexes."""
+
+    def __init__(self, dsn: str, root: Path, plan: Plan, build: dict[str, str]) -> None:
+        self._dsn = dsn
+        self._path = root / "scale.json"
+        self._build_settings = build
+        self.state = State.read(self._path) or State(plan)
+
+    async def run(self) -> None:
+        async with _connection(self._dsn) as connection:
+            for name, value in self._build_settings.items():  # migrations build, too
+                await connection.execute(f"set {name} = '{value}'")
+            if not self.state.loaded:
+                await connection.execute("drop schema public cascade; create schema public")
+            await migrate(connection, read_migrations())
+            if not self.state.loaded:
+                await self._load(connection)
+            await self._build(connection)
+
+    async def _load(self, connection: asyncpg.Connection) -> None:
+        state = self.state
+        state.generation = await adopt_generation(connection, _MODEL)
+        lexicon = Lexicon(SearchSettings())
+        number = await TermsUpkeep(lexicon).adopt(connection)
+        slow = await connection.fetch(_SLOW_INDEXES)
+        state.definitions = {row["name"]: row["definition"] for row in slow}
+        for name in state.definitions:
+            await connection.execute(f"drop index {name}")
+        await connection.execute("alter table memories disable trigger user")
+        await _set_codecs(connection)
+        world = await asyncio.to_thread(World, state.plan)
+        with self._timed("load"):
+            with tqdm(total=state.plan.total, desc="rows", unit="row", leave=False) as bar:
+                for batch_number in range(state.plan.batches):
+                    batch = await asyncio.to_thread(world.batch, batch_number)
+                    await connection.copy_records_to_table(
+                        "memories",
+                        records=_records(batch, lexicon, state.generation, number),
+                        columns=_COLUMNS,
+                        timeout=None,
+                    )
+                    bar.update(len(batch.ids))
+            await connection.execute("alter table memories enable trigger user")
+        with self._timed("count terms"), _waiting("counting terms"):
+            await _recount(self._dsn)
+        state.loaded = True
+        state.write(self._path)
+
+    async def _build(self, connection: asyncpg.Connection) -> None:
+        state = self.state
+        there = {row["name"] for row in await connection.fetch(_SLOW_INDEXES)}
+        missing = {name: text for name, text in state.definitions.items() if name not in there}
+        for name, definition in missing.items():
+            if name in state.index_s:
+                continue  # a migration has dropped it since
+            started = time.perf_counter()
+            await build_index(self._dsn, connection, name, definition)
+            state.index_s[name] = time.perf_counter() - started
+            state.write(self._path)
+        if missing or "vacuum" not in state.seconds:
+            with self._timed("vacuum"), _waiting("vacuum analyze, checkpoint"):
+                await connection.execute("vacuum analyze", timeout=None)
+                await connection.execute("checkpoint", timeout=None)
+            state.write(self._path)
+
+    @contextlib.contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.state.seconds[step] = time.perf_counter() - started
+
+
+async def build_index(dsn: str, connection: asyncpg.Connection, name: str, definition: str) -> None:
+    """With a bar of what Postgres reports of it."""
+    building = asyncio.create_task(connection.execute(definition, timeout=None))
+    try:
+        async with _connection(dsn) as watching:
+            with tqdm(desc=f"index {name}", leave=False) as bar:
+                while not (await asyncio.wait({building}, timeout=_POLL_S))[0]:
+                    row = await watching.fetchrow(
+                        "select phase, tuples_done, tuples_total, blocks_done, blocks_total "
+                        "from pg_stat_progress_create_index limit 1"
+                    )
+                    if row is not None:
+                        kind = "blocks" if row["blocks_total"] else "tuples"
+                        bar.total, bar.n = row[f"{kind}_total"] or None, row[f"{kind}_done"]
+                        bar.set_postfix_str(row["phase"].removeprefix("building index: "))
+        await building
+    finally:
+        building.cancel()
+
+
+async def sizes(dsn: str) -> dict[str, int]:
+    """Bytes of the table and of each of its indexes."""
+    async with _connection(dsn) as connection:
+        return {row["name"]: row["bytes"] for row in await connection.fetch(_SIZES)}
+
+
+async def _recount(dsn: str) -> None:
+    settings = StoreSettings(max_pool_size=1)
+    pool = Pool(dsn, settings)
+    try:
+        await PostgresMemoryStore(pool, settings).reindex(lambda _done, _total: None)
+    finally:
+        await pool.close()
+
+
+def _records(
+    batch: Batch, lexicon: Lexicon, generation: int, number: int
+) -> Iterator[tuple[Any, ...]]:
+    for row, content in enumerate(batch.contents):
+        agent_id, created_at = agent_of(int(batch.owners[row])), batch.created_at[row]
+        terms = lexicon.index(agent_id, USER, content)
+        yield (
+            batch.ids[row], agent_id, USER, content, Vector(batch.vectors[row]), generation, number,
+            terms.weights, terms.keys, batch.importances[row], batch.memory_types[row],
+            batch.metadata[row], created_at, created_at,
+        )  # fmt: skip
+
+
+async def _set_codecs(connection: asyncpg.Connection) -> None:
+    """COPY takes binary codecs alone; the store's own for jsonb is of text."""
+    await register_vector(connection)
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        format="binary",
+        encoder=lambda value: b"\x01" + json.dumps(value, separators=(",", ":")).encode(),
+        decoder=lambda value: json.loads(value[1:]),
+    )
+
+
+@contextlib.asynccontextmanager
+async def _connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(dsn, timeout=10)
+    try:
+        yield connection
+    finally:
+        connection.terminate()  # at once, also where a statement is being given up
+
+
+@contextlib.contextmanager
+def _waiting(text: str) -> Iterator[None]:
+    with tqdm(total=0, desc=text, bar_format="{desc} …", leave=False):
+        yield

@@ -1,0 +1,252 @@
+"""Latency and recall of searches, by the store's own code without Ray.
+
+What is exact is asked of the same store with the setting that has each scope scored whole, so that
+both have one definition of the score; it is kept in `exact.json` of the data folder.
+"""
+
+import contextlib
+import hashlib
+import itertools
+import json
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from deployments.domain.types import MemoryType, Ranking, SearchFilters, SearchQuery
+from deployments.store.pool import Pool
+from deployments.store.repository import PostgresMemoryStore
+from deployments.store.settings import StoreSettings
+from loadtest.scale.data import SCOPES, USER, Plan, Question, World
+from loadtest.scale.figures import Latency, recall
+
+TOP_K = 10
+RANKINGS = {
+    "cosine": Ranking(mode="semantic", alpha=1.0),
+    "semantic": Ranking(mode="semantic"),
+    "hybrid": Ranking(),
+}
+FILTERS = ("none", "project 1%", "team 1%", "rare 0.01%", "type 10%", "90 days", "1 day")
+_WARM_UP = 30
+_FEWEST = 10
+_EXACT_TOP = 3 * TOP_K  # ties with the tenth lie within
+_EXACT_TIMEOUT_S = 600.0
+_EXACT_SETTINGS = "work_mem=1GB"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    scope: str
+    ranking: str
+    filters: str
+
+    def __str__(self) -> str:
+        return f"{self.scope}, {self.ranking}, {self.filters}"
+
+    def query(self, question: Question, plan: Plan, **other: Any) -> SearchQuery:
+        return SearchQuery(
+            question.agent_id,
+            USER,
+            question.text,
+            ranking=RANKINGS[self.ranking],
+            filters=_filters(self.filters, question, plan),
+            **({"top_k": TOP_K} | other),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    case: Case
+    latency: Latency
+    cpu_ms: float
+    """Of the connection's process for one search, on average: what others on the machine do
+    moves it less than the latency."""
+    recall: float | None
+    """The mean over the questions that have an answer."""
+    worst_recall: float | None
+    recalled: int
+    """Questions that recall was taken of."""
+    too_few: int
+    """Of those, the ones answered with fewer hits than there were."""
+
+
+def _filters(name: str, question: Question, plan: Plan) -> SearchFilters:
+    """`project` is spread over all clusters; `team` has clusters of its own, mostly far away."""
+    return {
+        "none": SearchFilters(),
+        "project 1%": SearchFilters(metadata={"project": question.project}),
+        "team 1%": SearchFilters(metadata={"team": question.team}),
+        "rare 0.01%": SearchFilters(metadata={"rare": True}),
+        "type 10%": SearchFilters(memory_type=MemoryType.PROCEDURAL),
+        "90 days": SearchFilters(created_after=plan.until - timedelta(days=90)),
+        "1 day": SearchFilters(created_after=plan.until - timedelta(days=1)),
+    }[name]
+
+
+def cases(plan: Plan, filters: Sequence[str], rankings: Sequence[str]) -> list[Case]:
+    there = {"large": plan.rows, "medium": plan.medium_rows, "small": plan.small_agents}
+    scopes = [scope for scope in SCOPES if there[scope]]
+    return [Case(*names) for names in itertools.product(scopes, rankings, filters)]
+
+
+class Measurement:
+    """Of one filled database."""
+
+    def __init__(
+        self, dsn: str, root: Path, world: World, generation: int, settings: StoreSettings
+    ) -> None:
+        self._dsn = dsn
+        self._world = world
+        self._plan = world.plan
+        self._generation = generation
+        self._settings = settings
+        self._exact = _Kept(root / "exact.json")
+
+    async def run(
+        self, cases: Sequence[Case], count: int, recalled: int, case_s: float
+    ) -> list[Measured]:
+        scopes = dict.fromkeys(case.scope for case in cases)
+        questions = {scope: self._world.questions(scope, _WARM_UP + count) for scope in scopes}
+        found = []
+        with tqdm(total=len(cases), unit="case", leave=False) as bar:
+            async with _store(self._dsn, self._settings) as (store, pool):
+                for case in cases:
+                    bar.set_description(str(case))
+                    asked = questions[case.scope]
+                    found.append(await self._measure(store, pool, case, asked, recalled, case_s))
+                    bar.update()
+        return found
+
+    async def _measure(
+        self,
+        store: PostgresMemoryStore,
+        pool: Pool,
+        case: Case,
+        questions: Sequence[Question],
+        recalled: int,
+        case_s: float,
+    ) -> Measured:
+        await self._times(store, case, questions[:_WARM_UP], case_s / 4, 1)
+        pid = await _pid(pool)
+        cpu_before_ms = _cpu_ms(pid)
+        times = await self._times(store, case, questions[_WARM_UP:], case_s, _FEWEST)
+        cpu_ms = (_cpu_ms(pid) - cpu_before_ms) / len(times)
+        shares, too_few = [], 0
+        for question, best in await self._best(case, questions[_WARM_UP:][:recalled]):
+            # Ages are counted to one time for both: what is exact stays so.
+            query = case.query(question, self._plan, as_of=self._plan.until)
+            hits = await store.search(query, question.vector, self._generation, None)
+            too_few += len(hits) < min(TOP_K, len(best))
+            share = recall([str(hit.id) for hit in hits], best, TOP_K)
+            shares += [] if share is None else [share]
+        return Measured(
+            case,
+            Latency.of(times),
+            cpu_ms,
+            sum(shares) / len(shares) if shares else None,
+            min(shares, default=None),
+            len(shares),
+            too_few,
+        )
+
+    async def _times(
+        self,
+        store: PostgresMemoryStore,
+        case: Case,
+        questions: Sequence[Question],
+        most_s: float,
+        fewest: int,
+    ) -> list[float]:
+        """In ms; of the `fewest`, however long they take."""
+        times: list[float] = []
+        began = time.perf_counter()
+        for question in questions:
+            query = case.query(question, self._plan)
+            started = time.perf_counter()
+            await store.search(query, question.vector, self._generation, None)
+            ended = time.perf_counter()
+            times.append((ended - started) * 1_000)
+            if ended - began > most_s and len(times) >= fewest:
+                break
+        return times
+
+    async def _best(
+        self, case: Case, questions: Sequence[Question]
+    ) -> list[tuple[Question, list[tuple[str, float]]]]:
+        found = []
+        changes = {"exact_search_rows": 1_000_000_000, "statement_timeout_s": _EXACT_TIMEOUT_S}
+        settings = self._settings.model_copy(update=changes)
+        async with _store(f"{self._dsn}&{_EXACT_SETTINGS}", settings) as (store, _pool):
+            for question in tqdm(questions, "exact", leave=False):
+                name = _name(case, question)
+                if (best := self._exact.get(name)) is None:
+                    query = case.query(
+                        question, self._plan, as_of=self._plan.until, top_k=_EXACT_TOP
+                    )
+                    hits = await store.search(query, question.vector, self._generation, None)
+                    best = [(str(hit.id), hit.score or 0.0) for hit in hits]
+                    self._exact.put(name, best)
+                found.append((question, best))
+        self._exact.write()
+        return found
+
+
+class _Kept:
+    """Exact answers by the name of the search."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._answers: dict[str, list[tuple[str, float]]] = {}
+        if path.exists():
+            for name, best in json.loads(path.read_text()).items():
+                self._answers[name] = [(memory_id, score) for memory_id, score in best]
+
+    def get(self, name: str) -> list[tuple[str, float]] | None:
+        return self._answers.get(name)
+
+    def put(self, name: str, best: list[tuple[str, float]]) -> None:
+        self._answers[name] = best
+
+    def write(self) -> None:
+        scratch = self._path.with_suffix(".new")
+        scratch.write_text(json.dumps(self._answers))
+        scratch.rename(self._path)
+
+
+def _name(case: Case, question: Question) -> str:
+    """Of all that an exact answer depends on."""
+    said: Mapping[str, object] = {
+        "case": str(case),
+        "ranking": repr(RANKINGS[case.ranking]),
+        "agent": question.agent_id,
+        "text": question.text,
+        "project": question.project,
+        "team": question.team,
+    }
+    digest = hashlib.sha256(json.dumps(said).encode() + question.vector.tobytes())
+    return f"{case} {digest.hexdigest()[:16]}"
+
+
+@contextlib.asynccontextmanager
+async def _store(
+    dsn: str, settings: StoreSettings
+) -> AsyncIterator[tuple[PostgresMemoryStore, Pool]]:
+    pool = Pool(dsn, settings)
+    try:
+        yield PostgresMemoryStore(pool, settings), pool
+    finally:
+        await pool.close()
+
+
+async def _pid(pool: Pool) -> int:
+    """The process of its only connection."""
+    async with pool.acquire() as connection:
+        return int(connection.get_server_pid())
+
+
+def _cpu_ms(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e6

@@ -26,6 +26,7 @@ from deployments.domain.types import (
     SearchCall,
     SearchQuery,
     TextKind,
+    TextsOfKind,
 )
 from deployments.store.settings import FORGET_TIMEOUT_S
 
@@ -43,7 +44,7 @@ _Call = TypeVar("_Call", InsertCall, SearchCall)
 
 
 class RemoteEmbedder:
-    """The Embedder port over its handle. Embedding twice is harmless, so all calls are retried."""
+    """The BatchedEmbedder port over its handle. Embedding twice is harmless: calls are retried."""
 
     def __init__(self, handle: DeploymentHandle, timeout_s: float) -> None:
         self._edge = _Edge("embedder", handle, timeout_s)
@@ -72,6 +73,13 @@ class RemoteEmbedder:
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
         return np.concatenate([task.result() for task in tasks])
+
+    async def embed_each(
+        self, callers: Sequence[TextsOfKind], identity: ModelIdentity
+    ) -> Embeddings:
+        """In one call: it is the caller's to bound them."""
+        rows: Embeddings = await self._edge.call_again("embed_each", callers, identity)
+        return rows
 
 
 def slices(texts: Sequence[str], max_chars: int) -> Iterator[Sequence[str]]:

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from deployments.domain.ports import Embedder
-from deployments.domain.types import Embeddings, ModelIdentity, TextKind
+from deployments.domain.ports import BatchedEmbedder
+from deployments.domain.types import Embeddings, ModelIdentity, TextKind, TextsOfKind
 from serve_app.coalescing import Coalescer
 
 # Callers' texts in one call: about 0.1 s of work. What one caller brings beyond it makes calls of
@@ -20,7 +20,7 @@ class CoalescedEmbedder:
 
     def __init__(
         self,
-        inner: Embedder,
+        inner: BatchedEmbedder,
         calls_in_flight: int,
         max_batch: int,
         max_waiting: int,
@@ -31,7 +31,7 @@ class CoalescedEmbedder:
         self._inner = inner
         self._limits = (calls_in_flight, max_batch, max_waiting, max_wait_s)
         self._observe, self._shed = observe, shed
-        self._edges: dict[tuple[TextKind, ModelIdentity], _Edge] = {}
+        self._edges: dict[ModelIdentity, _Edge] = {}
 
     async def identity(self) -> ModelIdentity:
         return await self._inner.identity()
@@ -42,28 +42,27 @@ class CoalescedEmbedder:
         """As the port says. Raises Unavailable at once where too many callers wait already."""
         if _chars(texts) > _CALL_CHARS:
             return await self._inner.embed(texts, kind, identity)
-        return await self._edge(kind, identity).submit(texts)
+        return await self._edge(identity).submit((texts, kind))
 
-    def _edge(self, kind: TextKind, identity: ModelIdentity) -> "_Edge":
-        """Texts of two kinds or models never meet in one call."""
-        edge = self._edges.get((kind, identity))
+    def _edge(self, identity: ModelIdentity) -> "_Edge":
+        """Texts for two models never meet in one call."""
+        edge = self._edges.get(identity)
         if edge is None:
 
-            async def call(callers: list[Sequence[str]]) -> list[Embeddings]:
-                together = [text for texts in callers for text in texts]
-                rows = await self._inner.embed(together, kind, identity)
-                ends = np.cumsum([len(texts) for texts in callers])
+            async def call(callers: list[TextsOfKind]) -> list[Embeddings]:
+                rows = await self._inner.embed_each(callers, identity)
+                ends = np.cumsum([len(texts) for texts, _ in callers])
                 return np.split(rows, ends[:-1])
 
             in_flight, max_batch, max_waiting, max_wait_s = self._limits
-            edge = self._edges[kind, identity] = Coalescer(
+            edge = self._edges[identity] = Coalescer(
                 call,
                 "embedder",
                 max_in_flight=in_flight,
                 max_batch=max_batch,
                 max_waiting=max_waiting,
                 max_wait_s=max_wait_s,
-                size=_chars,
+                size=lambda caller: _chars(caller[0]),
                 max_batch_size=_CALL_CHARS,
                 observe=self._observe,
                 shed=self._shed,
@@ -71,7 +70,7 @@ class CoalescedEmbedder:
         return edge
 
 
-_Edge = Coalescer[Sequence[str], Embeddings]
+_Edge = Coalescer[TextsOfKind, Embeddings]
 
 
 def _chars(texts: Sequence[str]) -> int:

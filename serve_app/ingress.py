@@ -8,7 +8,7 @@ from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
 from deployments.domain.errors import Unavailable
-from deployments.domain.ports import BatchedMemoryStore, Embedder, MemoryStore
+from deployments.domain.ports import BatchedEmbedder, BatchedMemoryStore, Embedder, MemoryStore
 from deployments.metrics import EdgeMetrics, HttpMetrics, exposition
 from serve_app.clients import RemoteEmbedder, RemoteReranker, RemoteStore
 from serve_app.coalesced_embedder import CoalescedEmbedder
@@ -53,7 +53,7 @@ class RestIngress:
         )
 
 
-def _embedder(edge: EdgeSettings, remote: Embedder, metrics: EdgeMetrics) -> Embedder:
+def _embedder(edge: EdgeSettings, remote: BatchedEmbedder, metrics: EdgeMetrics) -> Embedder:
     """What was embedded lately is here; the rest travels in few calls."""
     coalesced = CoalescedEmbedder(
         remote,

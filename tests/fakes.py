@@ -29,6 +29,7 @@ from deployments.domain.types import (
     SearchCall,
     SearchQuery,
     TextKind,
+    TextsOfKind,
 )
 from deployments.store.lexicon import Lexicon
 from deployments.store.settings import SearchSettings
@@ -47,7 +48,7 @@ def embed_words(text: str) -> Embeddings:
 
 
 class FakeEmbedder:
-    """The Embedder port; `down` makes it unavailable."""
+    """The BatchedEmbedder port; `down` makes it unavailable."""
 
     def __init__(self) -> None:
         self.down = False
@@ -65,6 +66,11 @@ class FakeEmbedder:
             raise Unavailable("embedder")
         self.calls.append((list(texts), kind))
         return np.stack([embed_words(text) for text in texts])
+
+    async def embed_each(
+        self, callers: Sequence[TextsOfKind], identity: ModelIdentity
+    ) -> Embeddings:
+        return np.concatenate([await self.embed(*caller, identity) for caller in callers])
 
 
 class InMemoryStore:

@@ -19,6 +19,7 @@ from deployments.domain.types import (
     SearchCall,
     SearchQuery,
     TextKind,
+    TextsOfKind,
 )
 
 
@@ -46,6 +47,16 @@ class Embedder(Protocol):
         Raises Unavailable also where another model than `identity` answers, as it may while one
         version of the graph takes over from another.
         """
+        ...
+
+
+class BatchedEmbedder(Embedder, Protocol):
+    """An Embedder that also takes several callers' texts at once, whatever their kinds."""
+
+    async def embed_each(
+        self, callers: Sequence[TextsOfKind], identity: ModelIdentity
+    ) -> Embeddings:
+        """The rows of all callers, one after the other. Raises as `embed` does."""
         ...
 
 

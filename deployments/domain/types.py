@@ -16,6 +16,9 @@ Embeddings = NDArray[np.float32]
 TextKind = Literal["query", "passage"]
 """Some models put another prefix before a question than before a stored text."""
 
+TextsOfKind = tuple[Sequence[str], TextKind]
+"""What one caller has embedded, as it travels with others."""
+
 Operation = Literal["write", "search"]
 """What the rate limit counts, each on its own."""
 

@@ -10,16 +10,14 @@ import numpy as np
 from ray import serve
 
 from deployments.domain.errors import Unavailable
-from deployments.domain.types import Embeddings, ModelIdentity, TextKind
+from deployments.domain.types import Embeddings, ModelIdentity, TextKind, TextsOfKind
 from deployments.embedder.load import load_encoder
 from deployments.embedder.settings import BatchConfig, EmbeddingSettings
 from deployments.metrics import EmbedderMetrics
 
-Call = tuple[Sequence[str], TextKind]
-
 
 class Embedder:
-    """Implements the Embedder port through its handle."""
+    """Implements the BatchedEmbedder port through its handle."""
 
     def __init__(self, settings: EmbeddingSettings, models_dir: str, threads: int) -> None:
         self._encoder = load_encoder(settings, Path(models_dir), threads)
@@ -36,26 +34,29 @@ class Embedder:
     async def embed(
         self, texts: Sequence[str], kind: TextKind, identity: ModelIdentity
     ) -> Embeddings:
+        return await self.embed_each([(texts, kind)], identity)
+
+    async def embed_each(
+        self, callers: Sequence[TextsOfKind], identity: ModelIdentity
+    ) -> Embeddings:
         if identity != self._encoder.identity:
             raise Unavailable("embedder")
-        return await self._embed((texts, kind))  # type: ignore[no-any-return]
+        return await self._embed(callers)  # type: ignore[no-any-return]
 
     # While one batch is computed the next one gathers, so nobody waits for company when idle.
     @serve.batch(max_batch_size=32, batch_wait_timeout_s=0.0)  # type: ignore[untyped-decorator]
-    async def _embed(self, calls: list[Call]) -> list[Embeddings]:
+    async def _embed(self, calls: list[Sequence[TextsOfKind]]) -> list[Embeddings]:
         return await asyncio.to_thread(self._encode, calls)
 
-    def _encode(self, calls: list[Call]) -> list[Embeddings]:
+    def _encode(self, calls: list[Sequence[TextsOfKind]]) -> list[Embeddings]:
         started = time.perf_counter()
-        embeddings: list[Embeddings] = [np.empty(0, np.float32)] * len(calls)
+        texts = [text for call in calls for its_texts, _ in call for text in its_texts]
+        kinds = [kind for call in calls for its_texts, kind in call for _ in its_texts]
+        rows = np.empty((len(texts), self._encoder.identity.dimensions), np.float32)
         for kind in ("query", "passage"):
-            chosen = [index for index, call in enumerate(calls) if call[1] == kind]
-            texts = [text for index in chosen for text in calls[index][0]]
-            if not texts:
-                continue
-            rows = self._encoder.encode(texts, kind)
-            edges = np.cumsum([len(calls[index][0]) for index in chosen])[:-1]
-            for index, part in zip(chosen, np.split(rows, edges), strict=True):
-                embeddings[index] = part
-        self._metrics.embedded(sum(len(texts) for texts, _ in calls), time.perf_counter() - started)
-        return embeddings
+            chosen = [index for index, its_kind in enumerate(kinds) if its_kind == kind]
+            if chosen:
+                rows[chosen] = self._encoder.encode([texts[index] for index in chosen], kind)
+        ends = np.cumsum([sum(len(its_texts) for its_texts, _ in call) for call in calls])
+        self._metrics.embedded(len(texts), time.perf_counter() - started)
+        return np.split(rows, ends[:-1])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from deployments.domain.errors import Unavailable
-from deployments.domain.types import Embeddings, ModelIdentity, TextKind
+from deployments.domain.types import Embeddings, ModelIdentity, TextKind, TextsOfKind
 from serve_app.coalesced_embedder import CoalescedEmbedder
 from tests.fakes import IDENTITY, FakeEmbedder, embed_words
 
@@ -16,6 +16,13 @@ class Held(FakeEmbedder):
     def __init__(self) -> None:
         super().__init__()
         self.go = asyncio.Event()
+        self.together: list[list[TextsOfKind]] = []
+
+    async def embed_each(
+        self, callers: Sequence[TextsOfKind], identity: ModelIdentity
+    ) -> Embeddings:
+        self.together.append(list(callers))
+        return await super().embed_each(callers, identity)
 
     async def embed(
         self, texts: Sequence[str], kind: TextKind, identity: ModelIdentity
@@ -43,11 +50,18 @@ async def test_callers_travel_together_while_a_call_is_under_way() -> None:
     await turns()
     inner.go.set()
     rows = await asyncio.gather(first, *rest, passage)
-    assert [texts for texts, kind in inner.calls if kind == "query"] == [
-        ["first"],
-        ["a 0", "a 1", "b 1", "a 2", "a 3", "b 3", "a 4"],
+    assert inner.together == [
+        [(["first"], "query")],
+        [
+            (["a 0"], "query"),
+            (["a 1", "b 1"], "query"),
+            (["a 2"], "query"),
+            (["a 3", "b 3"], "query"),
+            (["a 4"], "query"),
+            (["p"], "passage"),
+        ],
     ]
-    assert sorted(sizes) == [1, 1, 5]
+    assert sizes == [1, 6]
     assert np.array_equal(rows[2], np.stack([embed_words("a 1"), embed_words("b 1")]))
     assert np.array_equal(rows[-1], embed_words("p")[None])
 

@@ -31,12 +31,14 @@ _SERVER_TROUBLE = ("08", "28", "3D", "53", "57", "58", "25006", "40")
 # After a failed attempt callers are refused at once for so long, instead of queueing for the next.
 _REOPEN_PAUSE_S = 0.5
 
-_PREPARE_TIMEOUT_S = 300.0  # for migrations, ours or those of others that we wait for
+_PREPARE_TIMEOUT_S = 3_600.0  # for migrations, ours or those of others that we wait for
 
 _SESSION = (
     # A filtered index scan goes on until enough rows pass the filter (pgvector >= 0.8).
     "set hnsw.iterative_scan = relaxed_order",
     "set hnsw.ef_search = 200",
+    # Pages are mostly in memory, or on disks that have no arm to move.
+    "set random_page_cost = 1.1",
     # Statements are planned once, not each time, which takes as long as a search of a small scope.
     # What depends on its values asks for a plan of its own.
     "set plan_cache_mode = force_generic_plan",

@@ -103,31 +103,42 @@ with candidates as materialized (
     {{ranked}}
 
 -- fragment: large
--- The candidates are the nearest, the newest, and of the memories with a rare term those that BM25
--- likes best.
+-- The candidates are the nearest, the nearest of late, the newest, and those with a rare term of the
+-- query. What is near but old and what is new but far does badly where similarity and recency both
+-- count: the second finds what is between them.
 with nearest as (
         select {{arms}}
         from memories
         where {{visible}}
-        order by embedding <=> q.embedding
-        limit q.candidates
+        order by embedding::halfvec(:dimensions) <=> q.embedding::halfvec(:dimensions)
+        limit q.nearest
+    ),
+    recent as (
+        select {{arms}}
+        from memories
+        where q.recent_after is not null and created_at > q.recent_after and {{visible}}
+        order by embedding::halfvec(:dimensions) <=> q.embedding::halfvec(:dimensions)
+        limit q.recent
     ),
     newest as (
         select {{arms}}
         from memories
         where {{visible}}
         order by created_at desc, id desc
-        limit q.candidates
+        limit q.newest
     ),
     wordy as (
         select {{arms}}
         from memories
         where q.lexical_share > 0 and term_keys && q.rarest and {{visible}}
         order by terms <#> q.terms
-        limit q.candidates
+        limit q.wordy
     ),
     candidates as materialized (
-        select * from nearest union select * from newest union select * from wordy
+        select * from nearest
+        union select * from recent
+        union select * from newest
+        union select * from wordy
     ),
     {{ranked}}
 
@@ -169,28 +180,54 @@ order by q.search, hits.score desc, hits.created_at desc, hits.id desc;
 -- scope depends on them.
 set local plan_cache_mode = force_custom_plan;
 
--- name: search_large
--- One search: $1 … $16 as in `many`, a value each, $17 whether to fuse by rank, $18 candidates of each
--- kind, $19 keys of the query's rarest terms.
-select q.search, hits.*
-from (
-    select 1 as search, $1::text as agent_id, $2::text as user_id, $3::vector as embedding,
+-- fragment: one
+-- One search: $1 … $16 as in `many`, a value each, $17 whether to fuse by rank
+select 1 as search, $1::text as agent_id, $2::text as user_id, $3::vector as embedding,
         $4::smallint as generation, $5::int as top_k, $6::float8 as alpha,
         $7::float8 as half_life_days, $8::float8 as importance_weight, $9::text as memory_type,
         $10::jsonb as metadata, $11::timestamptz as created_after,
         $12::timestamptz as created_before, $13::float8 as min_score, $14::timestamptz as as_of,
-        $15::sparsevec as terms, $16::float8 as lexical_share, $17::boolean as by_rank,
-        $18::int as candidates, $19::bigint[] as rarest
+        $15::sparsevec as terms, $16::float8 as lexical_share, $17::boolean as by_rank
+
+-- name: search_filtered
+-- Of a large scope, where a filter leaves few.
+select q.search, hits.*
+from (
+    {{one}}
+) as q, lateral (
+    {{whole}}
+) as hits
+order by hits.score desc, hits.created_at desc, hits.id desc;
+
+-- name: search_large
+-- $18 how many of the nearest, $19 of the nearest of late, $20 since when those are (null: none), $21
+-- of the newest, $22 keys of the query's rarest terms, $23 how many that have one. :dimensions is the
+-- embedding's, which the index's expression has in it.
+select q.search, hits.*
+from (
+    {{one}}, $18::int as nearest, $19::int as recent, $20::timestamptz as recent_after,
+        $21::int as newest, $22::bigint[] as rarest, $23::int as wordy
 ) as q, lateral (
     {{large}}
 ) as hits
 order by hits.score desc, hits.created_at desc, hits.id desc;
 
+-- name: expected_rows
+-- $1 agent_id, $2 user_id, $3 memory_type, $4 metadata, $5 created_after, $6 created_before: how many
+-- the planner thinks there are. Counting them would take as long as the search.
+explain (format json)
+select from memories
+where agent_id = $1 and user_id = $2
+    and ($3::text is null or memory_type = $3)
+    and ($4::jsonb is null or metadata @> $4)
+    and ($5::timestamptz is null or created_at > $5)
+    and ($6::timestamptz is null or created_at < $6);
+
 -- name: term_frequencies
--- $1 keys; $2 agent_ids and $3 user_ids of scopes, $4 rows. How many memories have each key, of those
--- that any has; then, under the scope's place in the arrays, how many rows it has, counted to one
--- more than $4. Those are not taken from the frequencies, which know nothing of memories whose words
--- are still to come.
+-- $1 keys; $2 agent_ids, $3 user_ids, $4 created_after, $5 created_before of scopes and of times in
+-- them, $6 rows. How many memories have each key, of those that any has; then, under the scope's place
+-- in the arrays, how many rows it has in that time, counted to one more than $6. Those are not taken
+-- from the frequencies, which know nothing of memories whose words are still to come.
 select null::bigint as scope, term_key, sum(memories)::bigint as memories
 from (
     select term_key, memories from document_frequencies where term_key = any($1::bigint[])
@@ -205,10 +242,13 @@ select s.place, null, (
     from (
         select from memories m
         where m.agent_id = s.agent_id and m.user_id = s.user_id
-        limit $4::int + 1
+            and m.created_at > coalesce(s.created_after, '-infinity')
+            and m.created_at < coalesce(s.created_before, 'infinity')
+        limit $6::int + 1
     ) as first_rows
 )
-from unnest($2::text[], $3::text[]) with ordinality as s (agent_id, user_id, place);
+from unnest($2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[])
+    with ordinality as s (agent_id, user_id, created_after, created_before, place);
 
 -- name: get_memory
 -- $1 agent_id, $2 id

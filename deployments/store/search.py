@@ -1,7 +1,9 @@
 """Searches: what their words are worth in their scopes, then the candidates and their ranking."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pgvector import SparseVector, Vector
@@ -21,11 +23,24 @@ from deployments.store.queries import sql
 from deployments.store.rows import memory_of
 from deployments.store.settings import StoreSettings
 
-# How many memories of a large scope are looked at for their words, where rare ones allow that.
-_POSTINGS = 20_000
+# Candidates of a large scope, beside the nearest: of late, newest, and looked at for their words,
+# where rare ones allow that. Rows in the order of time are quick to read, those of the index of
+# vectors are not, least of all where a filter passes few of them.
+_RECENT, _RECENT_FILTERED = 100, 50
+_NEWEST, _NEWEST_FILTERED = 5_000, 500
+_POSTINGS = 5_000
+_NEAREST_FILTERED = 50
+
+# "Of late" is alpha / (1 - alpha) half-lives, within these; with a longer time than the last, ages
+# make no difference.
+_LEAST_HALF_LIVES, _MOST_HALF_LIVES = 0.1, 4.0
+_MOST_RECENT_DAYS = 36_500.0
 
 # Two to three milliseconds of work. Searches of larger scopes are not made together with others.
 _TOGETHER_ROWS = 2_000
+
+_Range = tuple[str, str, datetime | None, datetime | None]
+"""A scope and a time in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +53,11 @@ class Prepared:
     """Of words in the similarity; 0 also where no memory of the scope has any of the words."""
     rarest: list[int]
     rows: int
-    """Of the scope, counted to one more than are scored whole."""
+    """Of the scope in the time that is asked for, counted to one more than are scored whole."""
+    scope_rows: int
+    """All that have words."""
     is_large: bool
-    """Whether the scope has more memories than are scored whole."""
+    """Whether there are more rows than are scored whole."""
 
     @property
     def fuses_by_rank(self) -> bool:
@@ -48,9 +65,7 @@ class Prepared:
 
     @property
     def statement(self) -> str:
-        """The name of the one that answers it."""
-        if self.is_large:
-            return "search_large"
+        """The name of the one that answers it, unless it is large."""
         return "search_each_by_rank" if self.fuses_by_rank else "search_each_weighted"
 
 
@@ -59,7 +74,6 @@ class Search:
 
     def __init__(self, settings: StoreSettings, lexicon: Lexicon) -> None:
         self._settings = settings
-        self._postings = max(_POSTINGS, settings.exact_search_rows)
         self._lexicon = lexicon
 
     async def prepare(self, connection: Connection, calls: Sequence[SearchCall]) -> list[Prepared]:
@@ -71,13 +85,12 @@ class Search:
                 for call, share in zip(calls, shares, strict=True)
             ]
         )
-        scopes = list(dict.fromkeys((call.query.agent_id, call.query.user_id) for call in calls))
+        scopes = list(dict.fromkeys(map(_range, calls)))
         exact_rows = self._settings.exact_search_rows
         rows = await connection.fetch(
             sql("term_frequencies"),
             list({key for entry in terms for key in (entry.scope_key, *entry.counts)}),
-            [agent_id for agent_id, _ in scopes],
-            [user_id for _, user_id in scopes],
+            *([scope[field] for scope in scopes] for field in range(4)),
             exact_rows,
         )
         # No two scopes share a key.
@@ -95,16 +108,17 @@ class Search:
         terms: QueryTerms,
         frequencies: Mapping[int, int],
         share: float,
-        rows_of: Mapping[tuple[str, str], int],
+        rows_of: Mapping[_Range, int],
     ) -> Prepared:
-        rows = rows_of[call.query.agent_id, call.query.user_id]
+        rows = rows_of[_range(call)]
         weights = terms.weights(frequencies)
         return Prepared(
             call,
             weights,
             share if weights.indices() else 0.0,
-            terms.rarest(frequencies, self._postings),
+            terms.rarest(frequencies, _POSTINGS),
             rows,
+            frequencies.get(terms.scope_key, 0),
             rows > self._settings.exact_search_rows,
         )
 
@@ -123,7 +137,9 @@ class Search:
             places = [
                 place
                 for place, search in enumerate(searches)
-                if search.statement == name and (is_alone or search.rows <= _TOGETHER_ROWS)
+                if search.statement == name
+                and not search.is_large
+                and (is_alone or search.rows <= _TOGETHER_ROWS)
             ]
             rows: list[list[Any]] = [[] for _ in places]
             if places:
@@ -135,15 +151,52 @@ class Search:
         return found
 
     async def _large_hits(self, connection: Connection, search: Prepared) -> list[Memory]:
+        expected = await self._expected_rows(connection, search)
         async with connection.transaction(readonly=True):
             await connection.execute(sql("plan_for_values"))
-            rows = await connection.fetch(sql(search.statement), *self.arguments(search))
+            statement, arguments = self.large_statement(search, expected)
+            rows = await connection.fetch(statement, *arguments)
         return self._memories(search, rows)
 
-    def arguments(self, search: Prepared) -> tuple[Any, ...]:
-        """Of search_large."""
-        candidates = max(self._settings.search_candidates, search.call.query.top_k)
-        return (*_values(search), search.fuses_by_rank, candidates, search.rarest)
+    async def _expected_rows(self, connection: Connection, search: Prepared) -> int | None:
+        """How many a filter is thought to leave; None without one."""
+        query, filters = search.call.query, search.call.query.filters
+        if filters.metadata is None and filters.memory_type is None:
+            return None
+        plan = await connection.fetchval(
+            sql("expected_rows"),
+            query.agent_id,
+            query.user_id,
+            filters.memory_type,
+            filters.metadata,
+            filters.created_after,
+            filters.created_before,
+        )
+        return int(json.loads(plan)[0]["Plan"]["Plan Rows"])
+
+    def large_statement(
+        self, search: Prepared, expected_rows: int | None
+    ) -> tuple[str, tuple[Any, ...]]:
+        """The SQL that answers a search of a large scope, and its arguments."""
+        query = search.call.query
+        arguments = (*_values(search), search.fuses_by_rank)
+        if expected_rows is not None and expected_rows <= self._settings.exact_search_rows:
+            return sql("search_filtered"), arguments
+        nearest, recent, newest = self._settings.search_candidates, _RECENT, _NEWEST
+        if expected_rows is not None:
+            share = expected_rows / max(1, search.scope_rows, expected_rows)
+            nearest = max(_NEAREST_FILTERED, round(nearest * share))
+            recent, newest = _RECENT_FILTERED, _NEWEST_FILTERED
+        dimensions = str(len(search.call.embedding))
+        return sql("search_large").replace(":dimensions", dimensions), (
+            *arguments,
+            max(nearest, query.top_k),
+            max(recent, query.top_k),
+            _recent_after(query),
+            max(newest, query.top_k),
+            search.rarest,
+            _POSTINGS,
+        )
 
     def columns(self, together: Sequence[Prepared]) -> list[tuple[Any, ...]]:
         """Of the other two, an array for each parameter."""
@@ -177,6 +230,25 @@ class Search:
             cosine_rank=row["cosine_rank"],
             lexical_rank=row["lexical_rank"],
         )
+
+
+def _recent_after(query: SearchQuery) -> datetime | None:
+    """Since when the nearest of late are; None where it makes no difference how old they are, or
+    where nothing else counts."""
+    alpha = query.ranking.alpha
+    if alpha in (0.0, 1.0):
+        return None
+    half_lives = min(_MOST_HALF_LIVES, max(_LEAST_HALF_LIVES, alpha / (1 - alpha)))
+    days = half_lives * query.ranking.half_life_days
+    now = query.as_of or datetime.now(UTC)
+    if days > _MOST_RECENT_DAYS or now.year <= 1 + days / 365:
+        return None
+    return now - timedelta(days=days)
+
+
+def _range(call: SearchCall) -> _Range:
+    query = call.query
+    return query.agent_id, query.user_id, query.filters.created_after, query.filters.created_before
 
 
 def _weights(ranking: Ranking, share: float) -> ScoreWeights:

@@ -30,7 +30,7 @@ class StoreSettings(BaseModel):
         200,
         ge=50,
         le=100_000,
-        description="Candidates of each kind where a scope is larger than that.",
+        description="How many of the nearest are candidates where a scope is larger than that.",
     )
 
     @model_validator(mode="after")

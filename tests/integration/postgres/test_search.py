@@ -26,7 +26,7 @@ from deployments.store.repository import PostgresMemoryStore
 from deployments.store.search import Search
 from deployments.store.settings import SearchSettings, StoreSettings
 from tests.fakes import IDENTITY, InMemoryStore
-from tests.integration.postgres.data import explain, fill, sentences, unit_vectors
+from tests.integration.postgres.data import RANDOM, explain, fill, sentences, unit_vectors
 
 RANKINGS = [
     Ranking(),
@@ -112,7 +112,16 @@ async def test_parts_add_up(postgres_store: PostgresMemoryStore, ranking: Rankin
     assert all(hit.explanation is None for hit in plain)
 
 
+@pytest.fixture
+def few_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As few for a scope that a test can fill as there are for a really large one."""
+    monkeypatch.setattr("deployments.store.search._NEWEST", 100)
+    monkeypatch.setattr("deployments.store.search._NEWEST_FILTERED", 50)
+    monkeypatch.setattr("deployments.store.search._POSTINGS", 1_000)
+
+
 @pytest.mark.parametrize("ranking", [Ranking(1.0), Ranking(0.0), Ranking(), *RANKINGS[4:]])
+@pytest.mark.usefixtures("few_candidates")
 async def test_large_scopes_find_what_exact_scoring_finds(pool: Pool, ranking: Ranking) -> None:
     exact = PostgresMemoryStore(pool, StoreSettings())
     large = PostgresMemoryStore(pool, StoreSettings(exact_search_rows=0))
@@ -132,6 +141,86 @@ async def test_large_scopes_find_what_exact_scoring_finds(pool: Pool, ranking: R
             total += 10
     # Ranks are counted among the candidates, which are fewer there: rank fusion differs by that.
     assert found / total >= (0.75 if ranking.fusion == "rrf" else 0.95)
+
+
+@pytest.mark.parametrize("ranking", [Ranking(0.7, 10.0), Ranking(0.5, 20.0), Ranking(0.9, 5.0)])
+@pytest.mark.usefixtures("few_candidates")
+async def test_large_scopes_find_what_is_neither_nearest_nor_newest(
+    pool: Pool, ranking: Ranking
+) -> None:
+    ranking = replace(ranking, mode="semantic")
+    exact = PostgresMemoryStore(pool, StoreSettings())
+    large = PostgresMemoryStore(pool, StoreSettings(exact_search_rows=0, search_candidates=50))
+    query_vector = unit_vectors(1)[0]
+    likeness = RANDOM.uniform(0, 1, size=(3_000, 1)).astype(np.float32)
+    vectors = likeness * query_vector + (1 - likeness) * unit_vectors(3_000)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    _, _, generation = await fill(exact, 3_000, vectors=vectors)
+    query = SearchQuery("agent", "user", "q", 10, ranking)
+    want = await exact.search(query, query_vector, generation, None)
+    have = await large.search(query, query_vector, generation, None)
+    assert len({hit.id for hit in want} & {hit.id for hit in have}) >= 9
+
+
+async def test_a_filter_that_leaves_few_of_a_large_scope_has_them_scored_whole(pool: Pool) -> None:
+    settings = StoreSettings(exact_search_rows=500)
+    store = PostgresMemoryStore(pool, settings)
+    _, vectors, generation = await fill(store, 3_000)
+    rare = [
+        NewMemory(uuid7(), "agent", "user", f"rare {n}", metadata={"rare": True}) for n in range(30)
+    ]
+    await store.insert(rare, -vectors[:30], generation, None)
+    async with pool.acquire() as connection:
+        await connection.execute("analyze memories")
+    filters = SearchFilters(metadata={"rare": True})
+    query = SearchQuery("agent", "user", "q", 50, Ranking(1.0, mode="semantic"), filters)
+    hits = await store.search(query, vectors[0], generation, None)
+    assert {hit.id for hit in hits} == {memory.id for memory in rare}
+    search = Search(settings, Lexicon(SearchSettings()))
+    async with pool.acquire() as connection:
+        (prepared,) = await search.prepare(connection, [SearchCall(query, vectors[0], 1, None)])
+    assert prepared.is_large
+    statement, arguments = search.large_statement(prepared, 30)
+    assert statement == sql("search_filtered")
+    assert search.large_statement(prepared, 501)[0] != statement
+    plan = await explain(pool, statement, *arguments)
+    assert "memories_metadata" in plan
+
+
+async def test_a_short_time_of_a_large_scope_is_scored_whole(pool: Pool) -> None:
+    settings = StoreSettings(exact_search_rows=500)
+    store = PostgresMemoryStore(pool, settings)
+    await fill(store, 3_000)
+    search = Search(settings, Lexicon(SearchSettings()))
+    now = datetime.now(UTC)
+    times = [
+        SearchFilters(),
+        SearchFilters(created_after=now - timedelta(hours=200)),
+        SearchFilters(created_before=now - timedelta(hours=1_800)),
+        SearchFilters(created_after=now - timedelta(hours=1_000)),
+    ]
+    calls = [
+        SearchCall(SearchQuery("agent", "user", "q", filters=filters), unit_vectors(1)[0], 1, None)
+        for filters in times
+    ]
+    async with pool.acquire() as connection:
+        prepared = await search.prepare(connection, calls)
+    assert [search.is_large for search in prepared] == [True, False, False, True]
+
+
+@pytest.mark.parametrize(
+    "as_of", [None, datetime(1, 1, 2, tzinfo=UTC), datetime(300, 1, 1, tzinfo=UTC)]
+)
+@pytest.mark.parametrize("half_life_days", [1e-6, 30.0, 36_000.0, 1e6])
+async def test_any_half_life_and_time_can_be_asked_for(
+    pool: Pool, half_life_days: float, as_of: datetime | None
+) -> None:
+    store = PostgresMemoryStore(pool, StoreSettings(exact_search_rows=0))
+    _, vectors, generation = await fill(store, 20)
+    for alpha in (0.0, 1e-9, 0.5, 1 - 1e-9, 1.0):
+        query = SearchQuery("agent", "user", "q", 5, Ranking(alpha, half_life_days), as_of=as_of)
+        hits = await store.search(query, vectors[0], generation, None)
+        assert len(hits) == (5 if as_of is None else 0)
 
 
 async def test_large_scopes_find_far_and_old_memories(pool: Pool) -> None:
@@ -186,7 +275,7 @@ async def test_plans_use_the_indexes(pool: Pool, postgres_store: PostgresMemoryS
     assert "Sort" not in await explain(pool, sql("list_of_user"), "agent", "user 3", *page)
     assert "Seq Scan" not in await explain(pool, sql("count_of_user"), "agent", "user 3")
     assert "Seq Scan" not in await explain(
-        pool, sql("term_frequencies"), [1, 2, 3], ["agent"], ["user 3"], 100
+        pool, sql("term_frequencies"), [1, 2, 3], ["agent"], ["user 3"], [None], [None], 100
     )
 
 
@@ -210,8 +299,10 @@ async def _plan(pool: Pool, settings: StoreSettings, user: str, sort: bool = Tru
         (prepared,) = await search.prepare(
             connection, [SearchCall(query, unit_vectors(1)[0], 1, None)]
         )
-    arguments = search.arguments(prepared) if prepared.is_large else search.columns([prepared])
-    return await explain(pool, sql(prepared.statement), *arguments, sort=sort)
+    if prepared.is_large:
+        statement, arguments = search.large_statement(prepared, None)
+        return await explain(pool, statement, *arguments, sort=sort)
+    return await explain(pool, sql(prepared.statement), *search.columns([prepared]), sort=sort)
 
 
 async def test_searches_that_come_together_are_answered_as_alone(pool: Pool) -> None:
@@ -243,7 +334,7 @@ async def test_searches_that_come_together_are_answered_as_alone(pool: Pool) -> 
     together = await store.search_each(calls)
     for call, hits in zip(calls, together, strict=True):
         (alone,) = await store.search_each([call])
-        if call.query.user_id in ("larger", "large"):
+        if call.query.user_id in ("larger", "large") and not call.query.filters.created_after:
             assert hits is None
             assert alone
         else:

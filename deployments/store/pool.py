@@ -37,6 +37,8 @@ _SESSION = (
     # A filtered index scan goes on until enough rows pass the filter (pgvector >= 0.8).
     "set hnsw.iterative_scan = relaxed_order",
     "set hnsw.ef_search = 200",
+    # No statement runs as long as compiling it takes.
+    "set jit = off",
     # Pages are mostly in memory, or on disks that have no arm to move.
     "set random_page_cost = 1.1",
     # Statements are planned once, not each time, which takes as long as a search of a small scope.

@@ -32,13 +32,14 @@ from unnest($1::uuid[], $2::text[]) as n (id, agent_id)
 join memories m on m.id = n.id and m.agent_id = n.agent_id;
 
 -- fragment: visible
--- What the search q may see.
+-- What the search q may see. Bounds of time are written so that the index of scopes serves them in a
+-- plan that does not know whether there are any.
 agent_id = q.agent_id and user_id = q.user_id and generation = q.generation
             and (q.memory_type is null or memory_type = q.memory_type)
             and (q.metadata is null or metadata @> q.metadata)
-            and (q.created_after is null or created_at > q.created_after)
-            and (q.created_before is null or created_at < q.created_before)
-            and (q.as_of is null or created_at <= q.as_of)
+            and created_at > coalesce(q.created_after, '-infinity')
+            and created_at < coalesce(q.created_before, 'infinity')
+            and created_at <= coalesce(q.as_of, 'infinity')
 
 -- fragment: arms
 -- A memory's score in either arm. The words of a memory that the store has not come to yet are not
@@ -220,8 +221,8 @@ select from memories
 where agent_id = $1 and user_id = $2
     and ($3::text is null or memory_type = $3)
     and ($4::jsonb is null or metadata @> $4)
-    and ($5::timestamptz is null or created_at > $5)
-    and ($6::timestamptz is null or created_at < $6);
+    and created_at > coalesce($5::timestamptz, '-infinity')
+    and created_at < coalesce($6::timestamptz, 'infinity');
 
 -- name: term_frequencies
 -- $1 keys; $2 agent_ids, $3 user_ids, $4 created_after, $5 created_before of scopes and of times in

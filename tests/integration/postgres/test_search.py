@@ -388,7 +388,9 @@ async def test_the_plan_of_searches_does_not_expect_few_candidates(pool: Pool, n
     lines = [row["line"].strip() for row in rows]
     aggregate = next(place for place, line in enumerate(lines) if line.endswith("Aggregate"))
     assert lines[aggregate - 1].startswith("InitPlan")
-    assert any("memories_scope" in line for line in lines)
+    scan = next(place for place, line in enumerate(lines) if "memories_scope" in line)
+    assert "created_at >" in lines[scan + 1]  # the condition of the index
+    assert "created_at <" in lines[scan + 1]
 
 
 def odd_queries(count: int) -> list[str]:

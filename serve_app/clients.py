@@ -33,9 +33,9 @@ from deployments.store.settings import FORGET_TIMEOUT_S
 _ATTEMPTS = 3
 _PAUSE_S = 0.05
 
-# One call to the embedder carries so much text, about 0.1 s of work, and one caller has so many
-# such calls under way: the largest batch of long texts then neither outlasts a call's deadline nor
-# makes other callers wait for all of it.
+# One call to the embedder carries so much text, about 0.1 s of work, and all callers with more have
+# so many such calls under way: the largest batch of long texts then neither outlasts a call's
+# deadline nor makes others, with few short texts, wait for all of it.
 _SLICE_CHARS = 8_000
 _SLICES_AT_ONCE = 4
 
@@ -48,6 +48,7 @@ class RemoteEmbedder:
 
     def __init__(self, handle: DeploymentHandle, timeout_s: float) -> None:
         self._edge = _Edge("embedder", handle, timeout_s)
+        self._turn = asyncio.Semaphore(_SLICES_AT_ONCE)
 
     async def identity(self) -> ModelIdentity:
         identity: ModelIdentity = await self._edge.call_again("identity")
@@ -60,10 +61,9 @@ class RemoteEmbedder:
         if len(parts) == 1:
             rows: Embeddings = await self._edge.call_again("embed", texts, kind, identity)
             return rows
-        turn = asyncio.Semaphore(_SLICES_AT_ONCE)
 
         async def embed_slice(part: Sequence[str]) -> Embeddings:
-            async with turn:
+            async with self._turn:
                 rows: Embeddings = await self._edge.call_again("embed", part, kind, identity)
                 return rows
 

@@ -51,7 +51,7 @@ class EdgeSettings(BaseModel):
         512, ge=0, description="Callers that may wait; further ones get 503 at once."
     )
     max_wait_ms: float = Field(
-        1_000,
+        500,
         ge=0,
         description="When one has waited so long for a call, further ones get 503 at once.",
     )

@@ -99,13 +99,15 @@ class QueryTerms:
                 _add(weights, key, count * idf(memories, frequencies[key]))
         return SparseVector(weights, SPARSE_DIMENSIONS)
 
-    def rarest(self, frequencies: Mapping[int, int], most_memories: int) -> list[int]:
-        """The keys of the rarest terms that occur: one at least, and as many as are in at most so
-        many memories together."""
+    def rarest(
+        self, frequencies: Mapping[int, int], most_memories: int, most_of_one: int
+    ) -> list[int]:
+        """The keys of the rarest terms that occur: as many as are in at most `most_memories`
+        together, and the rarest of all where it is in at most `most_of_one`."""
         there = sorted(
             (key for key in self.counts if key in frequencies), key=frequencies.__getitem__
         )
-        chosen = there[:1]
+        chosen = [key for key in there[:1] if frequencies[key] <= most_of_one]
         total = sum(frequencies[key] for key in chosen)
         for key in there[1:]:
             total += frequencies[key]

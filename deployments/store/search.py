@@ -28,7 +28,7 @@ from deployments.store.settings import StoreSettings
 # vectors are not, least of all where a filter passes few of them.
 _RECENT, _RECENT_FILTERED = 100, 50
 _NEWEST, _NEWEST_FILTERED = 5_000, 500
-_POSTINGS = 5_000
+_POSTINGS, _POSTINGS_OF_ONE = 5_000, 40_000
 _NEAREST_FILTERED = 50
 
 # "Of late" is alpha / (1 - alpha) half-lives, within these; with a longer time than the last, ages
@@ -116,7 +116,7 @@ class Search:
             call,
             weights,
             share if weights.indices() else 0.0,
-            terms.rarest(frequencies, _POSTINGS),
+            terms.rarest(frequencies, _POSTINGS, _POSTINGS_OF_ONE),
             rows,
             frequencies.get(terms.scope_key, 0),
             rows > self._settings.exact_search_rows,

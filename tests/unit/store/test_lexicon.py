@@ -62,9 +62,10 @@ def test_the_rarest_terms_are_those_of_few_memories() -> None:
     terms = LEXICON.query("a", "b", "rare usual frequent unknown")
     rare, usual, frequent, _unknown = terms.counts
     frequencies = {rare: 3, usual: 40, frequent: 900}
-    assert terms.rarest(frequencies, 100) == [rare, usual]
-    assert terms.rarest(frequencies, 2) == [rare]  # never none of those that occur
-    assert terms.rarest({}, 2) == []
+    assert terms.rarest(frequencies, 100, 100) == [rare, usual]
+    assert terms.rarest(frequencies, 2, 100) == [rare]  # which may have more than that alone
+    assert terms.rarest(frequencies, 2, 2) == []
+    assert terms.rarest({}, 2, 100) == []
 
 
 def test_matched_terms_stand_in_the_querys_order_once() -> None:

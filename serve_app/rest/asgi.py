@@ -51,10 +51,10 @@ def build_rest_app(
 ) -> Starlette:
     """The ASGI application over a service. `exposition` gives /metrics its text."""
 
-    def on_error(request: Request, error: Exception) -> Response:
+    async def on_error(request: Request, error: Exception) -> Response:
         if isinstance(error, RateLimited):
             metrics.rate_limited(error.operation)
-        return on_memex_error(request, error)
+        return await on_memex_error(request, error)
 
     app = Starlette(
         routes=[

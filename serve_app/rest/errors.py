@@ -50,7 +50,7 @@ def problem(
     )
 
 
-def on_memex_error(_request: Request, error: Exception) -> Response:
+async def on_memex_error(_request: Request, error: Exception) -> Response:
     """Our own errors; their messages are written to be read."""
     assert isinstance(error, MemexError)
     status = next(s for cls, s in _STATUS.items() if isinstance(error, cls))
@@ -65,7 +65,7 @@ def on_memex_error(_request: Request, error: Exception) -> Response:
     return problem(status, str(error))
 
 
-def on_validation_error(_request: Request, error: Exception) -> Response:
+async def on_validation_error(_request: Request, error: Exception) -> Response:
     """Input that breaks a rule of its schema: every broken rule, with its field."""
     assert isinstance(error, ValidationError)
     found = error.errors(include_url=False, include_input=False, include_context=False)
@@ -83,7 +83,7 @@ def retry_after(seconds: float) -> dict[str, str]:
     return {"Retry-After": str(max(1, math.ceil(seconds)))}
 
 
-def on_http_error(_request: Request, error: Exception) -> Response:
+async def on_http_error(_request: Request, error: Exception) -> Response:
     """Starlette's own: no such route, method not allowed, and those the routes raise."""
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)

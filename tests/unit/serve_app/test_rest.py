@@ -1,5 +1,6 @@
 """The REST surface over in-memory parts: every route, every way to get it wrong."""
 
+import inspect
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,6 +9,8 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from serve_app.rest.asgi import build_rest_app
+from serve_app.service import MemoryService
 from tests.fakes import FakeEmbedder, InMemoryStore
 from tests.unit.serve_app.conftest import Recorded
 
@@ -547,3 +550,15 @@ async def test_openapi_describes_every_route(client: httpx.AsyncClient) -> None:
         "default": 10, "maximum": 50, "minimum": 1, "title": "Top K", "type": "integer",
     }  # fmt: skip
     assert search["additionalProperties"] is False
+
+
+def test_errors_are_answered_without_a_thread() -> None:
+    """Starlette has a function that is not async run in one, which costs more than the request."""
+    service = MemoryService(FakeEmbedder(), InMemoryStore(), 0, 0)
+    app = build_rest_app(service, Recorded(), _no_metrics, (), "1")
+    assert len(app.exception_handlers) >= 3
+    assert all(map(inspect.iscoroutinefunction, app.exception_handlers.values()))
+
+
+async def _no_metrics() -> str:
+    return ""

@@ -329,6 +329,8 @@ async def test_ctrl_c_stops_at_once_and_cleans_up(memex: FakeMemex, data: Path) 
         "--jobs",
         "1",
         stderr=asyncio.subprocess.PIPE,
+        # Where the tests run in a shell's background they ignore it, and so would their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     async with asyncio.timeout(30):
         await searching.wait()

@@ -39,6 +39,8 @@ _FREE_IDS = range(60_800, 60_900)  # of those that neither Debian nor systemd ha
 class EmbeddedPostgres:
     """One server over `folder.postgres`. Start and stop it from the main thread."""
 
+    _start_timeout_s = _START_TIMEOUT_S
+
     def __init__(self, folder: DataFolder) -> None:
         self._folder = folder
         self._cluster = folder.postgres / "data"
@@ -180,8 +182,9 @@ class EmbeddedPostgres:
                 os.chown(path, self._user, self._user, follow_symlinks=False)
         fresh.rename(self._cluster)
 
-    def _run(self) -> None:
-        options = {
+    def _options(self) -> dict[str, str]:
+        """The server's settings."""
+        return {
             "listen_addresses": "",
             "unix_socket_directories": str(self._sockets),
             "unix_socket_permissions": "0700",
@@ -190,7 +193,11 @@ class EmbeddedPostgres:
             "log_timezone": "UTC",
             "timezone": "UTC",
         }
-        settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+
+    def _run(self) -> None:
+        settings = [
+            part for name, value in self._options().items() for part in ("-c", f"{name}={value}")
+        ]
         with self._log.open("ab") as log:
             self._server = subprocess.Popen(
                 [self._bin / "postgres", "-D", self._cluster, *settings],
@@ -201,7 +208,7 @@ class EmbeddedPostgres:
                 preexec_fn=lambda: processes.die_with_parent(signal.SIGINT),
                 **_as_user(self._user),
             )
-        deadline = time.monotonic() + _START_TIMEOUT_S
+        deadline = time.monotonic() + self._start_timeout_s
         while True:
             try:
                 asyncio.run(self._ensure_database())

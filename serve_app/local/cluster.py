@@ -100,7 +100,7 @@ class LocalCluster:
                 self._start(report)
         except Exception as error:  # whatever class Ray wraps it in
             raise StartupError(
-                f"Ray could not be started: {_last_line(str(error))} (its logs: {self._ray_dir})"
+                f"Ray could not be started: {cause(str(error))} (its logs: {self._ray_dir})"
             ) from error
 
     def _start(self, report: Callable[[str], None]) -> None:
@@ -225,6 +225,12 @@ def _finishes(step: Callable[[], None]) -> bool:
             break
         thread.join(0.1)
     return not thread.is_alive()
+
+
+def cause(message: str) -> str:
+    """Of what Ray and HAProxy had to say: the address that was taken, where it was that."""
+    taken = [line.strip() for line in message.splitlines() if "cannot bind" in line]
+    return taken[0] if taken else _last_line(message)
 
 
 def _last_line(message: str) -> str:

@@ -1,7 +1,12 @@
 """TCP ports: whether one can be listened on, and which is free."""
 
+import secrets
 import socket
 from collections.abc import Collection
+
+# Below what systems give to outgoing connections (from 32768 on): such a port would be lost to one
+# of them between this look at it and the moment when its owner listens. Ray's replicas have 30000.
+_DRAWN = range(20_000, 30_000)
 
 
 def listen_once(host: str, port: int) -> int:
@@ -14,13 +19,17 @@ def listen_once(host: str, port: int) -> int:
 
 
 def free(preferred: int, spoken_for: Collection[int]) -> int:
-    """The preferred port, or one that the system chooses where that is taken, or `spoken_for`
-    by something of ours that does not listen yet."""
-    if preferred not in spoken_for:
-        try:
-            return listen_once("0.0.0.0", preferred)
-        except OSError:
-            pass
-    while (port := listen_once("0.0.0.0", 0)) in spoken_for:
-        pass
+    """The preferred port, or one drawn by chance where that is taken, or `spoken_for` by something
+    of ours that does not listen yet."""
+    port = preferred
+    while port in spoken_for or not _is_free(port):
+        port = secrets.choice(_DRAWN)
     return port
+
+
+def _is_free(port: int) -> bool:
+    try:
+        listen_once("0.0.0.0", port)
+    except OSError:
+        return False
+    return True

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -14,13 +13,10 @@ from pathlib import Path
 import httpx
 import psutil
 
+from serve_app.local import ports
+
 _START_TIMEOUT_S = 180.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+_PORT = 27_000
 
 
 class Service:
@@ -28,7 +24,8 @@ class Service:
 
     def __init__(self, data_dir: Path, **settings: str) -> None:
         self.data_dir = data_dir
-        self.port, dashboard_port = free_port(), free_port()
+        self.port = ports.free(_PORT, ())
+        dashboard_port = ports.free(_PORT + 1, (self.port,))
         self.url = f"http://127.0.0.1:{self.port}"
         self.settings = {
             "MEMEX_DATA_DIR": str(data_dir),

@@ -8,9 +8,19 @@ from pathlib import Path
 _MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 
 
+# Unless the operator has set them: an eighth of a core at 560 requests/s, for what nobody waits for.
+# The proxy's own counters are taken from a line of log for each request; the ingress counts them too.
+_SPARED = {
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.3",
+    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
+    "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+}
+
+
 def of_ray(temporary_dir: Path, fallback_port: int) -> dict[str, str]:
     """For throughput, few threads, a quick stop and no reports to anyone."""
-    return {
+    saved = {name: os.environ.get(name, value) for name, value in _SPARED.items()}
+    return saved | {
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

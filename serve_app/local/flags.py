@@ -8,8 +8,8 @@ from pathlib import Path
 _MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 
 
-# Unless the operator has set them: an eighth of a core at 560 requests/s, for what nobody waits for.
-# The proxy's own counters are taken from a line of log for each request; the ingress counts them too.
+# Unless the operator has set them: an eighth of a core at 560 requests/s. The proxy takes its own
+# counters from a line of log for each request; the ingress counts requests, too.
 _SPARED = {
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.3",
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",

@@ -8,11 +8,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from ray import serve
 from ray.serve import Application
+from ray.serve.handle import DeploymentHandle
 
 from deployments.embedder.deployment import Embedder
 from deployments.reranker.deployment import Reranker
 from deployments.store.deployment import MemoryStore
-from serve_app.ingress import RestIngress
+from serve_app.ingress import McpIngress, RestIngress
 from serve_app.settings import Settings, load_settings
 
 
@@ -36,6 +37,25 @@ def build_memex_app(args: AppArgs) -> Application:
         )
     ingress = serve.ingress(None)(RestIngress)
     return _decorated(ingress, settings, "RestIngress").bind(settings, embedder, store, reranker)
+
+
+class McpArgs(AppArgs):
+    """Arguments of the MCP application."""
+
+    graph: str = "memex"
+    """The application whose nodes it uses."""
+
+
+def build_memex_mcp_app(args: McpArgs) -> Application:
+    """McpIngress, over the Embedder, the MemoryStore and the Reranker of the other application."""
+    settings = load_settings()
+    ingress = serve.ingress(None)(McpIngress)
+    return _decorated(ingress, settings, "McpIngress").bind(
+        settings,
+        DeploymentHandle("Embedder", args.graph),
+        DeploymentHandle("MemoryStore", args.graph),
+        DeploymentHandle("Reranker", args.graph) if settings.reranker.model else None,
+    )
 
 
 def _decorated(node: type, settings: Settings, name: str | None = None) -> serve.Deployment:

@@ -4,8 +4,8 @@ import argparse
 import importlib.metadata
 import sys
 
-from deployments.domain.errors import StartupError, Unavailable
-from serve_app.settings import load_settings
+from deployments.domain.errors import InvalidInput, StartupError, Unavailable
+from serve_app.settings import Settings, load_settings
 
 
 def main() -> int:
@@ -22,24 +22,41 @@ def main() -> int:
         "reindex",
         help="renew the words that searches compare and count them anew; the service may run",
     )
-    command = parser.parse_args().command
+    over_stdio = commands.add_parser(
+        "mcp", help="serve the tools of a running service over stdin and stdout, for MCP clients"
+    )
+    over_stdio.add_argument("--url", help="of the service's MCP endpoint (default: this machine's)")
+    over_stdio.add_argument("--agent", help="fix the agent, whom the model then cannot choose")
+    over_stdio.add_argument("--user", help="fix the user, whom the model then cannot choose")
+    arguments = parser.parse_args()
+    command = arguments.command
     try:
         settings = load_settings()  # before slow imports: bad ones are said at once
         if command == "serve":
             from serve_app.local.launcher import serve
 
             serve(settings)
+        elif command == "mcp":
+            from serve_app.mcp.stdio import run
+
+            run(arguments.url or _mcp_url(settings), arguments.agent, arguments.user)
         else:
             from serve_app.local.reindex import reindex
 
             reindex(settings)
-    except (StartupError, Unavailable) as error:
+    except (StartupError, Unavailable, InvalidInput) as error:
         print(f"memex: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:  # the launcher has its own way with signals
         print("memex: stopped; run it again to go on", file=sys.stderr)
         return 130
     return 0
+
+
+def _mcp_url(settings: Settings) -> str:
+    """Where `memex serve` with these settings listens."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/mcp"
 
 
 if __name__ == "__main__":

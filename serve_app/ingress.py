@@ -1,23 +1,20 @@
-"""The graph's front: a replica that holds the handles and serves the ASGI application."""
+"""The graph's fronts: replicas that hold the handles and serve an ASGI application."""
 
 import contextlib
-import functools
 import importlib.metadata
 
 from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
 from deployments.domain.errors import Unavailable
-from deployments.domain.ports import BatchedEmbedder, BatchedMemoryStore, Embedder, MemoryStore
-from deployments.metrics import EdgeMetrics, HttpMetrics, exposition
-from serve_app.clients import RemoteEmbedder, RemoteReranker, RemoteStore
-from serve_app.coalesced_embedder import CoalescedEmbedder
-from serve_app.coalesced_store import CoalescedStore
-from serve_app.embedding_cache import CachedEmbedder
-from serve_app.reranking import Reranking
+from deployments.metrics import HttpMetrics, exposition
+from serve_app.edges import build_service
+from serve_app.mcp.answering import ServiceBackend
+from serve_app.mcp.asgi import build_mcp_app, scope_of_request
+from serve_app.mcp.server import build_server
 from serve_app.rest.asgi import build_rest_app
 from serve_app.service import MemoryService
-from serve_app.settings import EdgeSettings, Settings
+from serve_app.settings import Settings
 
 
 class RestIngress:
@@ -31,55 +28,46 @@ class RestIngress:
         reranker: DeploymentHandle | None = None,
     ) -> None:
         self._settings = settings
-        timeout_s, metrics = settings.request_timeout_s, EdgeMetrics()
-        self._service = MemoryService(
-            _embedder(settings.edge, RemoteEmbedder(embedder, timeout_s), metrics),
-            _store(settings.edge, RemoteStore(store, timeout_s), metrics),
-            settings.rate_limit.writes_per_minute,
-            settings.rate_limit.searches_per_minute,
-            reranking=None if reranker is None else _reranking(settings, reranker),
-        )
+        self._service = build_service(settings, embedder, store, reranker)
 
     async def __serve_build_asgi_app__(self) -> Starlette:
-        # A wrong model must fail the deployment; a database that is away only delays the check.
-        with contextlib.suppress(Unavailable):
-            await self._service.adopt_model()
+        await _adopt_model(self._service)
         return build_rest_app(
             self._service,
             HttpMetrics(),
             exposition,
             self._settings.allowed_hosts,
-            importlib.metadata.version("memex-serve"),
+            _version(),
         )
 
 
-def _embedder(edge: EdgeSettings, remote: BatchedEmbedder, metrics: EdgeMetrics) -> Embedder:
-    """What was embedded lately is here; the rest travels in few calls."""
-    coalesced = CoalescedEmbedder(
-        remote,
-        edge.calls_in_flight,
-        edge.max_batch,
-        edge.max_waiting,
-        edge.max_wait_ms / 1_000,
-        functools.partial(metrics.called, "embedder"),
-        functools.partial(metrics.shed, "embedder"),
-    )
-    cache_bytes = edge.cache_mib * 1024 * 1024
-    return CachedEmbedder(coalesced, cache_bytes, hit=metrics.hit, miss=metrics.missed)
+class McpIngress:
+    """Serves MCP, over the nodes of the application that REST is in."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        embedder: DeploymentHandle,
+        store: DeploymentHandle,
+        reranker: DeploymentHandle | None = None,
+    ) -> None:
+        self._settings = settings.mcp
+        self._service = build_service(settings, embedder, store, reranker)
+
+    async def __serve_build_asgi_app__(self) -> Starlette:
+        await _adopt_model(self._service)
+        metrics = HttpMetrics()
+        server = build_server(ServiceBackend(self._service, metrics), scope_of_request, _version())
+        return build_mcp_app(
+            server, metrics, self._settings.allowed_hosts, self._settings.allowed_origins
+        )
 
 
-def _store(edge: EdgeSettings, remote: BatchedMemoryStore, metrics: EdgeMetrics) -> MemoryStore:
-    return CoalescedStore(
-        remote,
-        edge.calls_in_flight,
-        edge.max_batch,
-        edge.max_waiting,
-        edge.max_wait_ms / 1_000,
-        functools.partial(metrics.called, "store"),
-        functools.partial(metrics.shed, "store"),
-    )
+async def _adopt_model(service: MemoryService) -> None:
+    # A wrong model must fail the deployment; a database that is away only delays the check.
+    with contextlib.suppress(Unavailable):
+        await service.adopt_model()
 
 
-def _reranking(settings: Settings, handle: DeploymentHandle) -> Reranking:
-    budget_s = settings.reranker.budget_ms / 1_000
-    return Reranking(RemoteReranker(handle, budget_s), settings.reranker.top_n)
+def _version() -> str:
+    return importlib.metadata.version("memex-serve")

@@ -9,11 +9,11 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import platformdirs
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from deployments.domain.errors import BadSetting
 from deployments.embedder.settings import EmbeddingSettings
@@ -25,6 +25,15 @@ ROOT = Path(__file__).resolve().parents[1]
 
 DATABASE_URL = "DATABASE_URL"
 _PREFIX = "MEMEX_"
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(name.strip().lower() for name in value.split(",") if name.strip())
+    return value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
 class RateLimitSettings(BaseModel):
@@ -60,6 +69,23 @@ class EdgeSettings(BaseModel):
     )
 
 
+class McpSettings(BaseModel):
+    """Who may call the MCP ingress."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    allowed_hosts: Names = Field(
+        (),
+        description="Names, separated by commas, that calls over MCP may name in Host beside "
+        "loopback; * allows any.",
+    )
+    allowed_origins: Names = Field(
+        (),
+        description="Origins, such as https://app.example.org, whose pages may call over MCP "
+        "beside loopback's; * allows any.",
+    )
+
+
 class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -74,7 +100,7 @@ class Settings(BaseModel):
     host: str = Field("127.0.0.1", min_length=1, description="The address to listen on.")
     port: int = Field(8000, ge=1, le=65_535, description="The API's port.")
     dashboard_port: int = Field(8265, ge=1, le=65_535, description="The Ray dashboard's port.")
-    allowed_hosts: tuple[str, ...] = Field(
+    allowed_hosts: Names = Field(
         (),
         description="Names, separated by commas, that requests may name in Host beside loopback; "
         "* allows any.",
@@ -88,17 +114,11 @@ class Settings(BaseModel):
     db: StoreSettings = StoreSettings()
     edge: EdgeSettings = EdgeSettings()
     rate_limit: RateLimitSettings = RateLimitSettings()
+    mcp: McpSettings = McpSettings()
     deployments: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
         description="Options of Ray Serve for each deployment; set by the profile alone.",
     )
-
-    @field_validator("allowed_hosts", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(name.strip().lower() for name in value.split(",") if name.strip())
-        return value
 
     @field_validator("data_dir")
     @classmethod

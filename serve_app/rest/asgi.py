@@ -1,9 +1,7 @@
 """The REST application: routes, middleware and error answers put together."""
 
-import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from http import HTTPStatus
-from typing import Protocol
 
 from pydantic import TypeAdapter, ValidationError
 from starlette.applications import Starlette
@@ -12,9 +10,10 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from deployments.domain.errors import MemexError, RateLimited
+from serve_app.measured import Measured, RequestMetrics
 from serve_app.rest.docs import doc_routes
 from serve_app.rest.errors import (
     FaultBarrier,
@@ -32,14 +31,6 @@ from serve_app.service import MemoryService
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
 Exposition = Callable[[], Awaitable[str]]
-
-
-class RequestMetrics(Protocol):
-    """What the application reports about its requests."""
-
-    def answered(self, method: str, route: str, status: int, duration_s: float) -> None: ...
-
-    def rate_limited(self, operation: str) -> None: ...
 
 
 def build_rest_app(
@@ -64,7 +55,7 @@ def build_rest_app(
             *doc_routes(openapi_document(version)),
         ],
         middleware=[
-            Middleware(_Measured, metrics=metrics),
+            Middleware(Measured, metrics=metrics, route_of=_route_of),
             Middleware(FaultBarrier),
             Middleware(HostGuard, allowed=allowed_hosts),
         ],
@@ -137,30 +128,6 @@ def _metrics(exposition: Exposition) -> Callable[[Request], Awaitable[Response]]
     return metrics
 
 
-class _Measured:
-    """ASGI middleware: reports each answer with its route's template."""
-
-    def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
-        self._app = app
-        self._metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        started = time.perf_counter()
-        status = HTTPStatus.INTERNAL_SERVER_ERROR.value
-
-        async def observed(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, observed)
-        finally:
-            route = scope.get("route")
-            template = route.path if isinstance(route, Route) else "(none)"
-            duration_s = time.perf_counter() - started
-            self._metrics.answered(scope["method"], template, status, duration_s)
+def _route_of(scope: Scope) -> str:
+    route = scope.get("route")
+    return route.path if isinstance(route, Route) else "(none)"

@@ -4,14 +4,13 @@ A web page can make its visitor's browser call a loopback service by letting its
 to 127.0.0.1. Such a call names that page's host, so only known hosts are answered.
 """
 
-import ipaddress
-import re
 from collections.abc import Collection
 from http import HTTPStatus
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serve_app.hosts import is_served
 from serve_app.rest.errors import problem
 
 
@@ -23,7 +22,9 @@ class HostGuard:
         self._allowed = frozenset(allowed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not self._is_allowed(Headers(scope=scope).getlist("host")):
+        if scope["type"] == "http" and not is_served(
+            Headers(scope=scope).getlist("host"), self._allowed
+        ):
             answer = problem(
                 HTTPStatus.MISDIRECTED_REQUEST,
                 "this host name is not served here; an operator can add it to MEMEX_ALLOWED_HOSTS",
@@ -31,29 +32,3 @@ class HostGuard:
             await answer(scope, receive, send)
         else:
             await self._app(scope, receive, send)
-
-    def _is_allowed(self, hosts: list[str]) -> bool:
-        if len(hosts) != 1:
-            return False
-        name = host_name(hosts[0])
-        return "*" in self._allowed or name in self._allowed or is_loopback(name)
-
-
-_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:@/]+))(?::\d{1,5})?", re.ASCII)
-
-
-def host_name(host: str) -> str:
-    """A Host header's name, lower-case, without port, IPv6 brackets or the root's dot; empty where
-    the header is malformed."""
-    match = _HOST.fullmatch(host.strip().lower())
-    return "" if match is None else (match[1] or match[2]).rstrip(".")
-
-
-def is_loopback(name: str) -> bool:
-    """`localhost`, 127.0.0.0/8 or ::1."""
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False

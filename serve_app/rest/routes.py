@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from deployments.domain.errors import InvalidInput
 from deployments.domain.types import Memory
-from serve_app.rest.cursor import decode_cursor, encode_cursor
+from serve_app.cursor import decode_cursor, encode_cursor
 from serve_app.rest.input import read_body, read_memory_id, read_query
 from serve_app.rest.schemas import (
     BatchIn,

@@ -16,7 +16,7 @@ from deployments.domain.types import (
     SearchMode,
     SearchQuery,
 )
-from serve_app.rest.fields import (
+from serve_app.fields import (
     Content,
     Id,
     Importance,

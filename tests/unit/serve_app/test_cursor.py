@@ -5,7 +5,7 @@ import pytest
 
 from deployments.domain.errors import InvalidInput
 from deployments.domain.types import PageKey
-from serve_app.rest.cursor import decode_cursor, encode_cursor
+from serve_app.cursor import decode_cursor, encode_cursor
 
 
 @pytest.mark.parametrize(

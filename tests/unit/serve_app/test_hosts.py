@@ -1,6 +1,6 @@
 import pytest
 
-from serve_app.rest.hosts import host_name, is_loopback
+from serve_app.hosts import host_name, is_loopback
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The fields of the API's bodies: what each may hold, and why it may not hold more."""
+"""The fields of what callers send: what each may hold, and why it may not hold more."""
 
 import json
 import math

@@ -1,0 +1,106 @@
+"""What answers a server's requests: the service itself, in a replica of the graph."""
+
+import logging
+from typing import Any, Protocol
+
+from mcp.shared.exceptions import MCPError
+from mcp_types import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    CallToolResult,
+    GetPromptResult,
+    ReadResourceResult,
+    TextContent,
+    TextResourceContents,
+)
+from pydantic import ValidationError
+
+from deployments.domain.errors import InvalidInput, MemexError, MemoryNotFound, RateLimited
+from serve_app.mcp.errors import FAULT, explained
+from serve_app.mcp.prompts import recall
+from serve_app.mcp.resources import JSON, read_resource
+from serve_app.mcp.results import as_text
+from serve_app.mcp.scope import FixedScope
+from serve_app.mcp.tools import TOOLS
+from serve_app.service import MemoryService
+
+_logger = logging.getLogger(__name__)
+
+
+class Backend(Protocol):
+    """Behind the server: the graph, or over stdio a running service."""
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], scope: FixedScope
+    ) -> CallToolResult: ...
+
+    async def read_resource(self, uri: str, scope: FixedScope) -> ReadResourceResult: ...
+
+    async def recall(self, arguments: dict[str, str], scope: FixedScope) -> GetPromptResult: ...
+
+
+class Refusals(Protocol):
+    """Told of calls that the rate limit refused."""
+
+    def rate_limited(self, operation: str) -> None: ...
+
+
+class ServiceBackend:
+    """Answers from the service."""
+
+    def __init__(self, service: MemoryService, refusals: Refusals) -> None:
+        self._service = service
+        self._refusals = refusals
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], scope: FixedScope
+    ) -> CallToolResult:
+        """Errors are answers here, for the model to read."""
+        try:
+            result = dict(await TOOLS[name].call(self._service, arguments, scope))
+        except (MemexError, ValidationError) as error:
+            self._note(error)
+            return _failed(explained(name, error))
+        except Exception as error:
+            _logger.error("tool %s failed", name, exc_info=error)
+            return _failed(FAULT)
+        content = TextContent(type="text", text=as_text(result))
+        return CallToolResult(content=[content], structured_content=result)
+
+    async def read_resource(self, uri: str, scope: FixedScope) -> ReadResourceResult:
+        """Raises MCPError."""
+        try:
+            value = await read_resource(self._service, uri, scope)
+        except (InvalidInput, MemoryNotFound, ValidationError) as error:
+            raise MCPError(
+                INVALID_PARAMS, explained("resources/read", error), {"uri": uri}
+            ) from None
+        except MemexError as error:
+            self._note(error)
+            raise MCPError(INTERNAL_ERROR, explained("resources/read", error)) from None
+        except Exception as error:
+            _logger.error("reading a resource failed", exc_info=error)
+            raise MCPError(INTERNAL_ERROR, FAULT) from None
+        text = TextResourceContents(uri=uri, mime_type=JSON, text=as_text(value))
+        return ReadResourceResult(contents=[text])
+
+    async def recall(self, arguments: dict[str, str], scope: FixedScope) -> GetPromptResult:
+        """Raises MCPError."""
+        try:
+            return await recall(self._service, arguments, scope)
+        except (InvalidInput, ValidationError) as error:
+            raise MCPError(INVALID_PARAMS, explained("recall", error)) from None
+        except MemexError as error:
+            self._note(error)
+            raise MCPError(INTERNAL_ERROR, explained("recall", error)) from None
+        except Exception as error:
+            _logger.error("the prompt failed", exc_info=error)
+            raise MCPError(INTERNAL_ERROR, FAULT) from None
+
+    def _note(self, error: Exception) -> None:
+        if isinstance(error, RateLimited):
+            self._refusals.rate_limited(error.operation)
+
+
+def _failed(text: str) -> CallToolResult:
+    return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)

@@ -1,0 +1,114 @@
+"""The HTTP application before an MCP server: streamable HTTP without sessions, so that any replica
+answers any request."""
+
+import json
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+from mcp.server.lowlevel import Server
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp_types import INVALID_REQUEST
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from deployments.domain.errors import InvalidInput
+from serve_app.hosts import host_name, is_loopback, is_served
+from serve_app.mcp.scope import AGENT_HEADER, USER_HEADER, FixedScope, read_scope
+from serve_app.mcp.server import Context
+from serve_app.measured import Measured, RequestMetrics
+
+MAX_BODY_BYTES = 1024 * 1024
+ROUTE = "/mcp"
+_SCOPE_KEY = "memex.scope"
+
+
+def build_mcp_app(
+    server: "Server[Any]",
+    metrics: RequestMetrics,
+    allowed_hosts: Collection[str],
+    allowed_origins: Collection[str],
+) -> Starlette:
+    """The ASGI application over a server, to be mounted at ROUTE."""
+    manager = StreamableHTTPSessionManager(
+        server, stateless=True, json_response=False, max_request_body_size=MAX_BODY_BYTES
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with manager.run():
+            yield
+
+    app = Starlette(lifespan=lifespan)
+    # No routes, which would redirect from /mcp/ to /mcp: clients do not repeat a POST.
+    door = _Door(manager.handle_request, allowed_hosts, allowed_origins)
+    app.router.default = Measured(door, metrics, lambda _scope: ROUTE)
+    app.router.redirect_slashes = False
+    return app
+
+
+def scope_of_request(context: Context) -> FixedScope:
+    """What the request's headers fix, as the application left it beside the request."""
+    fixed: FixedScope = context.request.scope[_SCOPE_KEY]  # type: ignore[attr-defined]
+    return fixed
+
+
+class _Door:
+    """ASGI: lets in what was meant for us, and is a POST."""
+
+    def __init__(
+        self, app: ASGIApp, allowed_hosts: Collection[str], allowed_origins: Collection[str]
+    ) -> None:
+        self._app = app
+        self._hosts = frozenset(allowed_hosts)
+        self._origins = frozenset(allowed_origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = self._refusal(scope)
+        if refusal is None:
+            await self._app(scope, receive, send)
+        else:
+            await refusal(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        if not is_served(headers.getlist("host"), self._hosts):
+            return _error(
+                HTTPStatus.MISDIRECTED_REQUEST,
+                "this host name is not served here; an operator can add it to "
+                "MEMEX_MCP_ALLOWED_HOSTS",
+            )
+        if not all(self._is_allowed(origin) for origin in headers.getlist("origin")):
+            return _error(
+                HTTPStatus.FORBIDDEN,
+                "pages of this origin may not call; an operator can add it to "
+                "MEMEX_MCP_ALLOWED_ORIGINS",
+            )
+        if scope["path"].removeprefix(scope.get("root_path", "")) not in ("", "/"):
+            return _error(HTTPStatus.NOT_FOUND, f"MCP is served at {ROUTE}")
+        if scope["method"] != "POST":  # a GET would wait for messages that never come
+            return _error(HTTPStatus.METHOD_NOT_ALLOWED, "POST alone is possible", Allow="POST")
+        try:
+            scope[_SCOPE_KEY] = read_scope(
+                headers.getlist(AGENT_HEADER), headers.getlist(USER_HEADER)
+            )
+        except InvalidInput as error:
+            return _error(HTTPStatus.BAD_REQUEST, str(error))
+        return None
+
+    def _is_allowed(self, origin: str) -> bool:
+        if "*" in self._origins or origin.lower() in self._origins:
+            return True
+        parts = urlsplit(origin)
+        return parts.scheme in ("http", "https") and is_loopback(host_name(parts.netloc))
+
+
+def _error(status: HTTPStatus, message: str, **headers: str) -> Response:
+    """As JSON-RPC has it, for what fails before there is a message."""
+    error = {"code": INVALID_REQUEST, "message": message}
+    body = json.dumps({"jsonrpc": "2.0", "id": None, "error": error})
+    return Response(body, status, headers, media_type="application/json")

@@ -1,0 +1,101 @@
+"""Memories as resources: `memory://{id}`, and `memory://recent` with the newest of them.
+
+Where the connection does not fix an agent, the URI names it: `memory://recent?agent_id=…`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+from uuid import UUID
+
+from mcp_types import Resource, ResourceTemplate
+
+from deployments.domain.errors import InvalidInput
+from serve_app.mcp import schemas
+from serve_app.mcp.results import in_brief, listed
+from serve_app.mcp.scope import FixedScope
+from serve_app.service import MemoryService
+
+JSON = "application/json"
+_SCHEME = "memory"
+_RECENT = "recent"
+_RECENT_LIMIT = 50
+
+
+def resources(scope: FixedScope) -> list[Resource]:
+    """What can be read without more words: only where the agent is fixed."""
+    if scope.agent_id is None:
+        return []
+    return [
+        Resource(
+            uri=f"{_SCHEME}://{_RECENT}",
+            name=_RECENT,
+            title="Recent memories",
+            description="The newest memories, newest first.",
+            mime_type=JSON,
+        )
+    ]
+
+
+def resource_templates(scope: FixedScope) -> list[ResourceTemplate]:
+    open_names = [name for name in ("agent_id", "user_id") if name not in scope.fields]
+    templates = [
+        ResourceTemplate(
+            uri_template=f"{_SCHEME}://{{id}}{_query([n for n in open_names if n == 'agent_id'])}",
+            name="memory",
+            title="A memory",
+            description="One memory, by its id.",
+            mime_type=JSON,
+        )
+    ]
+    if open_names:
+        templates.append(
+            ResourceTemplate(
+                uri_template=f"{_SCHEME}://{_RECENT}{_query(open_names)}",
+                name=_RECENT,
+                title="Recent memories",
+                description="The newest memories of an agent, or of one of its users.",
+                mime_type=JSON,
+            )
+        )
+    return templates
+
+
+def _query(names: list[str]) -> str:
+    """RFC 6570's form-style expansion."""
+    return f"{{?{','.join(names)}}}" if names else ""
+
+
+async def read_resource(service: MemoryService, uri: str, scope: FixedScope) -> Mapping[str, Any]:
+    """What a URI stands for. Raises InvalidInput, MemoryNotFound, ValidationError."""
+    name, values = _parsed(uri)
+    if name == _RECENT:
+        filled = scope.filled_in(values, ["agent_id", "user_id"])
+        asked = schemas.ListMemories.model_validate(filled)
+        page = await service.list_page(asked.agent_id, asked.user_id, None, _RECENT_LIMIT, None)
+        return listed(page.memories, page.next_key, asked.max_tokens, asked.user_id is None)
+    filled = scope.filled_in(values, ["agent_id"])
+    wanted = schemas.GetMemory.model_validate({**filled, "id": _id(name)})
+    memory = await service.get(wanted.agent_id, wanted.id)
+    scope.check(memory)
+    return in_brief(memory, with_user=scope.user_id is None)
+
+
+def _parsed(uri: str) -> tuple[str, dict[str, str]]:
+    parts = urlsplit(uri)
+    if parts.scheme != _SCHEME or parts.path not in ("", "/") or parts.fragment:
+        raise InvalidInput("uri", f"is neither {_SCHEME}://recent nor {_SCHEME}://{{id}}")
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise InvalidInput("uri", "gives a parameter more than once")
+    unknown = [name for name, _ in pairs if name not in ("agent_id", "user_id")]
+    if unknown:
+        raise InvalidInput("uri", f"has the unknown parameter {unknown[0]!r}")
+    return parts.netloc, dict(pairs)
+
+
+def _id(name: str) -> UUID:
+    try:
+        return UUID(name)
+    except ValueError:
+        raise InvalidInput("uri", f"{name!r} is neither {_RECENT!r} nor a memory's id") from None

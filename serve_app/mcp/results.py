@@ -1,0 +1,104 @@
+"""Memories as a model reads them: few fields, and never more than it has room for."""
+
+import json
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from deployments.domain.types import Memory, PageKey
+from serve_app.cursor import encode_cursor
+from serve_app.mcp.schemas import FoundOut, ListedOut, MemoryOut
+
+_BYTES_PER_TOKEN = 4
+
+
+def as_text(value: Any) -> str:
+    """Compact JSON."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def tokens(value: Any) -> int:
+    """About how many tokens a value takes as text: one for four bytes of UTF-8, which is near what
+    tokenisers need for English prose, and not far off for other scripts."""
+    return math.ceil(len(as_text(value).encode()) / _BYTES_PER_TOKEN)
+
+
+def in_brief(memory: Memory, with_user: bool = False) -> MemoryOut:
+    brief: MemoryOut = {
+        "id": str(memory.id),
+        "content": memory.content,
+        "memory_type": memory.memory_type.value,
+        "created_at": time_in_brief(memory.created_at),
+    }
+    if memory.importance != 1:
+        brief["importance"] = memory.importance
+    if memory.metadata:
+        brief["metadata"] = memory.metadata
+    if with_user:
+        brief["user_id"] = memory.user_id
+    if memory.score is not None:
+        brief["score"] = memory.score
+    return brief
+
+
+def time_in_brief(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def found(hits: Sequence[Memory], max_tokens: int) -> FoundOut:
+    """The hits in their order, less those for which there is no room."""
+    if not hits:
+        return {"memories": [], "left_out": 0, "note": "Nothing is stored that matches."}
+    shown: list[MemoryOut] = []
+    left_out: list[tuple[MemoryOut, int]] = []
+    room = max_tokens
+    for hit in hits:
+        brief = in_brief(hit)
+        cost = tokens(brief)
+        if cost <= room:
+            shown.append(brief)
+            room -= cost
+        else:
+            left_out.append((brief, cost))
+    answer: FoundOut = {"memories": shown, "left_out": len(left_out)}
+    if left_out:
+        best, cost = left_out[0]
+        answer["note"] = (
+            f"{len(left_out)} of {len(hits)} memories did not fit into max_tokens={max_tokens}. "
+            f"The best of them takes about {cost}: raise max_tokens, or call get_memory with the "
+            f"id {best['id']}."
+        )
+    return answer
+
+
+def listed(
+    memories: Sequence[Memory], next_key: PageKey | None, max_tokens: int, with_user: bool
+) -> ListedOut:
+    """The newest for which there is room. `next_cursor` goes on behind the last that is shown, so
+    that none is passed over."""
+    if not memories:
+        return {"memories": [], "left_out": 0, "note": "There are no (more) memories."}
+    shown: list[MemoryOut] = []
+    room = max_tokens
+    for memory in memories:
+        brief = in_brief(memory, with_user)
+        room -= tokens(brief)
+        if room < 0:
+            break
+        shown.append(brief)
+    left_out = len(memories) - len(shown)
+    answer: ListedOut = {"memories": shown, "left_out": left_out}
+    if left_out == 0:
+        if next_key is not None:
+            answer["next_cursor"] = encode_cursor(next_key)
+    elif shown:
+        last = memories[len(shown) - 1]
+        answer["next_cursor"] = encode_cursor(PageKey(last.created_at, last.id))
+    else:
+        brief = in_brief(memories[0], with_user)
+        answer["note"] = (
+            f"The next memory alone takes about {tokens(brief)} tokens, more than "
+            f"max_tokens={max_tokens}: raise it, or call get_memory with the id {brief['id']}."
+        )
+    return answer

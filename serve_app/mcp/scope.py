@@ -1,0 +1,78 @@
+"""The part of a scope that a connection fixes, so that a model cannot wander into another one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from deployments.domain.errors import InvalidInput, MemoryNotFound
+from deployments.domain.types import Memory
+from serve_app.fields import Id
+
+AGENT_HEADER = "X-Memex-Agent"
+USER_HEADER = "X-Memex-User"
+_ID: TypeAdapter[str] = TypeAdapter(Id)
+
+
+@dataclass(frozen=True, slots=True)
+class FixedScope:
+    """None is for the caller to choose."""
+
+    agent_id: str | None = None
+    user_id: str | None = None
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """What is fixed, by the argument's name."""
+        both = {"agent_id": self.agent_id, "user_id": self.user_id}
+        return {name: value for name, value in both.items() if value is not None}
+
+    def filled_in(self, arguments: Mapping[str, Any], accepted: Sequence[str]) -> dict[str, Any]:
+        """The arguments with what is fixed, of the names that are accepted. Raises InvalidInput
+        where one of them says something else."""
+        filled = dict(arguments)
+        for name, value in self.fields.items():
+            if name not in accepted:
+                continue
+            if filled.setdefault(name, value) != value:
+                raise InvalidInput(
+                    name, f"this connection is fixed to {value!r}: leave {name} out of the call"
+                )
+        return filled
+
+    def check(self, memory: Memory) -> None:
+        """Raises MemoryNotFound for a memory of another user than the fixed one."""
+        if self.user_id is not None and memory.user_id != self.user_id:
+            raise MemoryNotFound(str(memory.id))
+
+
+def fixed_scope(agent_id: str | None, user_id: str | None) -> FixedScope:
+    """Raises InvalidInput for an id that no memory can have."""
+    return FixedScope(_id("agent_id", agent_id), _id("user_id", user_id))
+
+
+def read_scope(agents: Sequence[str], users: Sequence[str]) -> FixedScope:
+    """From the values of both headers. Raises InvalidInput: a header that is empty or given twice
+    must not leave open what it was to fix."""
+    return FixedScope(
+        _id(AGENT_HEADER, _only(AGENT_HEADER, agents)), _id(USER_HEADER, _only(USER_HEADER, users))
+    )
+
+
+def _only(header: str, values: Sequence[str]) -> str | None:
+    if len(values) > 1:
+        raise InvalidInput(header, "is given more than once")
+    try:
+        return values[0].encode("latin-1").decode() if values else None
+    except UnicodeError:
+        raise InvalidInput(header, "is not UTF-8") from None
+
+
+def _id(name: str, value: str | None) -> str | None:
+    if value is None:
+        return None
+    try:
+        return _ID.validate_python(value)
+    except ValidationError as error:
+        raise InvalidInput(name, error.errors()[0]["msg"].removeprefix("Value error, ")) from None

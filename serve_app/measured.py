@@ -1,0 +1,46 @@
+"""ASGI middleware that reports each answer."""
+
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Protocol
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class RequestMetrics(Protocol):
+    """What an application reports about its requests."""
+
+    def answered(self, method: str, route: str, status: int, duration_s: float) -> None: ...
+
+    def rate_limited(self, operation: str) -> None: ...
+
+
+class Measured:
+    """`route_of` gives the route's template, once the application has answered."""
+
+    def __init__(
+        self, app: ASGIApp, metrics: RequestMetrics, route_of: Callable[[Scope], str]
+    ) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._route_of = route_of
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = HTTPStatus.INTERNAL_SERVER_ERROR.value
+
+        async def observed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, observed)
+        finally:
+            duration_s = time.perf_counter() - started
+            self._metrics.answered(scope["method"], self._route_of(scope), status, duration_s)

@@ -1,0 +1,49 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from mcp import Client
+from mcp.server.lowlevel import Server
+from mcp_types import CallToolResult, TextContent
+
+from serve_app.mcp.answering import ServiceBackend
+from serve_app.mcp.scope import FixedScope
+from serve_app.mcp.server import build_server
+from serve_app.service import MemoryService
+from tests.fakes import FakeEmbedder, InMemoryStore
+from tests.unit.serve_app.conftest import Recorded
+
+Connect = Callable[..., Client]
+
+
+@pytest.fixture
+def service(embedder: FakeEmbedder, store: InMemoryStore, limits: tuple[int, int]) -> MemoryService:
+    return MemoryService(embedder, store, *limits)
+
+
+@pytest.fixture
+def server_for(service: MemoryService, metrics: Recorded) -> Callable[[FixedScope], "Server[Any]"]:
+    return lambda scope: build_server(ServiceBackend(service, metrics), lambda _: scope, "1.2.3")
+
+
+@pytest.fixture
+def connect(server_for: Callable[[FixedScope], "Server[Any]"]) -> Connect:
+    """The SDK's client, in this process: `connect(agent_id="a", mode="legacy")`."""
+
+    def connected(mode: str = "auto", **fixed: str) -> Client:
+        return Client(server_for(FixedScope(**fixed)), mode=mode)
+
+    return connected
+
+
+def text(result: CallToolResult) -> str:
+    (content,) = result.content
+    assert isinstance(content, TextContent)
+    return content.text
+
+
+def given(result: CallToolResult) -> dict[str, Any]:
+    """The structured answer of a call that succeeded."""
+    assert not result.is_error, text(result)
+    assert result.structured_content is not None
+    return result.structured_content

@@ -1,0 +1,102 @@
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from serve_app.mcp.answering import ServiceBackend
+from serve_app.mcp.asgi import MAX_BODY_BYTES, build_mcp_app, scope_of_request
+from serve_app.mcp.server import build_server
+from serve_app.service import MemoryService
+from tests.unit.serve_app.conftest import Recorded
+
+CALL: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+HEADERS = {"accept": "application/json, text/event-stream"}
+
+
+Serving = Callable[[], AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+@pytest.fixture
+def serving(service: MemoryService, metrics: Recorded) -> Serving:
+    """To be entered in the test's own task, as the session manager's task group wants."""
+
+    @asynccontextmanager
+    async def entered() -> AsyncIterator[httpx.AsyncClient]:
+        server = build_server(ServiceBackend(service, metrics), scope_of_request, "1.2.3")
+        app = build_mcp_app(server, metrics, ["memex.example.org"], ["https://app.example.org"])
+        transport = httpx.ASGITransport(app, root_path="/mcp")
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(
+                transport=transport, base_url="http://localhost", headers=HEADERS
+            ) as client,
+        ):
+            yield client
+
+    return entered
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/mcp/"])
+async def test_both_spellings_are_served(serving: Serving, metrics: Recorded, path: str) -> None:
+    async with serving() as http:
+        answer = await http.post(path, json=CALL)
+        assert answer.status_code == 200
+        assert "search_memories" in answer.text
+        assert metrics.answers == [("POST", "/mcp", 200)]
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "PUT", "PATCH", "OPTIONS", "HEAD"])
+@pytest.mark.parametrize("path", ["/mcp", "/mcp/"])
+async def test_only_post_is_possible(serving: Serving, method: str, path: str) -> None:
+    async with serving() as http:
+        answer = await http.request(method, path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
+async def test_nothing_is_below(serving: Serving) -> None:
+    async with serving() as http:
+        assert (await http.post("/mcp/x", json=CALL)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "evil.example"}, 421),
+        ({"host": "memex.example.org"}, 200),
+        ({"host": "127.0.0.1:8000"}, 200),
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "http://localhost.evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": "file://"}, 403),
+        ({"origin": "http://localhost:6274"}, 200),
+        ({"origin": "http://[::1]:1"}, 200),
+        ({"origin": "https://App.example.org"}, 200),
+        ({"origin": "http://app.example.org"}, 403),
+        ({"x-memex-agent": ""}, 400),
+        ({"x-memex-agent": "a"}, 200),
+    ],
+)
+async def test_who_is_let_in(serving: Serving, headers: dict[str, str], status: int) -> None:
+    async with serving() as http:
+        answer = await http.post("/mcp", json=CALL, headers=headers)
+        assert answer.status_code == status, answer.text
+        if status != 200:
+            assert answer.json()["error"]["message"]
+
+
+async def test_headers_fix_the_scope(serving: Serving) -> None:
+    async with serving() as http:
+        answer = await http.post("/mcp", json=CALL, headers={"x-memex-agent": "a"})
+        assert '"agent_id"' not in answer.text
+        both = [("x-memex-agent", "a"), ("x-memex-agent", "b")]
+        assert (await http.post("/mcp", json=CALL, headers=both)).status_code == 400
+
+
+async def test_bodies_are_bounded(serving: Serving) -> None:
+    async with serving() as http:
+        padded = {**CALL, "params": {"_meta": {"x": "y" * MAX_BODY_BYTES}}}
+        assert (await http.post("/mcp", json=padded)).status_code == 413
+        answer = await http.post("/mcp", content=b"{", headers={"content-type": "application/json"})
+        assert answer.status_code == 400

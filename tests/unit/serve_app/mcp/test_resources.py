@@ -1,0 +1,111 @@
+import json
+from typing import Any
+
+import pytest
+from mcp import Client
+from mcp.shared.exceptions import MCPError
+from mcp_types import TextContent, TextResourceContents
+
+from tests.fakes import FakeEmbedder, InMemoryStore
+from tests.unit.serve_app.mcp.conftest import Connect, given
+
+MINE = {"agent_id": "a", "user_id": "u"}
+
+
+async def read(client: Client, uri: str) -> dict[str, Any]:
+    (contents,) = (await client.read_resource(uri)).contents
+    assert isinstance(contents, TextResourceContents)
+    assert contents.mime_type == "application/json"
+    return dict(json.loads(contents.text))
+
+
+async def test_a_fixed_agent_has_its_recent_memories(connect: Connect) -> None:
+    async with connect(agent_id="a", user_id="u") as client:
+        stored = given(await client.call_tool("store_memory", {"content": "first"}))
+        given(await client.call_tool("store_memory", {"content": "second"}))
+        (recent,) = (await client.list_resources()).resources
+        assert recent.uri == "memory://recent"
+        page = await read(client, "memory://recent")
+        assert [memory["content"] for memory in page["memories"]] == ["second", "first"]
+        (template,) = (await client.list_resource_templates()).resource_templates
+        assert template.uri_template == "memory://{id}"
+        assert (await read(client, f"memory://{stored['id']}"))["content"] == "first"
+
+
+async def test_without_headers_the_uri_names_the_scope(connect: Connect) -> None:
+    async with connect() as client:
+        stored = given(await client.call_tool("store_memory", {**MINE, "content": "first"}))
+        assert (await client.list_resources()).resources == []
+        templates = (await client.list_resource_templates()).resource_templates
+        assert [template.uri_template for template in templates] == [
+            "memory://{id}{?agent_id}",
+            "memory://recent{?agent_id,user_id}",
+        ]
+        page = await read(client, "memory://recent?agent_id=a&user_id=u")
+        assert [memory["content"] for memory in page["memories"]] == ["first"]
+        assert (await read(client, "memory://recent?agent_id=a&user_id=x"))["memories"] == []
+        one = await read(client, f"memory://{stored['id']}?agent_id=a")
+        assert (one["content"], one["user_id"]) == ("first", "u")
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("memory://recent", "agent_id: is missing"),
+        ("memory://recent?agent_id=a&agent_id=b", "more than once"),
+        ("memory://recent?agent_id=a&limit=3", "unknown parameter 'limit'"),
+        ("memory://recent/x?agent_id=a", "neither memory://recent nor"),
+        ("memory://7?agent_id=a", "'7' is neither 'recent' nor a memory's id"),
+        ("file:///etc/passwd", "neither memory://recent nor"),
+        ("memory://00000000-0000-7000-8000-000000000000?agent_id=a", "no memory 00000000"),
+    ],
+)
+async def test_what_cannot_be_read(connect: Connect, uri: str, said: str) -> None:
+    async with connect() as client:
+        with pytest.raises(MCPError, match=said.replace("?", r"\?")) as caught:
+            await client.read_resource(uri)
+    assert caught.value.code == -32602
+
+
+async def test_resources_stay_in_their_scope(connect: Connect, store: InMemoryStore) -> None:
+    async with connect() as client:
+        stored = given(await client.call_tool("store_memory", {**MINE, "content": "first"}))
+    async with connect(agent_id="b") as client:
+        for uri in (f"memory://{stored['id']}", f"memory://{stored['id']}?agent_id=a"):
+            with pytest.raises(MCPError):
+                await client.read_resource(uri)
+        with pytest.raises(MCPError, match="fixed to 'b'"):
+            await client.read_resource("memory://recent?agent_id=a")
+    async with connect(agent_id="a", user_id="x") as client:
+        with pytest.raises(MCPError, match="no memory"):
+            await client.read_resource(f"memory://{stored['id']}")
+        store.down = True
+        with pytest.raises(MCPError, match="not an empty memory") as caught:
+            await client.read_resource("memory://recent")
+    assert caught.value.code == -32603
+
+
+async def test_a_task_becomes_a_search(connect: Connect, embedder: FakeEmbedder) -> None:
+    async with connect() as client:
+        await client.call_tool("store_memory", {**MINE, "content": "She wants a violin."})
+        (prompt,) = (await client.list_prompts()).prompts
+        assert prompt.name == "recall"
+        assert [a.name for a in prompt.arguments or []] == ["task", "agent_id", "user_id"]
+        result = await client.get_prompt("recall", {"task": "buy a violin", **MINE})
+        (message,) = result.messages
+        assert isinstance(message.content, TextContent)
+        assert "The task: buy a violin" in message.content.text
+        assert "She wants a violin." in message.content.text
+        assert 'one question a call, agent_id "a", user_id "u"' in message.content.text
+    async with connect(**MINE) as client:
+        (prompt,) = (await client.list_prompts()).prompts
+        assert [a.name for a in prompt.arguments or []] == ["task"]
+        with pytest.raises(MCPError, match="query: String should have at least 1"):
+            await client.get_prompt("recall", {})
+        with pytest.raises(MCPError, match="agent_id: this connection is fixed to 'a'"):
+            await client.get_prompt("recall", {"task": "t", "agent_id": "b"})
+        with pytest.raises(MCPError, match="there is no prompt 'x'; there is recall"):
+            await client.get_prompt("x", {})
+        embedder.down = True
+        with pytest.raises(MCPError, match="not an empty memory"):
+            await client.get_prompt("recall", {"task": "t"})

@@ -1,0 +1,107 @@
+from typing import Any
+
+import pytest
+
+from deployments.domain.errors import InvalidInput
+from serve_app.mcp.scope import FixedScope, read_scope
+from tests.unit.serve_app.mcp.conftest import Connect, given, text
+
+
+async def test_what_is_fixed_leaves_the_schemas(connect: Connect) -> None:
+    async with connect(agent_id="a") as client:
+        for tool in (await client.list_tools()).tools:
+            assert "agent_id" not in tool.input_schema["properties"]
+            assert "agent_id" not in tool.input_schema.get("required", [])
+    async with connect(agent_id="a", user_id="u") as client:
+        tools = {tool.name: tool.input_schema for tool in (await client.list_tools()).tools}
+        assert tools["search_memories"]["required"] == ["query"]
+        assert tools["count_memories"]["properties"] == {}
+
+
+async def test_what_is_fixed_is_filled_in(connect: Connect) -> None:
+    async with connect(agent_id="a", user_id="u") as client:
+        given(await client.call_tool("store_memory", {"content": "the word is xylophone"}))
+        given(await client.call_tool("store_memory", {"content": "more", "agent_id": "a"}))
+        assert given(await client.call_tool("count_memories", {})) == {"count": 2}
+        (hit,) = given(
+            await client.call_tool("search_memories", {"query": "xylophone", "top_k": 1})
+        )["memories"]
+        assert "user_id" not in hit
+    async with connect() as client:
+        count = await client.call_tool("count_memories", {"agent_id": "a", "user_id": "u"})
+        assert given(count) == {"count": 2}
+
+
+async def test_no_tool_leaves_the_fixed_agent(connect: Connect) -> None:
+    async with connect() as client:
+        mine = {"agent_id": "a", "user_id": "u", "content": "the word is xylophone"}
+        stored = given(await client.call_tool("store_memory", mine))
+    calls: dict[str, dict[str, Any]] = {
+        "store_memory": {"user_id": "u", "content": "x"},
+        "search_memories": {"user_id": "u", "query": "xylophone"},
+        "get_memory": {"id": stored["id"]},
+        "list_memories": {},
+        "update_memory": {"id": stored["id"], "content": "overwritten"},
+        "delete_memory": {"id": stored["id"]},
+        "count_memories": {},
+    }
+    async with connect(agent_id="b") as client:
+        assert set(calls) == {tool.name for tool in (await client.list_tools()).tools}
+        for tool, arguments in calls.items():
+            refused = await client.call_tool(tool, {**arguments, "agent_id": "a"})
+            assert refused.is_error
+            assert "agent_id: this connection is fixed to 'b'" in text(refused)
+            if tool != "store_memory":
+                answer = await client.call_tool(tool, arguments)
+                assert "xylophone" not in text(answer)
+    async with connect() as client:
+        kept = given(await client.call_tool("get_memory", {"agent_id": "a", "id": stored["id"]}))
+        assert kept["content"] == "the word is xylophone"
+        assert given(await client.call_tool("count_memories", {"agent_id": "a"})) == {"count": 1}
+
+
+async def test_no_tool_leaves_the_fixed_user(connect: Connect) -> None:
+    async with connect() as client:
+        hers = {"agent_id": "a", "user_id": "her", "content": "the word is xylophone"}
+        stored = given(await client.call_tool("store_memory", hers))
+    async with connect(agent_id="a", user_id="him") as client:
+        for tool, arguments in (
+            ("get_memory", {}),
+            ("update_memory", {"content": "overwritten"}),
+            ("delete_memory", {}),
+        ):
+            answer = await client.call_tool(tool, {**arguments, "id": stored["id"]})
+            assert answer.is_error
+            assert "no memory" in text(answer)
+        assert given(await client.call_tool("list_memories", {}))["memories"] == []
+        assert given(await client.call_tool("count_memories", {})) == {"count": 0}
+        found = await client.call_tool("search_memories", {"query": "xylophone"})
+        assert given(found)["memories"] == []
+        for tool in ("list_memories", "count_memories"):
+            refused = await client.call_tool(tool, {"user_id": "her"})
+            assert "user_id: this connection is fixed to 'him'" in text(refused)
+    async with connect() as client:
+        kept = given(await client.call_tool("get_memory", {"agent_id": "a", "id": stored["id"]}))
+        assert kept["content"] == "the word is xylophone"
+
+
+def test_headers_are_read() -> None:
+    assert read_scope([], []) == FixedScope()
+    assert read_scope(["a"], ["u"]) == FixedScope("a", "u")
+    assert read_scope(["é".encode().decode("latin-1")], []) == FixedScope("é")
+
+
+@pytest.mark.parametrize(
+    ("agents", "users", "said"),
+    [
+        ([""], [], "X-Memex-Agent: String should have at least 1 character"),
+        (["a", "b"], [], "X-Memex-Agent: is given more than once"),
+        ([], ["u" * 129], "X-Memex-User: String should have at most 128 characters"),
+        ([], ["\xff"], "X-Memex-User: is not UTF-8"),
+    ],
+)
+def test_headers_that_leave_something_open_are_refused(
+    agents: list[str], users: list[str], said: str
+) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        read_scope(agents, users)

@@ -1,0 +1,221 @@
+import json
+from typing import Any
+
+import pytest
+from mcp.shared.exceptions import MCPError
+from pydantic import ValidationError
+
+from serve_app.mcp.scope import FixedScope
+from serve_app.mcp.tools import TOOLS
+from serve_app.service import MemoryService
+from tests.fakes import FakeEmbedder, InMemoryStore
+from tests.unit.serve_app.conftest import Recorded
+from tests.unit.serve_app.mcp.conftest import Connect, given, text
+
+MINE = {"agent_id": "a", "user_id": "u"}
+READERS = {"search_memories", "get_memory", "list_memories", "count_memories"}
+NOWHERE = "00000000-0000-7000-8000-000000000000"
+
+
+def keys_of(schema: Any) -> set[str]:
+    if isinstance(schema, dict):
+        return set(schema) | {key for value in schema.values() for key in keys_of(value)}
+    if isinstance(schema, list):
+        return {key for value in schema for key in keys_of(value)}
+    return set()
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_what_is_listed(connect: Connect, mode: str) -> None:
+    async with connect(mode) as client:
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+    assert set(tools) == READERS | {"store_memory", "update_memory", "delete_memory"}
+    for name, tool in tools.items():
+        assert tool.title
+        assert tool.description
+        assert tool.output_schema is not None
+        assert tool.annotations is not None
+        assert tool.annotations.read_only_hint is (name in READERS)
+        assert tool.annotations.destructive_hint is (name in ("update_memory", "delete_memory"))
+        assert tool.annotations.idempotent_hint is (name != "store_memory")
+        assert tool.annotations.open_world_hint is False
+        assert "agent_id" in tool.input_schema["required"]
+        assert tool.input_schema["additionalProperties"] is False
+        assert not keys_of([tool.input_schema, tool.output_schema]) & {"$ref", "$defs", "anyOf"}
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_memorys_life(connect: Connect, mode: str) -> None:
+    async with connect(mode) as client:
+        stored = given(
+            await client.call_tool("store_memory", {**MINE, "content": "She plays the violin."})
+        )
+        found = given(await client.call_tool("search_memories", {**MINE, "query": "violin"}))
+        (hit,) = found["memories"]
+        assert hit == {
+            "id": stored["id"],
+            "content": "She plays the violin.",
+            "memory_type": "episodic",
+            "created_at": stored["created_at"],
+            "score": hit["score"],
+        }
+        one = {"agent_id": "a", "id": stored["id"]}
+        change = {"importance": 2, "metadata": {"k": [1]}, "memory_type": "semantic"}
+        changed = given(await client.call_tool("update_memory", {**one, **change}))
+        assert changed == given(await client.call_tool("get_memory", one))
+        assert changed.items() >= change.items()
+        assert changed["user_id"] == "u"
+        listed = given(await client.call_tool("list_memories", {"agent_id": "a"}))
+        assert listed == {"memories": [changed], "left_out": 0}
+        assert given(await client.call_tool("count_memories", MINE)) == {"count": 1}
+        assert given(await client.call_tool("delete_memory", one)) == {"deleted": stored["id"]}
+        assert given(await client.call_tool("count_memories", {"agent_id": "a"})) == {"count": 0}
+
+
+async def test_the_text_says_what_the_structure_says(connect: Connect) -> None:
+    async with connect() as client:
+        await client.call_tool("store_memory", {**MINE, "content": "Grüße, 世界"})
+        result = await client.call_tool("search_memories", {**MINE, "query": "世界"})
+    assert json.loads(text(result)) == result.structured_content
+    assert "世界" in text(result)
+
+
+async def test_filters_and_limits(connect: Connect) -> None:
+    async with connect() as client:
+        for kind, day in (("episodic", 1), ("semantic", 2), ("procedural", 3)):
+            fields = {"content": f"note of {kind}", "memory_type": kind, "metadata": {"day": day}}
+            await client.call_tool("store_memory", {**MINE, **fields})
+
+        async def contents(tool: str, **arguments: Any) -> list[str]:
+            answer = given(await client.call_tool(tool, {**MINE, **arguments}))
+            return [memory["content"] for memory in answer["memories"]]
+
+        search = {"query": "note"}
+        assert len(await contents("search_memories", **search)) == 3
+        assert len(await contents("search_memories", **search, top_k=2)) == 2
+        assert await contents("search_memories", **search, memory_type="semantic") == [
+            "note of semantic"
+        ]
+        assert await contents("search_memories", **search, metadata={"day": 3}) == [
+            "note of procedural"
+        ]
+        past = "2020-01-01T00:00:00Z"
+        assert await contents("search_memories", **search, created_before=past) == []
+        assert len(await contents("search_memories", **search, created_after=past)) == 3
+        assert await contents("list_memories", memory_type="episodic") == ["note of episodic"]
+
+
+async def test_pages_pass_over_nothing(connect: Connect) -> None:
+    async with connect() as client:
+        for n in range(7):
+            await client.call_tool("store_memory", {**MINE, "content": f"{n} " + "word " * 60})
+        seen, arguments = [], {**MINE, "limit": 3, "max_tokens": 250}
+        while True:
+            page = given(await client.call_tool("list_memories", arguments))
+            assert 0 < len(page["memories"]) < 3
+            seen += [memory["content"][0] for memory in page["memories"]]
+            if "next_cursor" not in page:
+                break
+            arguments["cursor"] = page["next_cursor"]
+    assert seen == list("6543210")
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "said"),
+    [
+        ("search_memories", {"agent_id": "a"}, "user_id: is missing; query: is missing"),
+        ("search_memories", {**MINE, "query": ""}, "query: String should have at least 1"),
+        ("search_memories", {**MINE, "query": "q", "top_k": "3"}, "top_k: Input should be a valid"),
+        ("search_memories", {**MINE, "query": "q", "k": 3}, "k: is no argument of this tool"),
+        ("search_memories", {**MINE, "query": "\ud800"}, "arguments: must not contain lone"),
+        ("store_memory", {**MINE, "content": "x" * 8_001}, "content: String should have at most"),
+        ("store_memory", {**MINE, "content": "a\x00"}, "content: must not contain the NUL"),
+        ("store_memory", {**MINE, "content": "x", "memory_type": "odd"}, "memory_type: Input"),
+        ("store_memory", {**MINE, "content": "x", "importance": 3}, "importance: Input should be"),
+        ("store_memory", {**MINE, "content": "x", "metadata": {"a": "b" * 17_000}}, "metadata: is"),
+        ("get_memory", {"agent_id": "a", "id": "7"}, "id: Input should be a valid UUID"),
+        ("get_memory", {"agent_id": "a", "id": NOWHERE}, "Take an id from search_memories"),
+        ("list_memories", {"agent_id": "a", "cursor": "?"}, "cursor: is not a cursor"),
+        ("list_memories", {"agent_id": "a", "limit": 201}, "limit: Input should be less"),
+        ("update_memory", {"agent_id": "a", "id": NOWHERE}, "arguments: name at least one"),
+        (
+            "update_memory",
+            {"agent_id": "a", "id": NOWHERE, "importance": 1},
+            "no memory 00000000-0000-7000-8000-000000000000",
+        ),
+        ("delete_memory", {"agent_id": "a", "id": NOWHERE}, "no memory"),
+        ("count_memories", {"agent_id": ""}, "agent_id: String should have at least 1"),
+    ],
+)
+async def test_errors_say_what_to_do(
+    connect: Connect, store: InMemoryStore, tool: str, arguments: dict[str, Any], said: str
+) -> None:
+    async with connect() as client:
+        result = await client.call_tool(tool, arguments)
+    assert result.is_error
+    assert result.structured_content is None
+    assert said in text(result)
+    assert "pydantic" not in text(result)
+    assert await store.count("a", None) == 0
+
+
+async def test_an_unknown_tool_is_named(connect: Connect) -> None:
+    async with connect() as client:
+        with pytest.raises(MCPError, match="there is no tool 'remember'; there are store_memory"):
+            await client.call_tool("remember", {})
+
+
+async def test_a_failure_is_no_empty_memory(
+    connect: Connect, store: InMemoryStore, embedder: FakeEmbedder
+) -> None:
+    async with connect() as client:
+        search = {**MINE, "query": "q"}
+        empty = given(await client.call_tool("search_memories", search))
+        assert empty == {
+            "memories": [],
+            "left_out": 0,
+            "note": "Nothing is stored that matches.",
+        }
+        embedder.down = True
+        failed = await client.call_tool("search_memories", search)
+        assert failed.is_error
+        assert "the embedder is not available" in text(failed)
+        assert "not an empty memory" in text(failed)
+        store.down = True
+        failed = await client.call_tool("list_memories", {"agent_id": "a"})
+        assert "not an empty memory" in text(failed)
+
+
+async def test_a_fault_shows_nothing_of_itself(
+    connect: Connect, service: MemoryService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> int:
+        raise RuntimeError("SELECT secret FROM password")
+
+    monkeypatch.setattr(service, "count", broken)
+    async with connect() as client:
+        failed = await client.call_tool("count_memories", MINE)
+    assert failed.is_error
+    assert "has been logged" in text(failed)
+    assert "secret" not in text(failed)
+
+
+@pytest.mark.parametrize("limits", [(1, 1)])
+async def test_the_limits_are_those_of_rest(connect: Connect, metrics: Recorded) -> None:
+    async with connect() as client:
+        for tool, fields in (
+            ("store_memory", {"content": "c"}),
+            ("search_memories", {"query": "q"}),
+        ):
+            given(await client.call_tool(tool, {**MINE, **fields}))
+            refused = await client.call_tool(tool, {**MINE, **fields})
+            assert refused.is_error
+            assert "this agent may make 1" in text(refused)
+            assert "the next is possible in" in text(refused)
+    assert metrics.limited == ["write", "search"]
+
+
+def test_nothing_becomes_null_on_the_way() -> None:
+    arguments = {**MINE, "content": "x", "metadata": {"a": float("nan")}}
+    with pytest.raises(ValidationError, match="not finite"):
+        TOOLS["store_memory"].read(arguments, FixedScope())

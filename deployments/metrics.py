@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import aiohttp
 import ray
-from ray.util.metrics import Counter, Histogram
+from ray.serve.metrics import Counter, Histogram
 
 DURATION_BUCKETS_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]
 BATCH_SIZE_BUCKETS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]

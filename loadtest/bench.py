@@ -65,9 +65,13 @@ class Bench:
     def _expected_s(self) -> float:
         of_baseline = sum(scenario.of_baseline for scenario in self._rows)
         baselines = len(BASELINE_WORKERS) + 2 if of_baseline else 0
-        rows = len(BASELINE_WORKERS) + 2 * of_baseline + len(self._variants) * len(self._rows)
+        of_service = sum(len(self._rows_of(variant)) for variant in self._variants)
+        rows = len(BASELINE_WORKERS) + 2 * of_baseline + of_service
         starts_s = 25 + 14 * baselines + 60 * len(self._variants)
         return starts_s + (rows + 2) * (self.results.duration_s + 0.5)
+
+    def _rows_of(self, variant: Variant) -> list[Scenario]:
+        return [row for row in self._rows if row.of_variants or not variant.env]
 
     def _measure_baseline(self, server: Database) -> None:
         rows = [scenario for scenario in self._rows if scenario.of_baseline]
@@ -108,7 +112,7 @@ class Bench:
             self._idle(name, [pid])
             seed(url)
             self._warm_up(name, url, pid)
-            for scenario in self._rows:
+            for scenario in self._rows_of(variant):
                 self._measure(name, url, [pid], "ray", scenario)
 
     def _idle(self, name: str, roots: Sequence[int]) -> None:

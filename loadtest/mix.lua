@@ -2,7 +2,7 @@
 -- request, and is timed here with its status. (wrk's own percentiles are corrected for requests
 -- that were never sent, and tell nothing of refused ones.)
 --
--- Arguments: kind (mix, searches, writes, batches, nothing), first text, number of different texts
+-- Arguments: kind (mix, searches, writes, batches, nothing, tools, legacy-tools), first text, number of different texts
 -- (0: all differ), agents, users of each, memories of a batch, threads, sentences.txt, where to
 -- write JSON.
 
@@ -30,7 +30,7 @@ end
 
 -- In each thread's state.
 
-local kind, first_text, different, agents, users, batch
+local kind, calls_tools, first_text, different, agents, users, batch
 local parts, combinations = {{}}, 1
 local calls, made, sent_us = 0, 0, 0
 local thread_count = 1
@@ -84,7 +84,30 @@ end
 local function search() return post("/v1/memories/search", entry("query")) end
 local function write() return post("/v1/memories", entry("content")) end
 
+local MODERN = "2026-07-28"
+local META = '"_meta":{"io.modelcontextprotocol/protocolVersion":"' .. MODERN ..
+    '","io.modelcontextprotocol/clientCapabilities":{}},'
+
+local function call_tool(meta, headers)
+    headers["Content-Type"] = "application/json"
+    headers["Accept"] = "application/json, text/event-stream"
+    return wrk.format("POST", "/mcp", headers, string.format(
+        '{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{%s"name":"search_memories",' ..
+        '"arguments":%s}}', calls, meta, entry("query")
+    ))
+end
+
 local makers = {
+    tools = function()
+        return call_tool(META, {
+            ["MCP-Protocol-Version"] = MODERN,
+            ["Mcp-Method"] = "tools/call",
+            ["Mcp-Name"] = "search_memories",
+        })
+    end,
+    ["legacy-tools"] = function()
+        return call_tool("", {["MCP-Protocol-Version"] = "2025-11-25"})
+    end,
     searches = search,
     writes = write,
     mix = function()  -- every fourth is a write, from another start in each thread
@@ -103,6 +126,7 @@ function init(arguments)
     first_text, different = tonumber(arguments[2]), tonumber(arguments[3])
     agents, users, batch = tonumber(arguments[4]), tonumber(arguments[5]), tonumber(arguments[6])
     thread_count = tonumber(arguments[7])
+    calls_tools = kind:find("tools") ~= nil
     read_parts(arguments[8])
     math.randomseed(first_text + thread_number + 1)
     wrk.headers["Content-Type"] = "application/json"
@@ -115,7 +139,9 @@ function request()
     return made_request
 end
 
-function response(status)
+function response(status, _headers, body)
+    -- Errors of a tool come with 200.
+    if calls_tools and not body:find('"left_out":', 1, true) then status = 599 end
     table.insert(times_us, status)
     table.insert(times_us, math.floor(now_us() - sent_us + 0.5))
 end

@@ -14,6 +14,7 @@ KINDS = (
     "embedder",
     "store",
     "ingress",
+    "mcp",
     "reranker",
     "haproxy",
     "postgres",
@@ -25,10 +26,11 @@ _REPLICAS = {
     "Embedder": "embedder",
     "MemoryStore": "store",
     "RestIngress": "ingress",
+    "McpIngress": "mcp",
     "Reranker": "reranker",
 }
 # Ray adds what the replica does at the moment.
-_REPLICA = re.compile(r"ray::ServeReplica:memex:(\w+)")
+_REPLICA = re.compile(r"ray::ServeReplica:memex(?:-mcp)?:(\w+)")
 _CPU_EVERY_S = 1.0
 _MEMORY_EVERY_S = 4.0  # the kernel walks every page table for it
 

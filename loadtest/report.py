@@ -11,7 +11,7 @@ from typing import Any
 
 from loadtest.ceilings import Ceilings
 from loadtest.processes import KINDS
-from loadtest.scenarios import Scenario
+from loadtest.scenarios import OVER_MCP, Scenario
 from loadtest.wrk import Measured, Times
 
 BASELINES = ("baseline", "lean baseline")
@@ -66,16 +66,16 @@ class Results:
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
     kinds = [kind for kind in KINDS if any(row.cpu_s.get(kind) for row in rows)]
-    yield f"{'':<46}{'latency, ms':>24}{'':>23}CPU seconds for 1,000 requests"
+    yield f"{'':<50}{'latency, ms':>24}{'':>23}CPU seconds for 1,000 requests"
     yield (
-        f"{'system':<21}{'row':<13}{'req/s':>7}{'text/s':>7}{'p50':>8}{'p95':>8}{'p99':>8}"
+        f"{'system':<21}{'row':<17}{'req/s':>7}{'text/s':>7}{'p50':>8}{'p95':>8}{'p99':>8}"
         f"{'503s':>6}{'errors':>7}{'MiB':>6}{'embed.':>7} "
         + "".join(f"{kind:>10}" for kind in kinds)
     )
     for row in rows:
         measured, cpu = row.measured, row.cpu_per_1000
         yield (
-            f"{row.system:<21}{row.scenario.name:<13}{measured.per_s:>7.1f}"
+            f"{row.system:<21}{row.scenario.name:<17}{measured.per_s:>7.1f}"
             f"{row.texts_per_s:>7.0f}{_cells(measured.times)}{measured.refused:>6}"
             f"{measured.errors:>7}{row.peak_mib:>6.0f}{_range(row.embedders):>7} "
             + "".join(f"{cpu[kind]:>10.2f}" if kind in cpu else f"{'':>10}" for kind in kinds)
@@ -115,6 +115,11 @@ def _of_service(results: Results, system: str) -> Iterator[str]:
                 f"{name}: of the texts/s of the encoder alone, {share:.2f} singly, "
                 f"{compared['of_encoder_in_batches']:.2f} in batches"
             )
+    for name, over_rest in OVER_MCP.items():
+        row, rest = results.of(system, name), results.of(system, over_rest)
+        if row and rest and row.measured.times and rest.measured.times:
+            more_ms = row.measured.times.p50 - rest.measured.times.p50
+            yield f"{name}: p50 {more_ms:+.1f} ms against {over_rest}"
     usual = results.of(system, "distinct-64")
     for row in results.rows:
         if usual is not None and row.system == system and row.scenario.name.startswith("overload"):

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-Load = Literal["mix", "searches", "writes", "batches", "nothing"]
+Load = Literal["mix", "searches", "writes", "batches", "nothing", "tools", "legacy-tools"]
+"""The last two are searches over MCP, in either of its eras."""
 
 AGENTS = 20
 USERS = 10  # of each agent
@@ -23,6 +24,8 @@ class Scenario:
     """0: no text is ever sent twice."""
     of_baseline: bool = True
     """Whether the baseline is measured with it, too."""
+    of_variants: bool = True
+    """Whether all variants of the service are, or the default alone."""
 
     @property
     def texts_of_request(self) -> int:
@@ -42,6 +45,11 @@ class Variant:
 SCENARIOS = (
     Scenario("nothing-64", "nothing", 64, of_baseline=False),
     Scenario("search-1", "searches", 1),
+    Scenario("search-16", "searches", 16, of_baseline=False, of_variants=False),
+    Scenario("mcp-1", "tools", 1, of_baseline=False, of_variants=False),
+    Scenario("mcp-16", "tools", 16, of_baseline=False, of_variants=False),
+    Scenario("mcp-legacy-16", "legacy-tools", 16, of_baseline=False, of_variants=False),
+    Scenario("mcp-repeated-64", "tools", 64, REPEATED_TEXTS, of_baseline=False, of_variants=False),
     Scenario("distinct-8", "mix", 8),
     Scenario("distinct-64", "mix", 64),
     Scenario("repeated-8", "mix", 8, REPEATED_TEXTS),
@@ -66,6 +74,9 @@ VARIANTS = (
         },
     ),
 )
+
+OVER_MCP = {"mcp-1": "search-1", "mcp-16": "search-16", "mcp-legacy-16": "search-16"}
+"""Rows of the same searches over MCP and over REST."""
 
 BASELINE_WORKERS = (1, 2, 4)
 CHOOSING_SCENARIO = "distinct-64"

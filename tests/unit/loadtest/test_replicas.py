@@ -41,7 +41,8 @@ def test_the_profile_has_so_many_replicas_and_fits_two_cores(tmp_path: Path) -> 
     assert embedder["num_replicas"] == 16
     assert "autoscaling_config" not in embedder
     cpus = sum(
-        options["ray_actor_options"]["num_cpus"] * options["num_replicas"]
+        options["ray_actor_options"]["num_cpus"]
+        * (options.get("num_replicas") or options["autoscaling_config"]["max_replicas"])
         for options in settings.deployments.values()
     )
     assert cpus <= 2

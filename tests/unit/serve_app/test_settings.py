@@ -21,7 +21,13 @@ def test_the_laptop_profile_is_the_default_and_limits_rates() -> None:
 @pytest.mark.parametrize("profile", [path.stem for path in (ROOT / "configs").glob("*.yaml")])
 def test_every_profile_loads_and_configures_every_deployment(profile: str) -> None:
     settings = load_settings({"MEMEX_PROFILE": profile})
-    assert set(settings.deployments) == {"RestIngress", "MemoryStore", "Embedder", "Reranker"}
+    assert set(settings.deployments) == {
+        "RestIngress",
+        "McpIngress",
+        "MemoryStore",
+        "Embedder",
+        "Reranker",
+    }
     assert settings.deployments["Embedder"]["autoscaling_config"]["max_replicas"] >= 2
 
 
@@ -126,3 +132,13 @@ def test_bad_values_are_refused_by_name(environ: dict[str, str], named: str) -> 
 def test_readme_documents_exactly_the_settings_there_are() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^\| `(MEMEX_\w+)`", readme, re.MULTILINE)) == set(variables())
+
+
+def test_the_laptops_replicas_at_their_most_fit_two_cores() -> None:
+    deployments = load_settings({}).deployments.values()
+    cpus = sum(
+        options["ray_actor_options"]["num_cpus"]
+        * (options.get("num_replicas") or options["autoscaling_config"]["max_replicas"])
+        for options in deployments
+    )
+    assert cpus <= 2

@@ -175,6 +175,7 @@ def _banner(settings: Settings, folder: DataFolder, url: str) -> str:
 memex is ready
   API        {url}
   API docs   {url}/docs
+  MCP        {url}/mcp
   Dashboard  http://127.0.0.1:{settings.dashboard_port}{token}
   Data       {folder.root}
 Ctrl-C stops all of it.

@@ -1,10 +1,11 @@
 """Memories as a model reads them: few fields, and never more than it has room for."""
 
-import json
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
+
+import pydantic_core
 
 from deployments.domain.types import Memory, PageKey
 from serve_app.cursor import encode_cursor
@@ -15,13 +16,13 @@ _BYTES_PER_TOKEN = 4
 
 def as_text(value: Any) -> str:
     """Compact JSON."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return pydantic_core.to_json(value).decode()
 
 
 def tokens(value: Any) -> int:
     """About how many tokens a value takes as text: one for four bytes of UTF-8, which is near what
     tokenisers need for English prose, and not far off for other scripts."""
-    return math.ceil(len(as_text(value).encode()) / _BYTES_PER_TOKEN)
+    return math.ceil(len(pydantic_core.to_json(value)) / _BYTES_PER_TOKEN)
 
 
 def in_brief(memory: Memory, with_user: bool = False) -> MemoryOut:

@@ -84,7 +84,7 @@ def build_server(
         version=version,
         title="memex",
         instructions=_INSTRUCTIONS,
-        get_tool_input_schema=_input_schema,
+        get_tool_input_schema=lambda _name: None,  # no argument of ours travels in a header
         on_list_tools=list_tools,
         on_call_tool=call_tool,
         on_list_resources=list_resources,
@@ -93,8 +93,3 @@ def build_server(
         on_list_prompts=list_prompts,
         on_get_prompt=get_prompt,
     )
-
-
-def _input_schema(name: str) -> dict[str, object] | None:
-    tool = TOOLS.get(name)
-    return None if tool is None else dict(tool.definition(FixedScope()).input_schema)

@@ -2,13 +2,17 @@
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 PYTHON ?= python3
 
-.PHONY: serve test eval bench bench-scale loadtest bench-replicas check fmt install clean
+.PHONY: serve test conformance eval bench bench-scale loadtest bench-replicas check fmt install clean
 
 serve: install
 	@exec .venv/bin/memex serve
 
 test: install
 	@exec .venv/bin/pytest $(ARGS)
+
+# Runs MCP's official conformance suite and the Inspector; npm brings both, and a Node.js.
+conformance: install tests/conformance/node_modules/installed
+	@exec .venv/bin/python -m tests.conformance
 
 # Measures a running service's retrieval on a public benchmark; `make eval DATA=path`, and any of
 # K=5,10 MODE= ALPHA= LEXICAL_WEIGHT= FUSION= JOBS=4 LIMIT= OUT= URL= FRESH=1.
@@ -59,6 +63,11 @@ install: .venv/installed
 # Locust, beside all else; each sync above takes it away again.
 .venv/bin/locust: .venv/installed
 	$(UV) sync --locked --inexact --group load
+	@touch $@
+
+tests/conformance/node_modules/installed: tests/conformance/package.json tests/conformance/package-lock.json
+	@command -v npm >/dev/null || { echo 'make conformance needs npm, which comes with Node.js' >&2; exit 1; }
+	npm ci --prefix tests/conformance --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 .uv/bin/uv:

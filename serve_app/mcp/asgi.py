@@ -68,6 +68,10 @@ class _Door:
         self._origins = frozenset(allowed_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Spaces around a value are no part of it (RFC 9110, 5.5). HAProxy takes them away, but
+        # httptools, with which uvicorn and Ray's own proxy read, leaves those behind it.
+        headers = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
+        scope = {**scope, "headers": headers}
         refusal = self._refusal(scope)
         if refusal is None:
             await self._app(scope, receive, send)

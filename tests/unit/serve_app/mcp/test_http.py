@@ -94,6 +94,16 @@ async def test_headers_fix_the_scope(serving: Serving) -> None:
         assert (await http.post("/mcp", json=CALL, headers=both)).status_code == 400
 
 
+async def test_spaces_behind_a_header_are_no_part_of_it(serving: Serving) -> None:
+    count = {"name": "count_memories", "arguments": {"agent_id": "a"}}
+    call = {**CALL, "method": "tools/call", "params": count}
+    async with serving() as http:
+        answer = await http.post("/mcp", json=call, headers={"x-memex-agent": "a \t "})
+        assert '"count":0' in answer.text
+        refused = await http.post("/mcp", json=call, headers={"x-memex-agent": " \t"})
+        assert refused.status_code == 400
+
+
 async def test_bodies_are_bounded(serving: Serving) -> None:
     async with serving() as http:
         padded = {**CALL, "params": {"_meta": {"x": "y" * MAX_BODY_BYTES}}}

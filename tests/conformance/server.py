@@ -1,0 +1,143 @@
+"""A server for tests alone: the product's, over memory, with the suite's fixtures added.
+
+`python -m tests.conformance.server PORT`
+"""
+
+import importlib.metadata
+import sys
+import warnings
+from typing import Any
+
+import uvicorn
+from mcp.server import MCPServer
+from mcp.server.lowlevel import Server
+from mcp.server.lowlevel.server import HandlerEntry
+from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
+from mcp.shared.exceptions import MCPDeprecationWarning
+from mcp_types import (
+    CompleteRequestParams,
+    EmptyResult,
+    RequestParams,
+    SetLevelRequestParams,
+    SubscribeRequestParams,
+    UnsubscribeRequestParams,
+)
+from starlette.applications import Starlette
+
+from serve_app.mcp.answering import ServiceBackend
+from serve_app.mcp.asgi import build_mcp_app, scope_of_request
+from serve_app.mcp.server import build_server
+from serve_app.service import MemoryService
+from tests.conformance.fixtures import TEMPLATE_PREFIX, build_fixtures, complete
+from tests.conformance.input_required import add_input_required
+from tests.fakes import FakeEmbedder, InMemoryStore
+
+_LISTS = {
+    "tools/list": "tools",
+    "resources/list": "resources",
+    "resources/templates/list": "resource_templates",
+    "prompts/list": "prompts",
+}
+_JUST_ACCEPTED: dict[str, type[RequestParams]] = {
+    "logging/setLevel": SetLevelRequestParams,
+    "resources/subscribe": SubscribeRequestParams,
+    "resources/unsubscribe": UnsubscribeRequestParams,
+}
+
+
+class _NoMetrics:
+    def answered(self, method: str, route: str, status: int, duration_s: float) -> None: ...
+
+    def rate_limited(self, operation: str) -> None: ...
+
+
+def build_app() -> Starlette:
+    service = MemoryService(FakeEmbedder(), InMemoryStore(), 0, 0)
+    metrics = _NoMetrics()
+    version = importlib.metadata.version("memex-serve")
+    server = build_server(ServiceBackend(service, metrics), scope_of_request, version)
+    fixtures = build_fixtures()
+    add_input_required(fixtures)
+    _merge(server, fixtures)
+    return build_mcp_app(server, metrics, (), ())
+
+
+def _merge(server: "Server[Any]", fixtures: MCPServer) -> None:
+    """What is not a fixture goes on to the product's own handlers."""
+    theirs = fixtures._lowlevel_server
+    for method, field in _LISTS.items():
+        _join(server, method, _entry(theirs, method), field)
+
+    async def is_tool(params: Any) -> bool:
+        return params.name in [tool.name for tool in await fixtures.list_tools()]
+
+    async def is_prompt(params: Any) -> bool:
+        return params.name in [prompt.name for prompt in await fixtures.list_prompts()]
+
+    async def is_resource(params: Any) -> bool:
+        known = [str(resource.uri) for resource in await fixtures.list_resources()]
+        return str(params.uri) in known or str(params.uri).startswith(TEMPLATE_PREFIX)
+
+    for method, is_theirs in {
+        "tools/call": is_tool,
+        "prompts/get": is_prompt,
+        "resources/read": is_resource,
+    }.items():
+        _divert(server, method, _entry(theirs, method), is_theirs)
+    listen = _entry(theirs, "subscriptions/listen")
+    server.add_request_handler("subscriptions/listen", listen.params_type, listen.handler)
+    server.add_request_handler("completion/complete", CompleteRequestParams, complete)
+    for method, params_type in _JUST_ACCEPTED.items():
+        server.add_request_handler(method, params_type, _accept)
+
+    own_schema, their_schema = server.get_tool_input_schema, theirs.get_tool_input_schema
+    assert own_schema is not None
+    assert their_schema is not None
+    server.get_tool_input_schema = lambda name: own_schema(name) or their_schema(name)
+    security = RequestStateSecurity.ephemeral()
+    server.middleware.append(RequestStateBoundary(security, default_audience=server.name))
+
+
+def _join(server: "Server[Any]", method: str, theirs: HandlerEntry[Any], field: str) -> None:
+    own = _entry(server, method)
+
+    async def listed(context: Any, params: Any) -> Any:
+        first: Any = await own.handler(context, params)
+        second: Any = await theirs.handler(context, params)
+        both = [*getattr(first, field), *getattr(second, field)]
+        return first.model_copy(update={field: both})
+
+    server.add_request_handler(method, own.params_type, listed)
+
+
+def _divert(server: "Server[Any]", method: str, theirs: HandlerEntry[Any], is_theirs: Any) -> None:
+    own = _entry(server, method)
+
+    async def answered(context: Any, params: Any) -> Any:
+        chosen = theirs if await is_theirs(params) else own
+        return await chosen.handler(context, params)
+
+    server.add_request_handler(method, own.params_type, answered)
+
+
+def _entry(server: "Server[Any]", method: str) -> HandlerEntry[Any]:
+    entry = server.get_request_handler(method)
+    assert entry is not None, method
+    return entry
+
+
+async def _accept(_context: Any, _params: Any) -> EmptyResult:
+    return EmptyResult()
+
+
+if __name__ == "__main__":
+    # What 2026-07-28 deprecates is tested with the versions that have it.
+    warnings.simplefilter("ignore", MCPDeprecationWarning)
+    uvicorn.run(
+        build_app(),
+        host="127.0.0.1",
+        port=int(sys.argv[1]),
+        log_level="warning",
+        http="httptools",  # what a replica without HAProxy before it has
+        timeout_graceful_shutdown=1,  # some of the suite's streams have no end
+    )

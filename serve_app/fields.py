@@ -12,6 +12,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, With
 
 MAX_CONTENT_CHARS = 8_000
 MAX_METADATA_BYTES = 16 * 1024
+MAX_TTL_S = 100 * 365 * 86_400
 _MAX_CLOCK_SKEW = timedelta(minutes=5)
 _SMALLEST = 1e-9
 _RFC3339 = re.compile(
@@ -93,6 +94,21 @@ def _not_in_future(value: datetime) -> datetime:
     return value
 
 
+def _in_future(value: datetime) -> datetime:
+    if value <= datetime.now(UTC):
+        raise ValueError("is in the past")
+    return value
+
+
+def expires_at(time: datetime | None, ttl_s: int | None) -> datetime | None:
+    """From the two ways to say it. Raises ValueError where both are used."""
+    if ttl_s is None:
+        return time
+    if time is not None:
+        raise ValueError("give either expires_at or ttl_seconds")
+    return datetime.now(UTC) + timedelta(seconds=ttl_s)
+
+
 Id = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_clean)]
 Content = Annotated[str, Field(min_length=1, max_length=MAX_CONTENT_CHARS), AfterValidator(_clean)]
 Query = Annotated[str, Field(min_length=1, max_length=2_000), AfterValidator(_clean)]
@@ -111,4 +127,6 @@ Time = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 TimePast = Annotated[Time, AfterValidator(_not_in_future)]
+TimeToCome = Annotated[Time, AfterValidator(_in_future)]
+Ttl = Annotated[int, Field(ge=1, le=MAX_TTL_S)]
 Score = Annotated[float, Field(allow_inf_nan=False)]

@@ -86,6 +86,10 @@ class InMemoryStore:
     async def ping(self) -> None:
         if self.down:
             raise Unavailable("database")
+        now = datetime.now(UTC)
+        for memory, _ in list(self._rows.values()):
+            if memory.expires_at is not None and memory.expires_at <= now:
+                del self._rows[memory.id]
 
     async def adopt_generation(self, identity: ModelIdentity) -> int:
         await self.ping()
@@ -116,6 +120,7 @@ class InMemoryStore:
                 metadata=memory.metadata,
                 created_at=memory.created_at or now,
                 updated_at=now,
+                expires_at=memory.expires_at,
             )
             self._rows.setdefault(memory.id, (stored, embedding))
         return [self._rows[memory.id][0] for memory in memories]
@@ -226,6 +231,8 @@ class InMemoryStore:
         }
         changed = replace(memory, **changes, updated_at=datetime.now(UTC))
         vector = self._rows[memory_id][1] if embedding is None else embedding
+        if patch.expiry is not None:
+            changed = replace(changed, expires_at=patch.expiry.at)
         self._rows[memory_id] = (changed, vector)
         return changed
 

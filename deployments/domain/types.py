@@ -86,6 +86,8 @@ class Memory:
     metadata: dict[str, Any]
     created_at: datetime
     updated_at: datetime
+    expires_at: datetime | None = None
+    """When it is over; None: never."""
     score: float | None = None
     explanation: Explanation | None = None
 
@@ -102,6 +104,14 @@ class NewMemory:
     memory_type: MemoryType = MemoryType.EPISODIC
     metadata: dict[str, Any] = field(default_factory=dict)
     created_at: datetime | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """When a memory is to be over; None: never."""
+
+    at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +122,7 @@ class MemoryPatch:
     importance: float | None = None
     memory_type: MemoryType | None = None
     metadata: dict[str, Any] | None = None
+    expiry: Expiry | None = None
 
 
 @dataclass(frozen=True, slots=True)

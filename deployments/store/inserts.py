@@ -60,6 +60,7 @@ class Inserts:
             await self._terms.adopt(connection),
             [entry.weights for entry in terms],
             [entry.keys_text() for entry in terms],
+            [memory.expires_at for memory in memories],
         )
         if len(rows) < len(memories):
             rows = await connection.fetch(sql("select_inserted"), ids, agent_ids)

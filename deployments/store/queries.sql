@@ -1,40 +1,46 @@
 -- Named statements; queries.py reads them. $n are asyncpg's parameters, named beside each.
 -- No statement here that answers a caller reads or writes a memory without an agent_id. Those that
--- keep what is derived from memories (renew_terms and its like) run for all agents, and answer none.
+-- keep what is derived from memories (renew_terms and its like), and purge_expired, run for all agents
+-- and answer none.
 
 -- name: insert_memories
 -- $1 ids, $2 agent_ids, $3 user_ids, $4 contents, $5 embeddings, $6 generations, $7 importances,
 -- $8 memory_types, $9 metadata, $10 created_at (null: now), $11 lexicon, $12 terms, $13 term_keys (as
--- text: an array of arrays must be rectangular)
+-- text: an array of arrays must be rectangular), $14 expires_at
 insert into memories (
     id, agent_id, user_id, content, embedding, generation, lexicon, terms, term_keys,
-    importance, memory_type, metadata, created_at, updated_at
+    importance, memory_type, metadata, created_at, updated_at, expires_at
 )
 select
     n.id, n.agent_id, n.user_id, n.content, n.embedding, n.generation,
     $11::smallint, n.terms, n.term_keys::bigint[],
-    n.importance, n.memory_type, n.metadata, coalesce(n.created_at, now()), now()
+    n.importance, n.memory_type, n.metadata, coalesce(n.created_at, now()), now(), n.expires_at
 from unnest(
     $1::uuid[], $2::text[], $3::text[], $4::text[], $5::vector[], $6::smallint[],
-    $7::float8[], $8::text[], $9::jsonb[], $10::timestamptz[], $12::sparsevec[], $13::text[]
+    $7::float8[], $8::text[], $9::jsonb[], $10::timestamptz[], $12::sparsevec[], $13::text[],
+    $14::timestamptz[]
 ) as n (
     id, agent_id, user_id, content, embedding, generation, importance, memory_type, metadata,
-    created_at, terms, term_keys
+    created_at, terms, term_keys, expires_at
 )
 on conflict (id) do nothing
-returning id, agent_id, user_id, content, importance, memory_type, metadata, created_at, updated_at;
+returning id, agent_id, user_id, content, importance, memory_type, metadata, created_at, updated_at,
+    expires_at;
 
 -- name: select_inserted
 -- $1 ids, $2 agent_ids: what an earlier try of the same insert has stored
 select m.id, m.agent_id, m.user_id, m.content, m.importance, m.memory_type, m.metadata,
-    m.created_at, m.updated_at
+    m.created_at, m.updated_at, m.expires_at
 from unnest($1::uuid[], $2::text[]) as n (id, agent_id)
 join memories m on m.id = n.id and m.agent_id = n.agent_id;
+
+-- fragment: alive
+(expires_at is null or expires_at > now())
 
 -- fragment: visible
 -- What the search q may see. Bounds of time are written so that the index of scopes serves them in a
 -- plan that does not know whether there are any.
-agent_id = q.agent_id and user_id = q.user_id and generation = q.generation
+agent_id = q.agent_id and user_id = q.user_id and generation = q.generation and {{alive}}
             and (q.memory_type is null or memory_type = q.memory_type)
             and (q.metadata is null or metadata @> q.metadata)
             and created_at > coalesce(q.created_after, '-infinity')
@@ -89,7 +95,7 @@ best as (
         limit q.top_k
     )
     select m.id, m.agent_id, m.user_id, m.content, m.importance, m.memory_type, m.metadata,
-        m.created_at, m.updated_at, hits.score, hits.cosine, hits.lexical, hits.similarity,
+        m.created_at, m.updated_at, m.expires_at, hits.score, hits.cosine, hits.lexical, hits.similarity,
         hits.recency, hits.age_days, hits.best > 0 as has_matches, hits.cosine_rank, hits.lexical_rank
     from hits
     join memories m on m.id = hits.id and m.agent_id = q.agent_id and m.user_id = q.user_id
@@ -253,15 +259,17 @@ from unnest($2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[])
 
 -- name: get_memory
 -- $1 agent_id, $2 id
-select id, agent_id, user_id, content, importance, memory_type, metadata, created_at, updated_at
+select id, agent_id, user_id, content, importance, memory_type, metadata, created_at, updated_at,
+    expires_at
 from memories
-where agent_id = $1 and id = $2;
+where agent_id = $1 and id = $2 and {{alive}};
 
 -- name: list_of_user
 -- $1 agent_id, $2 user_id, $3 memory_type, $4 limit, $5 after created_at, $6 after id
-select id, agent_id, user_id, content, importance, memory_type, metadata, created_at, updated_at
+select id, agent_id, user_id, content, importance, memory_type, metadata, created_at, updated_at,
+    expires_at
 from memories
-where agent_id = $1 and user_id = $2
+where agent_id = $1 and user_id = $2 and {{alive}}
     and ($3::text is null or memory_type = $3)
     and (created_at, id) < (coalesce($5::timestamptz, 'infinity'), coalesce($6::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
 order by created_at desc, id desc
@@ -269,9 +277,10 @@ limit $4::int;
 
 -- name: list_of_agent
 -- $1 agent_id, $2 memory_type, $3 limit, $4 after created_at, $5 after id
-select id, agent_id, user_id, content, importance, memory_type, metadata, created_at, updated_at
+select id, agent_id, user_id, content, importance, memory_type, metadata, created_at, updated_at,
+    expires_at
 from memories
-where agent_id = $1
+where agent_id = $1 and {{alive}}
     and ($2::text is null or memory_type = $2)
     and (created_at, id) < (coalesce($4::timestamptz, 'infinity'), coalesce($5::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
 order by created_at desc, id desc
@@ -279,12 +288,12 @@ limit $3::int;
 
 -- name: user_of
 -- $1 agent_id, $2 id
-select user_id from memories where agent_id = $1 and id = $2;
+select user_id from memories where agent_id = $1 and id = $2 and {{alive}};
 
 -- name: update_memory
 -- $1 agent_id, $2 id, $3 content, $4 embedding (with content), $5 generation, $6 importance,
 -- $7 memory_type, $8 metadata, $9 lexicon (with content), $10 terms, $11 term_keys; null leaves a
--- column as it is
+-- column as it is. $12 whether to set expires_at, $13 to what
 update memories
 set content = coalesce($3::text, content),
     embedding = coalesce($4::vector, embedding),
@@ -295,28 +304,45 @@ set content = coalesce($3::text, content),
     importance = coalesce($6::float8, importance),
     memory_type = coalesce($7::text, memory_type),
     metadata = coalesce($8::jsonb, metadata),
+    expires_at = case when $12::boolean then $13::timestamptz else expires_at end,
     updated_at = now()
-where agent_id = $1 and id = $2
-returning id, agent_id, user_id, content, importance, memory_type, metadata, created_at, updated_at;
+where agent_id = $1 and id = $2 and {{alive}}
+returning id, agent_id, user_id, content, importance, memory_type, metadata, created_at, updated_at,
+    expires_at;
 
 -- name: delete_memory
 -- $1 agent_id, $2 id
-delete from memories where agent_id = $1 and id = $2 returning id;
+delete from memories where agent_id = $1 and id = $2 and {{alive}} returning id;
 
 -- name: forget_scope
 -- $1 agent_id, $2 user_id
 with gone as (
-    delete from memories where agent_id = $1 and user_id = $2 returning 1
+    delete from memories where agent_id = $1 and user_id = $2 returning expires_at
 )
-select count(*) from gone;
+select count(*) from gone where {{alive}};
 
 -- name: count_of_user
--- $1 agent_id, $2 user_id
-select count(*) from memories where agent_id = $1 and user_id = $2;
+-- $1 agent_id, $2 user_id. The index of scopes alone counts them; few are expired and still there.
+select (select count(*) from memories where agent_id = $1 and user_id = $2) - (
+    select count(*) from memories where agent_id = $1 and user_id = $2 and expires_at <= now()
+);
 
 -- name: count_of_agent
 -- $1 agent_id
-select count(*) from memories where agent_id = $1;
+select (select count(*) from memories where agent_id = $1) - (
+    select count(*) from memories where agent_id = $1 and expires_at <= now()
+);
+
+-- name: purge_expired
+-- $1 at most so many; of all agents, and answers none. How many there were.
+with gone as (
+    delete from memories
+    where ctid = any(array(
+        select ctid from memories where expires_at <= now() limit $1 for update skip locked
+    ))
+    returning 1
+)
+select count(*) from gone;
 
 -- name: hit_rate_limits
 -- $1 agent_ids (each once, sorted), $2 how many calls of each, $3 operation, $4 per_minute

@@ -29,6 +29,8 @@ from deployments.store.search import Search
 from deployments.store.settings import FORGET_TIMEOUT_S, SearchSettings, StoreSettings
 from deployments.store.upkeep import TermsUpkeep
 
+_PURGED_AT_ONCE = 1_000
+
 
 class PostgresMemoryStore:
     """Implements the BatchedMemoryStore port."""
@@ -175,6 +177,8 @@ class PostgresMemoryStore:
                 lexicon,
                 terms,
                 keys,
+                patch.expiry is not None,
+                patch.expiry and patch.expiry.at,
             )
         self._count("update", 0 if row is None else 1)
         return None if row is None else memory_of(row)
@@ -233,6 +237,12 @@ class PostgresMemoryStore:
                 progress(total - left, total)
             await self._terms.recount(connection)
         progress(total, total)
+
+    async def purge_expired(self) -> None:
+        """Delete what is over. No statement has seen it since then."""
+        async with self._pool.acquire() as connection:
+            while purged := await connection.fetchval(sql("purge_expired"), _PURGED_AT_ONCE):
+                self._count("expire", purged)
 
     async def purge_rate_limits(self) -> None:
         """Drop the counters of agents that made no call in the last minute."""

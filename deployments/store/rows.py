@@ -19,6 +19,7 @@ def memory_of(
         metadata=row["metadata"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        expires_at=row["expires_at"],
         score=score,
         explanation=explanation,
     )

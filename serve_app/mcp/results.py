@@ -36,6 +36,8 @@ def in_brief(memory: Memory, with_user: bool = False) -> MemoryOut:
         brief["importance"] = memory.importance
     if memory.metadata:
         brief["metadata"] = memory.metadata
+    if memory.expires_at is not None:
+        brief["expires_at"] = time_in_brief(memory.expires_at)
     if with_user:
         brief["user_id"] = memory.user_id
     if memory.score is not None:

@@ -153,6 +153,7 @@ class MemoryOut(TypedDict):
     created_at: str
     importance: NotRequired[float]
     metadata: NotRequired[dict[str, Any]]
+    expires_at: NotRequired[str]
     user_id: NotRequired[Annotated[str, Field(description="Where several users' are listed.")]]
     score: NotRequired[Annotated[float, Field(description="Higher is better.")]]
 

@@ -1,11 +1,12 @@
 """The API's request and response bodies. OpenAPI is generated from these and nothing else."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from deployments.domain.types import (
+    Expiry,
     Fusion,
     Memory,
     MemoryPatch,
@@ -26,7 +27,10 @@ from serve_app.fields import (
     Score,
     Time,
     TimePast,
+    TimeToCome,
+    Ttl,
     Weight,
+    expires_at,
 )
 from serve_app.service import new_id
 
@@ -49,6 +53,13 @@ class MemoryIn(_Body):
     memory_type: MemoryType = MemoryType.EPISODIC
     metadata: Metadata = Field(default_factory=dict)
     created_at: TimePast | None = Field(None, description="For imports; now where it is left out.")
+    expires_at: TimeToCome | None = Field(None, description="When it is forgotten; null: never.")
+    ttl_seconds: Ttl | None = Field(None, description="The same, counted from now.")
+
+    @model_validator(mode="after")
+    def _one_expiry(self) -> Self:
+        expires_at(self.expires_at, self.ttl_seconds)
+        return self
 
     def to_domain(self) -> NewMemory:
         return NewMemory(
@@ -60,6 +71,7 @@ class MemoryIn(_Body):
             memory_type=self.memory_type,
             metadata=self.metadata,
             created_at=self.created_at,
+            expires_at=expires_at(self.expires_at, self.ttl_seconds),
         )
 
 
@@ -76,9 +88,21 @@ class PatchIn(_Body):
     importance: Importance | None = None
     memory_type: MemoryType | None = None
     metadata: Metadata | None = Field(None, description="Replaces the metadata as a whole.")
+    expires_at: TimeToCome | None = Field(
+        None, description="When it is forgotten. Null, where it is given: never."
+    )
+    ttl_seconds: Ttl | None = Field(None, description="The same, counted from now.")
+
+    @model_validator(mode="after")
+    def _one_expiry(self) -> Self:
+        expires_at(self.expires_at, self.ttl_seconds)
+        return self
 
     def to_domain(self) -> MemoryPatch:
-        return MemoryPatch(self.content, self.importance, self.memory_type, self.metadata)
+        expiry = None
+        if self.ttl_seconds is not None or "expires_at" in self.model_fields_set:
+            expiry = Expiry(expires_at(self.expires_at, self.ttl_seconds))
+        return MemoryPatch(self.content, self.importance, self.memory_type, self.metadata, expiry)
 
 
 class SearchIn(_Body):

@@ -12,6 +12,7 @@ from deployments.domain.errors import ModelMismatch, RateLimited
 from deployments.domain.ids import uuid7
 from deployments.domain.ports import MemoryStore
 from deployments.domain.types import (
+    Expiry,
     Fusion,
     Memory,
     MemoryPatch,
@@ -368,3 +369,41 @@ async def test_another_model_is_refused_only_when_there_are_memories(store: Memo
     with pytest.raises(ModelMismatch):
         await store.adopt_generation(IDENTITY)
     assert await store.adopt_generation(other) == generation
+
+
+async def test_what_is_over_is_not_there(scope: Scope) -> None:
+    store, agent = scope.store, scope.agent
+    (kept,) = await scope.add("a fox, for good")
+    (later,) = await scope.add("a fox, for a day", expires_at=NOW + timedelta(days=1))
+    (over,) = await scope.add("a fox, for a moment", expires_at=NOW - timedelta(seconds=1))
+    assert later.expires_at == NOW + timedelta(days=1)
+    assert kept.expires_at is None
+    seen = {kept.id, later.id}
+    assert {hit.id for hit in await scope.search("fox")} == seen
+    assert {hit.id for hit in await scope.search("fox", as_of=NOW + timedelta(hours=1))} == seen
+    for user in ("user", None):
+        page = await store.list_page(agent, user, None, 10, None)
+        assert {memory.id for memory in page.memories} == seen
+        assert await store.count(agent, user) == 2
+    assert await store.get(agent, over.id) is None
+    patch = MemoryPatch("a fox again", expiry=Expiry(None))
+    embedding = embed_words("a fox again")
+    assert await store.update(agent, over.id, patch, embedding, scope.generation, None) is None
+    assert not await store.delete(agent, over.id)
+    assert await store.forget(agent, "user") == 2
+
+
+async def test_an_expiry_changes_alone(scope: Scope) -> None:
+    (memory,) = await scope.add("a fox", expires_at=NOW + timedelta(days=1))
+
+    async def changed(patch: MemoryPatch) -> Memory:
+        found = await scope.store.update(scope.agent, memory.id, patch, None, None, None)
+        assert found is not None
+        return found
+
+    assert (await changed(MemoryPatch(importance=2.0))).expires_at == memory.expires_at
+    week = NOW + timedelta(days=7)
+    assert (await changed(MemoryPatch(expiry=Expiry(week)))).expires_at == week
+    assert (await changed(MemoryPatch(expiry=Expiry(None)))).expires_at is None
+    await changed(MemoryPatch(expiry=Expiry(NOW - timedelta(seconds=1))))
+    assert await scope.store.get(scope.agent, memory.id) is None

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import numpy as np
@@ -19,7 +20,7 @@ from deployments.store.queries import sql, statements
 from deployments.store.repository import PostgresMemoryStore
 from deployments.store.settings import StoreSettings
 from serve_app.local.postgres import EmbeddedPostgres
-from tests.fakes import IDENTITY
+from tests.fakes import IDENTITY, embed_words
 from tests.integration.postgres.data import unit_vectors
 
 
@@ -76,8 +77,15 @@ async def test_what_keeps_us_out_is_told_from_our_own_faults(
 
 
 def test_every_statement_on_memories_is_scoped() -> None:
-    # These read no row of anyone's, or write what is derived from a memory back to it alone.
-    unscoped = {"generation_in_use", "count_outdated", "outdated_memories", "count_frequencies"}
+    # These read no row of anyone's, write what is derived from a memory back to it alone, or delete
+    # what no statement sees any more.
+    unscoped = {
+        "generation_in_use",
+        "count_outdated",
+        "outdated_memories",
+        "count_frequencies",
+        "purge_expired",
+    }
     touching = {
         name: text
         for name, text in statements().items()
@@ -223,6 +231,28 @@ async def test_old_counters_are_purged(pool: Pool, postgres_store: PostgresMemor
         await postgres_store.purge_rate_limits()
         left = await connection.fetch("select agent_id from rate_limits")
     assert [row["agent_id"] for row in left] == ["live"]
+
+
+async def test_what_is_over_is_purged(pool: Pool, postgres_store: PostgresMemoryStore) -> None:
+    generation = await postgres_store.adopt_generation(IDENTITY)
+    over = datetime.now(UTC) - timedelta(seconds=1)
+    later = over + timedelta(days=1)
+    memories = [
+        NewMemory(uuid7(), "agent", "user", f"m {n}", expires_at=expires_at)
+        for n, expires_at in enumerate([None, over, later, over])
+    ]
+    vectors = np.stack([embed_words(memory.content) for memory in memories])
+    await postgres_store.insert(memories, vectors, generation, None)
+    async with pool.acquire() as connection, pool.acquire() as other:
+        async with connection.transaction():  # one that is in use waits for the next time
+            lock = "select from memories where id = $1 for update"
+            await connection.execute(lock, memories[1].id)
+            await asyncio.wait_for(postgres_store.purge_expired(), 5)
+        left = await other.fetch("select content from memories order by content")
+        assert [row["content"] for row in left] == ["m 0", "m 1", "m 2"]
+        await postgres_store.purge_expired()
+        left = await other.fetch("select content from memories order by content")
+    assert [row["content"] for row in left] == ["m 0", "m 2"]
 
 
 async def test_another_width_is_adopted_by_an_empty_table(

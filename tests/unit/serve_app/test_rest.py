@@ -167,6 +167,35 @@ async def test_get_patch_delete(client: httpx.AsyncClient) -> None:
     assert_problem(await client.get(url, params=owner), 404)
 
 
+async def test_a_memory_may_be_for_a_time(client: httpx.AsyncClient) -> None:
+    now = datetime.now(UTC)
+    timed = await add(client, ttl_seconds=3_600)
+    ends = datetime.fromisoformat(timed["expires_at"])
+    assert timedelta(0) <= ends - now - timedelta(hours=1) < timedelta(minutes=1)
+    dated = await add(client, expires_at=FUTURE)
+    assert datetime.fromisoformat(dated["expires_at"]) == datetime.fromisoformat(FUTURE)
+    url, owner = f"/v1/memories/{dated['id']}", {"agent_id": "a"}
+
+    async def changed(**fields: Any) -> str | None:
+        answer = await client.patch(url, params=owner, json=fields)
+        assert answer.status_code == 200, answer.text
+        ends: str | None = answer.json()["expires_at"]
+        return ends
+
+    assert await changed(importance=1.5) == dated["expires_at"]
+    soon = await changed(ttl_seconds=60)
+    assert soon is not None
+    assert datetime.fromisoformat(soon) < datetime.fromisoformat(FUTURE)
+    assert await changed(expires_at=None) is None
+    assert (await add(client))["expires_at"] is None
+    both = {"expires_at": FUTURE, "ttl_seconds": 5}
+    for answer in (
+        await client.patch(url, params=owner, json=both),
+        await client.post("/v1/memories", json={**MEMORY, **both}),
+    ):
+        assert "give either expires_at or ttl_seconds" in assert_problem(answer, 422)["detail"]
+
+
 async def test_forget_and_count(client: httpx.AsyncClient) -> None:
     await add(client)
     await add(client, user_id="other")
@@ -236,6 +265,11 @@ FUTURE = (datetime.now(UTC) + timedelta(hours=2)).isoformat()  # collected long 
         ({"importance": 5e-324}, "importance"),
         ({"metadata": {"n": [1e308] * 60}}, "metadata"),
         ({"created_at": "0001-01-01T00:00:00+14:00"}, "created_at"),
+        ({"expires_at": "2024-01-01T00:00:00Z"}, "expires_at"),
+        ({"expires_at": "2124-01-01T00:00:00"}, "expires_at"),
+        ({"ttl_seconds": 0}, "ttl_seconds"),
+        ({"ttl_seconds": 1.5}, "ttl_seconds"),
+        ({"ttl_seconds": 10**12}, "ttl_seconds"),
         ({"unknown": 1}, "unknown"),
         ({"score": 1}, "score"),
         ({"id": str(uuid4())}, "id"),

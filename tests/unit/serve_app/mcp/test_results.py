@@ -12,7 +12,7 @@ NOW = datetime(2026, 1, 31, 12, 0, 0, 999_999, tzinfo=UTC)
 def memory(content: str, age_s: int = 0, score: float | None = 0.5) -> Memory:
     time = NOW - timedelta(seconds=age_s)
     kind = MemoryType.EPISODIC
-    return Memory(new_id(), "a", "u", content, 1.0, kind, {}, time, time, score)
+    return Memory(new_id(), "a", "u", content, 1.0, kind, {}, time, time, None, score)
 
 
 def test_in_brief() -> None:
@@ -23,7 +23,7 @@ def test_in_brief() -> None:
         "memory_type": "episodic",
         "created_at": "2026-01-31T12:00:00Z",
     }
-    rich = replace(plain, importance=0.5, metadata={"k": None}, score=0.25)
+    rich = replace(plain, importance=0.5, metadata={"k": None}, expires_at=NOW, score=0.25)
     assert (
         in_brief(rich, with_user=True).items()
         >= {

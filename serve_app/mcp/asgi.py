@@ -12,7 +12,6 @@ from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp_types import INVALID_REQUEST
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -25,6 +24,7 @@ from serve_app.measured import Measured, RequestMetrics
 MAX_BODY_BYTES = 1024 * 1024
 ROUTE = "/mcp"
 _SCOPE_KEY = "memex.scope"
+_READ = (b"host", b"origin", AGENT_HEADER.lower().encode(), USER_HEADER.lower().encode())
 
 
 def build_mcp_app(
@@ -32,10 +32,18 @@ def build_mcp_app(
     metrics: RequestMetrics,
     allowed_hosts: Collection[str],
     allowed_origins: Collection[str],
+    with_streams: bool = False,
 ) -> Starlette:
-    """The ASGI application over a server, to be mounted at ROUTE."""
+    """The ASGI application over a server, to be mounted at ROUTE.
+
+    Answers are JSON unless `with_streams`: a server that sends nothing before its results has no
+    need of them, and they cost a millisecond or more at the median.
+    """
     manager = StreamableHTTPSessionManager(
-        server, stateless=True, json_response=False, max_request_body_size=MAX_BODY_BYTES
+        server,
+        stateless=True,
+        json_response=not with_streams,
+        max_request_body_size=MAX_BODY_BYTES,
     )
 
     @asynccontextmanager
@@ -79,14 +87,18 @@ class _Door:
             await refusal(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Response | None:
-        headers = Headers(scope=scope)
-        if not is_served(headers.getlist("host"), self._hosts):
+        found: dict[bytes, list[str]] = {name: [] for name in _READ}  # in one pass: for each call
+        for name, value in scope["headers"]:
+            if name in found:
+                found[name].append(value.decode("latin-1"))
+        hosts, origins, agents, users = found.values()
+        if not is_served(hosts, self._hosts):
             return _error(
                 HTTPStatus.MISDIRECTED_REQUEST,
                 "this host name is not served here; an operator can add it to "
                 "MEMEX_MCP_ALLOWED_HOSTS",
             )
-        if not all(self._is_allowed(origin) for origin in headers.getlist("origin")):
+        if not all(self._is_allowed(origin) for origin in origins):
             return _error(
                 HTTPStatus.FORBIDDEN,
                 "pages of this origin may not call; an operator can add it to "
@@ -97,9 +109,7 @@ class _Door:
         if scope["method"] != "POST":  # a GET would wait for messages that never come
             return _error(HTTPStatus.METHOD_NOT_ALLOWED, "POST alone is possible", Allow="POST")
         try:
-            scope[_SCOPE_KEY] = read_scope(
-                headers.getlist(AGENT_HEADER), headers.getlist(USER_HEADER)
-            )
+            scope[_SCOPE_KEY] = read_scope(agents, users)
         except InvalidInput as error:
             return _error(HTTPStatus.BAD_REQUEST, str(error))
         return None

@@ -59,7 +59,7 @@ def build_app() -> Starlette:
     fixtures = build_fixtures()
     add_input_required(fixtures)
     _merge(server, fixtures)
-    return build_mcp_app(server, metrics, (), ())
+    return build_mcp_app(server, metrics, (), (), with_streams=True)
 
 
 def _merge(server: "Server[Any]", fixtures: MCPServer) -> None:

@@ -39,7 +39,8 @@ def main() -> int:
         elif command == "mcp":
             from serve_app.mcp.stdio import run
 
-            run(arguments.url or _mcp_url(settings), arguments.agent, arguments.user)
+            url = _mcp_url(settings) if arguments.url is None else arguments.url
+            run(url, arguments.agent, arguments.user)
         else:
             from serve_app.local.reindex import reindex
 

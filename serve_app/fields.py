@@ -11,8 +11,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, WithJsonSchema
 
 MAX_CONTENT_CHARS = 8_000
+MAX_QUERY_CHARS = 2_000
 MAX_METADATA_BYTES = 16 * 1024
 MAX_TTL_S = 100 * 365 * 86_400
+_MAX_METADATA_DEPTH = 64  # parsers stop somewhere, and answers have them deeper than requests
 _MAX_CLOCK_SKEW = timedelta(minutes=5)
 _SMALLEST = 1e-9
 _RFC3339 = re.compile(
@@ -32,14 +34,16 @@ def _clean(text: str) -> str:
 
 
 def _clean_metadata(value: dict[str, Any]) -> dict[str, Any]:
-    _check_values(value)
+    _check_values(value, 1)
     size = len(json.dumps(_written_out(value), ensure_ascii=False, separators=(",", ":")).encode())
     if size > MAX_METADATA_BYTES:
         raise ValueError(f"is {size} bytes as JSON; at most {MAX_METADATA_BYTES} are allowed")
     return value
 
 
-def _check_values(value: Any) -> None:
+def _check_values(value: Any, depth: int) -> None:
+    if depth > _MAX_METADATA_DEPTH:
+        raise ValueError(f"is nested more than {_MAX_METADATA_DEPTH} levels deep")
     if isinstance(value, str):
         _clean(value)
     elif isinstance(value, float) and not math.isfinite(value):
@@ -47,10 +51,10 @@ def _check_values(value: Any) -> None:
     elif isinstance(value, Mapping):
         for key, item in value.items():
             _clean(key)
-            _check_values(item)
+            _check_values(item, depth + 1)
     elif isinstance(value, list):
         for item in value:
-            _check_values(item)
+            _check_values(item, depth + 1)
 
 
 def _written_out(value: Any) -> Any:
@@ -111,7 +115,7 @@ def expires_at(time: datetime | None, ttl_s: int | None) -> datetime | None:
 
 Id = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_clean)]
 Content = Annotated[str, Field(min_length=1, max_length=MAX_CONTENT_CHARS), AfterValidator(_clean)]
-Query = Annotated[str, Field(min_length=1, max_length=2_000), AfterValidator(_clean)]
+Query = Annotated[str, Field(min_length=1, max_length=MAX_QUERY_CHARS), AfterValidator(_clean)]
 Importance = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False), AfterValidator(_not_tiny)]
 Weight = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), AfterValidator(_not_tiny)]
 LexicalWeight = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False), AfterValidator(_not_tiny)]

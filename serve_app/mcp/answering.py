@@ -15,7 +15,13 @@ from mcp_types import (
 )
 from pydantic import ValidationError
 
-from deployments.domain.errors import InvalidInput, MemexError, MemoryNotFound, RateLimited
+from deployments.domain.errors import (
+    InvalidInput,
+    MemexError,
+    MemoryNotFound,
+    RateLimited,
+    StartupError,
+)
 from serve_app.mcp.errors import FAULT, explained
 from serve_app.mcp.prompts import recall
 from serve_app.mcp.resources import JSON, read_resource
@@ -60,7 +66,7 @@ class ServiceBackend:
             result = dict(await TOOLS[name].call(self._service, arguments, scope))
         except (MemexError, ValidationError) as error:
             self._note(error)
-            return _failed(explained(name, error))
+            return _failed(_said(name, error))
         except Exception as error:
             _logger.error("tool %s failed", name, exc_info=error)
             return _failed(FAULT)
@@ -77,7 +83,7 @@ class ServiceBackend:
             ) from None
         except MemexError as error:
             self._note(error)
-            raise MCPError(INTERNAL_ERROR, explained("resources/read", error)) from None
+            raise MCPError(INTERNAL_ERROR, _said("resources/read", error)) from None
         except Exception as error:
             _logger.error("reading a resource failed", exc_info=error)
             raise MCPError(INTERNAL_ERROR, FAULT) from None
@@ -92,7 +98,7 @@ class ServiceBackend:
             raise MCPError(INVALID_PARAMS, explained("recall", error)) from None
         except MemexError as error:
             self._note(error)
-            raise MCPError(INTERNAL_ERROR, explained("recall", error)) from None
+            raise MCPError(INTERNAL_ERROR, _said("recall", error)) from None
         except Exception as error:
             _logger.error("the prompt failed", exc_info=error)
             raise MCPError(INTERNAL_ERROR, FAULT) from None
@@ -100,6 +106,13 @@ class ServiceBackend:
     def _note(self, error: Exception) -> None:
         if isinstance(error, RateLimited):
             self._refusals.rate_limited(error.operation)
+
+
+def _said(asked: str, error: MemexError | ValidationError) -> str:
+    if isinstance(error, StartupError):  # the operator's to mend: a model cannot
+        _logger.error("%s", error)
+        return FAULT
+    return explained(asked, error)
 
 
 def _failed(text: str) -> CallToolResult:

@@ -76,6 +76,9 @@ class _Door:
         self._origins = frozenset(allowed_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await send({"type": "websocket.close"})
+            return
         # Spaces around a value are no part of it (RFC 9110, 5.5). HAProxy takes them away, but
         # httptools, with which uvicorn and Ray's own proxy read, leaves those behind it.
         headers = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
@@ -117,7 +120,10 @@ class _Door:
     def _is_allowed(self, origin: str) -> bool:
         if "*" in self._origins or origin.lower() in self._origins:
             return True
-        parts = urlsplit(origin)
+        try:
+            parts = urlsplit(origin)
+        except ValueError:
+            return False
         return parts.scheme in ("http", "https") and is_loopback(host_name(parts.netloc))
 
 

@@ -5,6 +5,7 @@ from pydantic import ValidationError
 from deployments.domain.errors import InvalidInput, MemexError, MemoryNotFound, RateLimited
 
 _LISTED = 5
+_SHOWN_CHARS = 80
 FAULT = (
     "The memory service failed; the fault has been logged. This is a failure, not an empty memory: "
     "try once more, and if it fails again, go on and say that memories could not be reached."
@@ -21,6 +22,11 @@ def explained(tool: str, error: MemexError | ValidationError) -> str:
         return f"{error}. Take an id from search_memories or list_memories."
     if isinstance(error, RateLimited):
         return f"{error}. Wait until then, and call {tool} again; nothing was changed."
+    if tool == "store_memory":
+        return (
+            f"{error}. It may or may not have been stored: "
+            "search for it in a few seconds, before you store it again."
+        )
     return (
         f"{error}. This is a failure, not an empty memory: "
         f"wait a few seconds and call {tool} again."
@@ -31,7 +37,7 @@ def _wrong(error: ValidationError) -> str:
     entries = error.errors(include_url=False, include_input=False, include_context=False)
     said = []
     for entry in entries[:_LISTED]:
-        name = ".".join(str(part) for part in entry["loc"]) or "arguments"
+        name = ".".join(str(part) for part in entry["loc"])[:_SHOWN_CHARS] or "arguments"
         said.append(f"{name}: {_reason(entry['type'], entry['msg'])}")
     more = f"; and {len(entries) - _LISTED} more" if len(entries) > _LISTED else ""
     return "; ".join(said) + more
@@ -41,5 +47,5 @@ def _reason(kind: str, message: str) -> str:
     if kind == "missing":
         return "is missing"
     if kind == "extra_forbidden":
-        return "is no argument of this tool; leave it out"
+        return "is not known here; leave it out"
     return message.removeprefix("Value error, ")

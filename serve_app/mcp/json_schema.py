@@ -4,7 +4,8 @@ from typing import Any
 
 
 def inlined(schema: dict[str, Any]) -> dict[str, Any]:
-    """Without references, generated titles, and nulls as defaults of what is not nullable."""
+    """Without references, generated titles, and nulls: what may be null may be left out, which is
+    all that a model has to know."""
     definitions = schema.get("$defs", {})
     plain = _plain(schema, definitions)
     assert isinstance(plain, dict)
@@ -20,6 +21,10 @@ def _plain(node: Any, definitions: dict[str, Any]) -> Any:
         target = definitions[node["$ref"].removeprefix("#/$defs/")]
         own = {key: value for key, value in node.items() if key != "$ref"}
         return _plain({**target, **own}, definitions)
+    if "anyOf" in node:
+        (choice,) = [entry for entry in node["anyOf"] if entry != {"type": "null"}]
+        own = {key: value for key, value in node.items() if key != "anyOf"}
+        return _plain({**choice, **own}, definitions)
     return {
         key: _properties(value, definitions) if key == "properties" else _plain(value, definitions)
         for key, value in node.items()

@@ -2,13 +2,14 @@
 
 from mcp_types import GetPromptResult, Prompt, PromptArgument, PromptMessage, TextContent
 
+from deployments.domain.errors import InvalidInput
+from serve_app.fields import MAX_QUERY_CHARS
 from serve_app.mcp import schemas
 from serve_app.mcp.results import as_text, found
 from serve_app.mcp.scope import FixedScope
 from serve_app.service import MemoryService
 
 RECALL = "recall"
-_MAX_QUERY_CHARS = 2_000
 _TITLE = "Recall what is known for a task"
 
 
@@ -33,11 +34,16 @@ async def recall(
 ) -> GetPromptResult:
     """Raises InvalidInput, ValidationError and what a search raises."""
     filled = scope.filled_in(arguments, ["agent_id", "user_id"])
+    for name in filled.keys() - {"task", "agent_id", "user_id"}:
+        raise InvalidInput(name[:80], "is no argument of recall; leave it out")
     task = filled.pop("task", "")
-    asked = schemas.SearchMemories.model_validate({**filled, "query": task[:_MAX_QUERY_CHARS]})
+    if not task:
+        raise InvalidInput("task", "is missing")
+    asked = schemas.SearchMemories.model_validate({**filled, "query": task[:MAX_QUERY_CHARS]})
     result = await service.search(asked.to_domain())
     text = _TEXT.format(
         task=task,
+        it="it" if len(task) <= MAX_QUERY_CHARS else f"its first {MAX_QUERY_CHARS} characters",
         found=as_text(found(result.hits, asked.max_tokens)),
         scope="".join(
             f', {name} "{value}"' for name, value in filled.items() if name not in scope.fields
@@ -50,7 +56,7 @@ async def recall(
 _TEXT = """\
 The task: {task}
 
-The memories that a search for it found, best first, as JSON:
+The memories that a search for {it} found, best first, as JSON:
 {found}
 
 Before you start:

@@ -12,7 +12,7 @@ from mcp_types import Resource, ResourceTemplate
 
 from deployments.domain.errors import InvalidInput
 from serve_app.mcp import schemas
-from serve_app.mcp.results import in_brief, listed
+from serve_app.mcp.results import in_brief, recent
 from serve_app.mcp.scope import FixedScope
 from serve_app.service import MemoryService
 
@@ -20,6 +20,7 @@ JSON = "application/json"
 _SCHEME = "memory"
 _RECENT = "recent"
 _RECENT_LIMIT = 50
+_SHOWN_CHARS = 80
 
 
 def resources(scope: FixedScope) -> list[Resource]:
@@ -73,7 +74,9 @@ async def read_resource(service: MemoryService, uri: str, scope: FixedScope) -> 
         filled = scope.filled_in(values, ["agent_id", "user_id"])
         asked = schemas.ListMemories.model_validate(filled)
         page = await service.list_page(asked.agent_id, asked.user_id, None, _RECENT_LIMIT, None)
-        return listed(page.memories, page.next_key, asked.max_tokens, asked.user_id is None)
+        return recent(page.memories, asked.max_tokens, asked.user_id is None)
+    if "user_id" in values:
+        raise InvalidInput("uri", "takes a user_id for memory://recent alone")
     filled = scope.filled_in(values, ["agent_id"])
     wanted = schemas.GetMemory.model_validate({**filled, "id": _id(name)})
     memory = await service.get(wanted.agent_id, wanted.id)
@@ -82,7 +85,10 @@ async def read_resource(service: MemoryService, uri: str, scope: FixedScope) -> 
 
 
 def _parsed(uri: str) -> tuple[str, dict[str, str]]:
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise InvalidInput("uri", f"is malformed ({error})") from None
     if parts.scheme != _SCHEME or parts.path not in ("", "/") or parts.fragment:
         raise InvalidInput("uri", f"is neither {_SCHEME}://recent nor {_SCHEME}://{{id}}")
     pairs = parse_qsl(parts.query, keep_blank_values=True)
@@ -90,7 +96,7 @@ def _parsed(uri: str) -> tuple[str, dict[str, str]]:
         raise InvalidInput("uri", "gives a parameter more than once")
     unknown = [name for name, _ in pairs if name not in ("agent_id", "user_id")]
     if unknown:
-        raise InvalidInput("uri", f"has the unknown parameter {unknown[0]!r}")
+        raise InvalidInput("uri", f"has the unknown parameter {unknown[0][:_SHOWN_CHARS]!r}")
     return parts.netloc, dict(pairs)
 
 
@@ -98,4 +104,6 @@ def _id(name: str) -> UUID:
     try:
         return UUID(name)
     except ValueError:
-        raise InvalidInput("uri", f"{name!r} is neither {_RECENT!r} nor a memory's id") from None
+        raise InvalidInput(
+            "uri", f"{name[:_SHOWN_CHARS]!r} is neither {_RECENT!r} nor a memory's id"
+        ) from None

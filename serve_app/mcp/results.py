@@ -54,17 +54,7 @@ def found(hits: Sequence[Memory], max_tokens: int) -> FoundOut:
     """The hits in their order, less those for which there is no room."""
     if not hits:
         return {"memories": [], "left_out": 0, "note": "Nothing is stored that matches."}
-    shown: list[MemoryOut] = []
-    left_out: list[tuple[MemoryOut, int]] = []
-    room = max_tokens
-    for hit in hits:
-        brief = in_brief(hit)
-        cost = tokens(brief)
-        if cost <= room:
-            shown.append(brief)
-            room -= cost
-        else:
-            left_out.append((brief, cost))
+    shown, left_out = _fitting([in_brief(hit) for hit in hits], max_tokens)
     answer: FoundOut = {"memories": shown, "left_out": len(left_out)}
     if left_out:
         best, cost = left_out[0]
@@ -76,11 +66,41 @@ def found(hits: Sequence[Memory], max_tokens: int) -> FoundOut:
     return answer
 
 
+def recent(memories: Sequence[Memory], max_tokens: int, with_user: bool) -> FoundOut:
+    """The newest, less those for which there is no room."""
+    if not memories:
+        return {"memories": [], "left_out": 0, "note": "There are no memories."}
+    shown, left_out = _fitting([in_brief(memory, with_user) for memory in memories], max_tokens)
+    answer: FoundOut = {"memories": shown, "left_out": len(left_out)}
+    if left_out:
+        ids = ", ".join(brief["id"] for brief, _ in left_out)
+        answer["note"] = f"There was no room for these of the newest: {ids}. Read them one by one."
+    return answer
+
+
+def _fitting(
+    briefs: Sequence[MemoryOut], max_tokens: int
+) -> tuple[list[MemoryOut], list[tuple[MemoryOut, int]]]:
+    """Those for which there is room, and the others with what they would take. A short one is shown
+    even where a longer one before it was left out."""
+    shown: list[MemoryOut] = []
+    left_out: list[tuple[MemoryOut, int]] = []
+    room = max_tokens
+    for brief in briefs:
+        cost = tokens(brief)
+        if cost <= room:
+            shown.append(brief)
+            room -= cost
+        else:
+            left_out.append((brief, cost))
+    return shown, left_out
+
+
 def listed(
     memories: Sequence[Memory], next_key: PageKey | None, max_tokens: int, with_user: bool
 ) -> ListedOut:
     """The newest for which there is room. `next_cursor` goes on behind the last that is shown, so
-    that none is passed over."""
+    that none is passed over; one that is too large even alone is named, and gone on behind."""
     if not memories:
         return {"memories": [], "left_out": 0, "note": "There are no (more) memories."}
     shown: list[MemoryOut] = []
@@ -91,18 +111,17 @@ def listed(
         if room < 0:
             break
         shown.append(brief)
-    left_out = len(memories) - len(shown)
-    answer: ListedOut = {"memories": shown, "left_out": left_out}
-    if left_out == 0:
-        if next_key is not None:
-            answer["next_cursor"] = encode_cursor(next_key)
-    elif shown:
-        last = memories[len(shown) - 1]
-        answer["next_cursor"] = encode_cursor(PageKey(last.created_at, last.id))
-    else:
-        brief = in_brief(memories[0], with_user)
+    answer: ListedOut = {"memories": shown, "left_out": len(memories) - len(shown)}
+    if not shown:
+        answer["left_out"] = 1
         answer["note"] = (
-            f"The next memory alone takes about {tokens(brief)} tokens, more than "
-            f"max_tokens={max_tokens}: raise it, or call get_memory with the id {brief['id']}."
+            f"The memory {brief['id']} alone takes about {tokens(brief)} tokens, more than "
+            f"max_tokens={max_tokens}: read it with get_memory."
         )
+    gone_through = max(1, len(shown))
+    if gone_through < len(memories):
+        last = memories[gone_through - 1]
+        next_key = PageKey(last.created_at, last.id)
+    if next_key is not None:
+        answer["next_cursor"] = encode_cursor(next_key)
     return answer

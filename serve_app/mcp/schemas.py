@@ -4,7 +4,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic.json_schema import SkipJsonSchema
 from typing_extensions import NotRequired, TypedDict
 
 from deployments.domain.types import (
@@ -21,9 +20,7 @@ DEFAULT_MAX_TOKENS = 2_000
 
 AgentId = Annotated[Id, Field(description="Whose memory it is: the name of the agent.")]
 UserId = Annotated[Id, Field(description="Whom the memories are about or for.")]
-AnyUserId = Annotated[
-    Id | SkipJsonSchema[None], Field(description="One user's alone; left out: all users'.")
-]
+AnyUserId = Annotated[Id | None, Field(description="One user's alone; left out: all users'.")]
 MemoryId = Annotated[UUID, Field(description="The memory's id, as another tool returned it.")]
 Kind = Annotated[
     MemoryType,
@@ -80,13 +77,13 @@ class SearchMemories(Arguments):
         Query, Field(description="What to recall, in plain words or as exact names and codes.")
     ]
     top_k: Annotated[int, Field(ge=1, le=50, description="At most so many memories.")] = 10
-    memory_type: Kind | SkipJsonSchema[None] = None
+    memory_type: Kind | None = None
     metadata: Annotated[
-        Metadata | SkipJsonSchema[None],
+        Metadata | None,
         Field(description="Only memories whose metadata contain all of this."),
     ] = None
-    created_after: Time | SkipJsonSchema[None] = None
-    created_before: Time | SkipJsonSchema[None] = None
+    created_after: Time | None = None
+    created_before: Time | None = None
     max_tokens: MaxTokens = DEFAULT_MAX_TOKENS
 
     def to_domain(self) -> SearchQuery:
@@ -109,10 +106,10 @@ class GetMemory(Arguments):
 class ListMemories(Arguments):
     agent_id: AgentId
     user_id: AnyUserId = None
-    memory_type: Kind | SkipJsonSchema[None] = None
+    memory_type: Kind | None = None
     limit: Annotated[int, Field(ge=1, le=200, description="At most so many memories.")] = 20
     cursor: Annotated[
-        Annotated[str, Field(max_length=128)] | SkipJsonSchema[None],
+        Annotated[str, Field(max_length=128)] | None,
         Field(description="next_cursor of the call before, to go on from there."),
     ] = None
     max_tokens: MaxTokens = DEFAULT_MAX_TOKENS
@@ -121,14 +118,12 @@ class ListMemories(Arguments):
 class UpdateMemory(Arguments):
     agent_id: AgentId
     id: MemoryId
-    content: Annotated[
-        Content | SkipJsonSchema[None], Field(description="Replaces the text as a whole.")
-    ] = None
-    memory_type: Kind | SkipJsonSchema[None] = None
-    importance: Importance | SkipJsonSchema[None] = None
-    metadata: Annotated[
-        Metadata | SkipJsonSchema[None], Field(description="Replaces the metadata as a whole.")
-    ] = None
+    content: Annotated[Content | None, Field(description="Replaces the text as a whole.")] = None
+    memory_type: Kind | None = None
+    importance: Importance | None = None
+    metadata: Annotated[Metadata | None, Field(description="Replaces the metadata as a whole.")] = (
+        None
+    )
 
     def to_domain(self) -> MemoryPatch:
         return MemoryPatch(self.content, self.importance, self.memory_type, self.metadata)
@@ -172,7 +167,7 @@ class FoundOut(TypedDict):
 class ListedOut(TypedDict):
     memories: Annotated[list[MemoryOut], Field(description="Newest first.")]
     next_cursor: NotRequired[Annotated[str, Field(description="Missing where there are no more.")]]
-    left_out: Annotated[int, Field(description="Of this page, beyond max_tokens.")]
+    left_out: Annotated[int, Field(description="Of this page, for want of room.")]
     note: NotRequired[str]
 
 

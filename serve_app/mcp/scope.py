@@ -48,8 +48,11 @@ class FixedScope:
 
 
 def fixed_scope(agent_id: str | None, user_id: str | None) -> FixedScope:
-    """Raises InvalidInput for an id that no memory can have."""
-    return FixedScope(_id("agent_id", agent_id), _id("user_id", user_id))
+    """Raises InvalidInput for an id that no memory can have, or that no header can carry."""
+    for name, value in (("agent", agent_id), ("user", user_id)):
+        if value is not None and (value != value.strip() or not value.isprintable()):
+            raise InvalidInput(name, "must have no spaces around it and no control characters")
+    return FixedScope(_id("agent", agent_id), _id("user", user_id))
 
 
 def read_scope(agents: Sequence[str], users: Sequence[str]) -> FixedScope:

@@ -1,6 +1,6 @@
 """The MCP server: what is offered, and who answers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
@@ -27,6 +27,7 @@ from serve_app.mcp.scope import FixedScope
 from serve_app.mcp.tools import TOOLS
 
 NAME = "memex"
+_SHOWN_CHARS = 80
 _INSTRUCTIONS = """\
 Long-term memory across conversations. Call search_memories before you answer whatever may depend \
 on what was said or decided earlier, and store_memory when you learn something that will matter \
@@ -48,9 +49,7 @@ def build_server(
 
     async def call_tool(context: Context, params: CallToolRequestParams) -> CallToolResult:
         if params.name not in TOOLS:
-            raise MCPError(
-                INVALID_PARAMS, f"there is no tool {params.name!r}; there are {', '.join(TOOLS)}"
-            )
+            raise _unknown("tool", params.name, TOOLS)
         return await backend.call_tool(params.name, params.arguments or {}, scope_of(context))
 
     async def list_resources(
@@ -76,7 +75,7 @@ def build_server(
 
     async def get_prompt(context: Context, params: GetPromptRequestParams) -> GetPromptResult:
         if params.name != RECALL:
-            raise MCPError(INVALID_PARAMS, f"there is no prompt {params.name!r}; there is {RECALL}")
+            raise _unknown("prompt", params.name, [RECALL])
         return await backend.recall(params.arguments or {}, scope_of(context))
 
     server = Server(
@@ -95,3 +94,9 @@ def build_server(
     )
     server.middleware.clear()  # the SDK's spans: 4 % of a call's time, with nobody to read them
     return server
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> MCPError:
+    return MCPError(
+        INVALID_PARAMS, f"there is no {what} {name[:_SHOWN_CHARS]!r}; there is {', '.join(known)}"
+    )

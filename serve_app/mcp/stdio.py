@@ -2,8 +2,11 @@
 offered is known here; calls go on to a running service."""
 
 import importlib.metadata
+import json
 import logging
+import signal
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import anyio
 import httpx2
@@ -28,12 +31,14 @@ from mcp_types import (
 )
 from mcp_types.version import LATEST_MODERN_VERSION
 
+from deployments.domain.errors import InvalidInput
 from serve_app.mcp.prompts import RECALL
 from serve_app.mcp.scope import AGENT_HEADER, USER_HEADER, FixedScope, fixed_scope
 from serve_app.mcp.server import build_server
 
 _CONNECT_TIMEOUT_S = 5.0
 _ANSWER_TIMEOUT_S = 60.0
+_logger = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer", bound=Result)
 
 
@@ -58,13 +63,19 @@ class RemoteBackend:
         self, name: str, arguments: dict[str, Any], _scope: FixedScope
     ) -> CallToolResult:
         """What the service answers, or an error for the model to read."""
+        try:
+            json.dumps(arguments, allow_nan=False)  # on the way, NaN would become null
+        except ValueError:
+            return _failed("arguments: must not contain numbers that are not finite")
         request = CallToolRequest(params=CallToolRequestParams(name=name, arguments=arguments))
         try:
             return await self._asked(request, CallToolResult)
+        except _Away as error:
+            return _failed(str(error))
         except MCPError as error:
-            said = str(error) if isinstance(error, _Away) else f"{self._url} answered: {error}"
-            content = TextContent(type="text", text=said)
-            return CallToolResult(content=[content], is_error=True)
+            return _failed(
+                f"{self._url} answered: {error}. This is a failure, not an empty memory."
+            )
 
     async def read_resource(self, uri: str, _scope: FixedScope) -> ReadResourceResult:
         """Raises MCPError."""
@@ -89,15 +100,35 @@ class RemoteBackend:
                     refused = error
         except* httpx2.HTTPError:
             refused = None
+        except* Exception as group:
+            _logger.error("a call failed: %s", group.exceptions[0])
+            refused = MCPError(INTERNAL_ERROR, "what answers there does not speak MCP")
         raise refused or _Away(self._url)
 
 
+def _failed(text: str) -> CallToolResult:
+    return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
+
+
 def run(url: str, agent_id: str | None, user_id: str | None) -> None:
-    """Until stdin ends. Raises InvalidInput for an id that no memory can have."""
+    """Until stdin ends. Raises InvalidInput for a URL or an id that cannot be used."""
+    _check_url(url)
     scope = fixed_scope(agent_id, user_id)
     version = importlib.metadata.version("memex-serve")
     logging.basicConfig(level=logging.WARNING, format="memex: %(message)s")  # on stderr
+    # Stdin is read in a thread, which an exception would wait for; there is nothing to undo.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     anyio.run(_run, url, scope, version)
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        is_usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable or " " in url:
+        raise InvalidInput("--url", "must be like http://127.0.0.1:8000/mcp")
 
 
 async def _run(url: str, scope: FixedScope, version: str) -> None:

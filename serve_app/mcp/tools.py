@@ -49,7 +49,7 @@ class MemoryTool:
         try:
             raw = pydantic_core.to_json(filled, inf_nan_mode="constants")
         except ValueError:
-            raise InvalidInput("arguments", "must not contain lone surrogates") from None
+            raise InvalidInput("arguments", "cannot be written as JSON in UTF-8") from None
         return self.arguments.model_validate_json(raw)  # JSON's rules for what is strict
 
     @functools.cached_property

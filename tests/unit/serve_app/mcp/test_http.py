@@ -70,6 +70,7 @@ async def test_nothing_is_below(serving: Serving) -> None:
         ({"origin": "http://localhost.evil.example"}, 403),
         ({"origin": "null"}, 403),
         ({"origin": "file://"}, 403),
+        ({"origin": "http://[::1"}, 403),
         ({"origin": "http://localhost:6274"}, 200),
         ({"origin": "http://[::1]:1"}, 200),
         ({"origin": "https://App.example.org"}, 200),

@@ -57,6 +57,8 @@ async def test_without_headers_the_uri_names_the_scope(connect: Connect) -> None
         ("memory://recent/x?agent_id=a", "neither memory://recent nor"),
         ("memory://7?agent_id=a", "'7' is neither 'recent' nor a memory's id"),
         ("file:///etc/passwd", "neither memory://recent nor"),
+        ("memory://[bad", "uri: is malformed"),
+        ("memory://00000000-0000-7000-8000-000000000000?agent_id=a&user_id=u", "recent alone"),
         ("memory://00000000-0000-7000-8000-000000000000?agent_id=a", "no memory 00000000"),
     ],
 )
@@ -100,10 +102,14 @@ async def test_a_task_becomes_a_search(connect: Connect, embedder: FakeEmbedder)
     async with connect(**MINE) as client:
         (prompt,) = (await client.list_prompts()).prompts
         assert [a.name for a in prompt.arguments or []] == ["task"]
-        with pytest.raises(MCPError, match="query: String should have at least 1"):
+        with pytest.raises(MCPError, match="task: is missing"):
             await client.get_prompt("recall", {})
         with pytest.raises(MCPError, match="agent_id: this connection is fixed to 'a'"):
             await client.get_prompt("recall", {"task": "t", "agent_id": "b"})
+        with pytest.raises(MCPError, match="query: is no argument of recall"):
+            await client.get_prompt("recall", {"task": "t", "query": "q"})
+        long = await client.get_prompt("recall", {"task": "violin " * 400})
+        assert "a search for its first 2000 characters found" in str(long.messages)
         with pytest.raises(MCPError, match="there is no prompt 'x'; there is recall"):
             await client.get_prompt("x", {})
         embedder.down = True

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 from deployments.domain.types import Memory, MemoryType, PageKey
 from serve_app.cursor import decode_cursor
-from serve_app.mcp.results import found, in_brief, listed, tokens
+from serve_app.mcp.results import found, in_brief, listed, recent, tokens
 from serve_app.service import new_id
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, 999_999, tzinfo=UTC)
@@ -29,6 +29,7 @@ def test_in_brief() -> None:
         >= {
             "importance": 0.5,
             "metadata": {"k": None},
+            "expires_at": "2026-01-31T12:00:00Z",
             "user_id": "u",
             "score": 0.25,
         }.items()
@@ -72,12 +73,23 @@ def test_a_page_goes_on_behind_what_was_shown() -> None:
     assert "next_cursor" not in last
 
 
-def test_a_memory_without_room_is_named() -> None:
-    page = [memory("long " * 400, score=None)]
+def test_a_memory_without_room_is_named_and_gone_on_behind() -> None:
+    page = [memory("long " * 400, age_s=n, score=None) for n in range(2)]
     answer = listed(page, None, 50, with_user=False)
     assert (answer["memories"], answer["left_out"]) == ([], 1)
-    assert "next_cursor" not in answer
+    assert decode_cursor(answer["next_cursor"]) == PageKey(page[0].created_at, page[0].id)
     assert str(page[0].id) in answer["note"]
+    last = listed(page[1:], None, 50, with_user=False)
+    assert str(page[1].id) in last["note"]
+    assert "next_cursor" not in last
+
+
+def test_the_newest_are_shown_beside_a_large_one() -> None:
+    memories = [memory("long " * 400, score=None), memory("short", score=None)]
+    answer = recent(memories, 100, with_user=False)
+    assert [entry["content"] for entry in answer["memories"]] == ["short"]
+    assert answer["left_out"] == 1
+    assert str(memories[0].id) in answer["note"]
 
 
 def test_tokens_are_of_all_scripts() -> None:

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from deployments.domain.errors import InvalidInput
-from serve_app.mcp.scope import FixedScope, read_scope
+from serve_app.mcp.scope import FixedScope, fixed_scope, read_scope
 from tests.unit.serve_app.mcp.conftest import Connect, given, text
 
 
@@ -83,6 +83,12 @@ async def test_no_tool_leaves_the_fixed_user(connect: Connect) -> None:
     async with connect() as client:
         kept = given(await client.call_tool("get_memory", {"agent_id": "a", "id": stored["id"]}))
         assert kept["content"] == "the word is xylophone"
+
+
+@pytest.mark.parametrize("agent", ["", " ", "a ", "\ta", "a\nb", "a\x7f", "x" * 129])
+def test_ids_that_no_header_can_carry_are_refused(agent: str) -> None:
+    with pytest.raises(InvalidInput, match="agent: "):
+        fixed_scope(agent, None)
 
 
 def test_headers_are_read() -> None:

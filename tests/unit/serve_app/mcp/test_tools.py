@@ -5,6 +5,7 @@ import pytest
 from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
+from deployments.domain.errors import ModelMismatch
 from serve_app.mcp.scope import FixedScope
 from serve_app.mcp.tools import TOOLS
 from serve_app.service import MemoryService
@@ -126,8 +127,8 @@ async def test_pages_pass_over_nothing(connect: Connect) -> None:
         ("search_memories", {"agent_id": "a"}, "user_id: is missing; query: is missing"),
         ("search_memories", {**MINE, "query": ""}, "query: String should have at least 1"),
         ("search_memories", {**MINE, "query": "q", "top_k": "3"}, "top_k: Input should be a valid"),
-        ("search_memories", {**MINE, "query": "q", "k": 3}, "k: is no argument of this tool"),
-        ("search_memories", {**MINE, "query": "\ud800"}, "arguments: must not contain lone"),
+        ("search_memories", {**MINE, "query": "q", "k": 3}, "k: is not known here"),
+        ("search_memories", {**MINE, "query": "\ud800"}, "arguments: cannot be written as JSON"),
         ("store_memory", {**MINE, "content": "x" * 8_001}, "content: String should have at most"),
         ("store_memory", {**MINE, "content": "a\x00"}, "content: must not contain the NUL"),
         ("store_memory", {**MINE, "content": "x", "memory_type": "odd"}, "memory_type: Input"),
@@ -136,6 +137,17 @@ async def test_pages_pass_over_nothing(connect: Connect) -> None:
         ("get_memory", {"agent_id": "a", "id": "7"}, "id: Input should be a valid UUID"),
         ("get_memory", {"agent_id": "a", "id": NOWHERE}, "Take an id from search_memories"),
         ("list_memories", {"agent_id": "a", "cursor": "?"}, "cursor: is not a cursor"),
+        ("list_memories", {"agent_id": "a", "cursor": "?" * 129}, "cursor: String should have"),
+        ("list_memories", {"agent_id": "a", "user_id": ""}, "user_id: String should have at least"),
+        ("search_memories", {**MINE, "query": "q", "created_after": "now"}, "created_after: must"),
+        ("search_memories", {**MINE, "query": "q", "metadata": []}, "metadata: Input should be an"),
+        (
+            "update_memory",
+            {"agent_id": "a", "id": NOWHERE, "content": ""},
+            "content: String should",
+        ),
+        ("update_memory", {"agent_id": "a", "id": NOWHERE, "importance": 3}, "importance: Input"),
+        ("store_memory", {**MINE, "content": "x", "y" * 500: 1}, "y" * 80 + ": is not known"),
         ("list_memories", {"agent_id": "a", "limit": 201}, "limit: Input should be less"),
         ("update_memory", {"agent_id": "a", "id": NOWHERE}, "arguments: name at least one"),
         (
@@ -155,13 +167,58 @@ async def test_errors_say_what_to_do(
     assert result.is_error
     assert result.structured_content is None
     assert said in text(result)
-    assert "pydantic" not in text(result)
+    for inner in ("pydantic", "function-", "none", "null"):
+        assert inner not in text(result)
     assert await store.count("a", None) == 0
+
+
+async def test_what_may_be_left_out_may_be_null(connect: Connect) -> None:
+    async with connect() as client:
+        nulls = dict.fromkeys(["memory_type", "metadata", "created_after", "created_before"])
+        given(await client.call_tool("search_memories", {**MINE, "query": "q", **nulls}))
+        nulls = dict.fromkeys(["user_id", "memory_type", "cursor"])
+        given(await client.call_tool("list_memories", {"agent_id": "a", **nulls}))
+
+
+async def test_no_page_ends_at_a_large_memory(connect: Connect) -> None:
+    async with connect() as client:
+        for n in range(6):
+            words = "word " * (900 if n % 2 else 5)
+            await client.call_tool("store_memory", {**MINE, "content": f"{n} {words}"})
+        shown, named, arguments = [], 0, {**MINE, "limit": 4, "max_tokens": 500}
+        while True:
+            page = given(await client.call_tool("list_memories", arguments))
+            shown += [memory["content"][0] for memory in page["memories"]]
+            named += "alone takes about" in page.get("note", "")
+            if "next_cursor" not in page:
+                break
+            arguments["cursor"] = page["next_cursor"]
+    assert (shown, named) == (list("420"), 3)
+
+
+async def test_after_a_failed_write_it_may_be_there(connect: Connect, store: InMemoryStore) -> None:
+    store.down = True
+    async with connect() as client:
+        failed = await client.call_tool("store_memory", {**MINE, "content": "c"})
+    assert "It may or may not have been stored" in text(failed)
+
+
+async def test_what_an_operator_has_to_mend_is_not_told(
+    connect: Connect, service: MemoryService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def mismatch() -> None:
+        raise ModelMismatch("set MEMEX_EMBEDDING_MODEL")
+
+    monkeypatch.setattr(service, "adopt_model", mismatch)
+    async with connect() as client:
+        failed = await client.call_tool("search_memories", {**MINE, "query": "q"})
+    assert failed.is_error
+    assert "MEMEX" not in text(failed)
 
 
 async def test_an_unknown_tool_is_named(connect: Connect) -> None:
     async with connect() as client:
-        with pytest.raises(MCPError, match="there is no tool 'remember'; there are store_memory"):
+        with pytest.raises(MCPError, match="there is no tool 'remember'; there is store_memory"):
             await client.call_tool("remember", {})
 
 

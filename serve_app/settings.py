@@ -81,8 +81,8 @@ class McpSettings(BaseModel):
     )
     allowed_origins: Names = Field(
         (),
-        description="Origins, such as https://app.example.org, whose pages may call over MCP "
-        "beside loopback's; * allows any.",
+        description="Origins, such as https://app.example.org, whose pages' calls over MCP are not "
+        "refused, beside loopback's; * allows any.",
     )
 
 

@@ -267,6 +267,7 @@ FUTURE = (datetime.now(UTC) + timedelta(hours=2)).isoformat()  # collected long 
         ({"created_at": "0001-01-01T00:00:00+14:00"}, "created_at"),
         ({"expires_at": "2024-01-01T00:00:00Z"}, "expires_at"),
         ({"expires_at": "2124-01-01T00:00:00"}, "expires_at"),
+        ({"metadata": json.loads('{"a":' * 65 + "1" + "}" * 65)}, "metadata"),
         ({"ttl_seconds": 0}, "ttl_seconds"),
         ({"ttl_seconds": 1.5}, "ttl_seconds"),
         ({"ttl_seconds": 10**12}, "ttl_seconds"),

@@ -18,6 +18,7 @@ from deployments.domain.types import (
     InsertCall,
     Memory,
     MemoryPatch,
+    MemoryVersion,
     ModelIdentity,
     NewMemory,
     Page,
@@ -176,6 +177,14 @@ class RemoteStore:
             "update", agent_id, memory_id, patch, embedding, generation, _Once(limit)
         )
         return memory
+
+    async def history(
+        self, agent_id: str, memory_id: UUID, before: int | None, limit: int
+    ) -> list[MemoryVersion] | None:
+        versions: list[MemoryVersion] | None = await self._edge.call_again(
+            "history", agent_id, memory_id, before, limit
+        )
+        return versions
 
     async def delete(self, agent_id: str, memory_id: UUID) -> bool:
         deleted: bool = await self._edge.call_once("delete", agent_id, memory_id)

@@ -62,6 +62,7 @@ class CoalescedStore:
         self.get = inner.get
         self.list_page = inner.list_page
         self.update = inner.update
+        self.history = inner.history
         self.delete = inner.delete
         self.forget = inner.forget
         self.count = inner.count

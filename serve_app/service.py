@@ -20,6 +20,7 @@ from deployments.domain.types import (
     Embeddings,
     Memory,
     MemoryPatch,
+    MemoryVersion,
     ModelIdentity,
     NewMemory,
     Operation,
@@ -130,6 +131,15 @@ class MemoryService:
                 agent_id, memory_id, patch, embedding, generation, limit
             )
         return _found(memory, memory_id)
+
+    async def history(
+        self, agent_id: str, memory_id: UUID, before: int | None, limit: int
+    ) -> list[MemoryVersion]:
+        """What it said before each change, newest first. Raises MemoryNotFound."""
+        versions = await self._store.history(agent_id, memory_id, before, limit)
+        if versions is None:
+            raise MemoryNotFound(str(memory_id))
+        return versions
 
     async def delete(self, agent_id: str, memory_id: UUID) -> None:
         """Raises MemoryNotFound."""

@@ -20,6 +20,7 @@ from deployments.domain.types import (
     InsertCall,
     Memory,
     MemoryPatch,
+    MemoryVersion,
     ModelIdentity,
     NewMemory,
     Page,
@@ -79,6 +80,7 @@ class InMemoryStore:
     def __init__(self) -> None:
         self.down = False
         self._rows: dict[UUID, tuple[Memory, Embeddings]] = {}
+        self._versions: dict[UUID, list[MemoryVersion]] = {}
         self._hits: dict[tuple[str, str], list[float]] = {}
         self._identity: ModelIdentity | None = None
         self._lexicon = Lexicon(SearchSettings())
@@ -233,8 +235,30 @@ class InMemoryStore:
         vector = self._rows[memory_id][1] if embedding is None else embedding
         if patch.expiry is not None:
             changed = replace(changed, expires_at=patch.expiry.at)
+        if replace(changed, updated_at=memory.updated_at) != memory:
+            versions = self._versions.setdefault(memory_id, [])
+            versions.append(
+                MemoryVersion(
+                    len(versions) + 1,
+                    memory.content,
+                    memory.importance,
+                    memory.memory_type,
+                    memory.metadata,
+                    memory.expires_at,
+                    memory.updated_at,
+                    changed.updated_at,
+                )
+            )
         self._rows[memory_id] = (changed, vector)
         return changed
+
+    async def history(
+        self, agent_id: str, memory_id: UUID, before: int | None, limit: int
+    ) -> list[MemoryVersion] | None:
+        if await self.get(agent_id, memory_id) is None:
+            return None
+        versions = self._versions.get(memory_id, [])
+        return [v for v in reversed(versions) if before is None or v.version < before][:limit]
 
     async def delete(self, agent_id: str, memory_id: UUID) -> bool:
         if await self.get(agent_id, memory_id) is None:

@@ -11,6 +11,7 @@ from deployments.domain.types import (
     InsertCall,
     Memory,
     MemoryPatch,
+    MemoryVersion,
     ModelIdentity,
     NewMemory,
     Page,
@@ -123,6 +124,13 @@ class MemoryStore(Protocol):
     ) -> Memory | None:
         """`embedding` (`(D,) float32`) and its generation come with new content, and only
         then."""
+        ...
+
+    async def history(
+        self, agent_id: str, memory_id: UUID, before: int | None, limit: int
+    ) -> list[MemoryVersion] | None:
+        """What it said before each change, newest first; `before` a version. None where there is
+        no such memory. The versions go with the memory."""
         ...
 
     async def delete(self, agent_id: str, memory_id: UUID) -> bool: ...

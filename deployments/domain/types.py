@@ -93,6 +93,20 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryVersion:
+    """What a memory said before it was changed. The first is number 1."""
+
+    version: int
+    content: str
+    importance: float
+    memory_type: MemoryType
+    metadata: dict[str, Any]
+    expires_at: datetime | None
+    written_at: datetime
+    replaced_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class NewMemory:
     """A memory to store. Its id is made by the caller, so that storing it twice is harmless."""
 

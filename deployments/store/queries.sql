@@ -310,6 +310,28 @@ where agent_id = $1 and id = $2 and {{alive}}
 returning id, agent_id, user_id, content, importance, memory_type, metadata, created_at, updated_at,
     expires_at;
 
+-- name: memory_versions
+-- $1 agent_id, $2 id, $3 before version (null: all), $4 limit. Newest first, behind a row without a
+-- version, which tells that the memory is there.
+(
+    select null::int as version, null as content, null::float8 as importance, null as memory_type,
+        null::jsonb as metadata, null::timestamptz as expires_at, null::timestamptz as written_at,
+        null::timestamptz as replaced_at
+    from memories
+    where agent_id = $1 and id = $2 and {{alive}}
+)
+union all
+(
+    select v.version, v.content, v.importance, v.memory_type, v.metadata, v.expires_at,
+        v.written_at, v.replaced_at
+    from memories m
+    join memory_versions v on v.memory_id = m.id and v.agent_id = m.agent_id
+    where m.agent_id = $1 and m.id = $2 and (m.expires_at is null or m.expires_at > now())
+        and v.version < coalesce($3::int, 2147483647)
+    order by v.version desc
+    limit $4::int
+);
+
 -- name: delete_memory
 -- $1 agent_id, $2 id
 delete from memories where agent_id = $1 and id = $2 and {{alive}} returning id;

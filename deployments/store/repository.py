@@ -10,6 +10,7 @@ from deployments.domain.types import (
     InsertCall,
     Memory,
     MemoryPatch,
+    MemoryVersion,
     ModelIdentity,
     NewMemory,
     Page,
@@ -24,7 +25,7 @@ from deployments.store.lexicon import Lexicon
 from deployments.store.limits import hit_each, hit_together
 from deployments.store.pool import Pool
 from deployments.store.queries import sql
-from deployments.store.rows import memory_of
+from deployments.store.rows import memory_of, version_of
 from deployments.store.search import Search
 from deployments.store.settings import FORGET_TIMEOUT_S, SearchSettings, StoreSettings
 from deployments.store.upkeep import TermsUpkeep
@@ -182,6 +183,16 @@ class PostgresMemoryStore:
             )
         self._count("update", 0 if row is None else 1)
         return None if row is None else memory_of(row)
+
+    async def history(
+        self, agent_id: str, memory_id: UUID, before: int | None, limit: int
+    ) -> list[MemoryVersion] | None:
+        async with self._pool.acquire() as connection:
+            rows = await connection.fetch(
+                sql("memory_versions"), agent_id, memory_id, before, limit
+            )
+        versions = [version_of(row) for row in rows if row["version"] is not None]
+        return versions if rows else None
 
     async def delete(self, agent_id: str, memory_id: UUID) -> bool:
         async with self._pool.acquire() as connection:

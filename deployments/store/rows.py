@@ -3,7 +3,20 @@
 from typing import Any
 from uuid import UUID
 
-from deployments.domain.types import Explanation, Memory, MemoryType
+from deployments.domain.types import Explanation, Memory, MemoryType, MemoryVersion
+
+
+def version_of(row: Any) -> MemoryVersion:
+    return MemoryVersion(
+        version=row["version"],
+        content=row["content"],
+        importance=row["importance"],
+        memory_type=MemoryType(row["memory_type"]),
+        metadata=row["metadata"],
+        expires_at=row["expires_at"],
+        written_at=row["written_at"],
+        replaced_at=row["replaced_at"],
+    )
 
 
 def memory_of(

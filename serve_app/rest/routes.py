@@ -18,6 +18,8 @@ from serve_app.rest.schemas import (
     CountOut,
     CountQuery,
     DeletedOut,
+    HistoryOut,
+    HistoryQuery,
     ListQuery,
     MemoryIn,
     OwnerQuery,
@@ -104,6 +106,16 @@ async def update(service: MemoryService, request: Request) -> Memory:
     return await service.update(query.agent_id, memory_id, patch)
 
 
+async def history(service: MemoryService, request: Request) -> HistoryOut:
+    memory_id = read_memory_id(request)
+    query = read_query(request, HistoryQuery)
+    one_more = query.limit + 1  # tells whether there is a next page
+    versions = await service.history(query.agent_id, memory_id, query.before, one_more)
+    more = len(versions) > query.limit
+    page = versions[: query.limit]
+    return HistoryOut(page, page[-1].version if more else None)
+
+
 async def delete(service: MemoryService, request: Request) -> None:
     memory_id = read_memory_id(request)
     await service.delete(read_query(request, OwnerQuery).agent_id, memory_id)
@@ -163,6 +175,16 @@ OPERATIONS: tuple[Operation, ...] = (
         body=PatchIn,
         query=OwnerQuery,
         errors=(404, 429),
+    ),
+    Operation(
+        "GET",
+        f"{MEMORY}/history",
+        history,
+        "What a memory said before each change, newest first",
+        200,
+        HistoryOut,
+        query=HistoryQuery,
+        errors=(404,),
     ),
     Operation(
         "DELETE", MEMORY, delete, "Delete a memory", 204, None, query=OwnerQuery, errors=(404,)

@@ -11,6 +11,7 @@ from deployments.domain.types import (
     Memory,
     MemoryPatch,
     MemoryType,
+    MemoryVersion,
     NewMemory,
     Ranking,
     SearchFilters,
@@ -188,6 +189,20 @@ class ListQuery(_Query):
     cursor: Annotated[str, Field(max_length=128)] | None = Field(
         None, description="next_cursor of the page before."
     )
+
+
+class HistoryQuery(_Query):
+    agent_id: Id
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    before: Annotated[int, Field(ge=1, le=2_147_483_647)] | None = Field(
+        None, description="next_before of the page before."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryOut:
+    versions: list[MemoryVersion]
+    next_before: int | None
 
 
 @dataclass(frozen=True, slots=True)

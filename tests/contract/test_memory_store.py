@@ -407,3 +407,44 @@ async def test_an_expiry_changes_alone(scope: Scope) -> None:
     assert (await changed(MemoryPatch(expiry=Expiry(None)))).expires_at is None
     await changed(MemoryPatch(expiry=Expiry(NOW - timedelta(seconds=1))))
     assert await scope.store.get(scope.agent, memory.id) is None
+
+
+async def test_changes_keep_what_was(scope: Scope) -> None:
+    store, agent = scope.store, scope.agent
+    (memory,) = await scope.add("a fox", metadata={"n": 1})
+    assert await store.history(agent, memory.id, None, 10) == []
+    said = ["a fox"]
+    for n in range(2, 5):
+        patch = MemoryPatch(content=f"a fox, {n}")
+        said.append(f"a fox, {n}")
+        embedding = embed_words(f"a fox, {n}")
+        await store.update(agent, memory.id, patch, embedding, scope.generation, None)
+    patch = MemoryPatch(importance=2.0, metadata={}, expiry=Expiry(NOW + timedelta(days=1)))
+    await store.update(agent, memory.id, patch, None, None, None)
+    await store.update(agent, memory.id, patch, None, None, None)  # changes nothing
+    versions = await store.history(agent, memory.id, None, 10)
+    assert versions is not None
+    assert [version.version for version in versions] == [4, 3, 2, 1]
+    assert [version.content for version in reversed(versions)] == said
+    first, last = versions[-1], versions[0]
+    assert (first.importance, first.metadata, first.expires_at) == (1.0, {"n": 1}, None)
+    assert first.written_at == memory.updated_at
+    assert first.replaced_at == versions[-2].written_at
+    assert (last.importance, last.metadata) == (1.0, {"n": 1})
+    page = await store.history(agent, memory.id, 4, 2)
+    assert page is not None
+    assert [version.version for version in page] == [3, 2]
+
+
+async def test_a_history_is_the_memorys_own(scope: Scope) -> None:
+    store, agent = scope.store, scope.agent
+    memory, other = await scope.add("a fox", "an owl")
+    for one in (memory, other):
+        await store.update(agent, one.id, MemoryPatch(importance=2.0), None, None, None)
+    assert await store.history("another", memory.id, None, 10) is None
+    assert await store.history(agent, uuid4(), None, 10) is None
+    await store.delete(agent, memory.id)
+    assert await store.history(agent, memory.id, None, 10) is None
+    kept = await store.history(agent, other.id, None, 10)
+    assert kept is not None
+    assert [version.content for version in kept] == ["an owl"]

@@ -12,7 +12,14 @@ import pytest
 
 from deployments.domain.errors import BadSetting, MemexError, RateLimited, Unavailable
 from deployments.domain.ids import uuid7
-from deployments.domain.types import InsertCall, ModelIdentity, NewMemory, RateLimit, SearchQuery
+from deployments.domain.types import (
+    InsertCall,
+    MemoryPatch,
+    ModelIdentity,
+    NewMemory,
+    RateLimit,
+    SearchQuery,
+)
 from deployments.store.limits import hit_each
 from deployments.store.migrate import migrate, read_migrations
 from deployments.store.pool import Pool, connect
@@ -253,6 +260,38 @@ async def test_what_is_over_is_purged(pool: Pool, postgres_store: PostgresMemory
         await postgres_store.purge_expired()
         left = await other.fetch("select content from memories order by content")
     assert [row["content"] for row in left] == ["m 0", "m 2"]
+
+
+async def test_nothing_of_a_deleted_memory_is_left(
+    pool: Pool, postgres_store: PostgresMemoryStore
+) -> None:
+    generation = await postgres_store.adopt_generation(IDENTITY)
+    texts = ["xylophone one", "xylophone two", "xylophone three"]
+    ends = [None, None, datetime.now(UTC) + timedelta(seconds=1)]
+    memories = [
+        NewMemory(uuid7(), "agent", f"user {n}", text, metadata={"m": text}, expires_at=end)
+        for n, (text, end) in enumerate(zip(texts, ends, strict=True))
+    ]
+    vectors = np.stack([embed_words(text) for text in texts])
+    await postgres_store.insert(memories, vectors, generation, None)
+    for memory in memories:
+        patch = MemoryPatch("something else", metadata={})
+        vector = embed_words("something else")
+        await postgres_store.update("agent", memory.id, patch, vector, generation, None)
+        assert await postgres_store.history("agent", memory.id, None, 10)
+    assert await postgres_store.delete("agent", memories[0].id)
+    assert await postgres_store.forget("agent", "user 1") == 1
+    await asyncio.sleep(1.1)
+    await postgres_store.purge_expired()
+    async with pool.acquire() as connection:
+        tables = await connection.fetch(
+            "select tablename from pg_tables where schemaname = 'public'"
+        )
+        for row in tables:
+            found = await connection.fetch(
+                f"select * from {row['tablename']} t where t::text like '%xylophone%'"
+            )
+            assert found == [], row["tablename"]
 
 
 async def test_another_width_is_adopted_by_an_empty_table(

@@ -167,6 +167,24 @@ async def test_get_patch_delete(client: httpx.AsyncClient) -> None:
     assert_problem(await client.get(url, params=owner), 404)
 
 
+async def test_history(client: httpx.AsyncClient) -> None:
+    memory = await add(client)
+    url, owner = f"/v1/memories/{memory['id']}", {"agent_id": "a"}
+    for n in range(5):
+        await client.patch(url, params=owner, json={"content": f"version {n + 2}"})
+    seen: list[str] = []
+    params: dict[str, Any] = {**owner, "limit": "2"}
+    while True:
+        page = (await client.get(f"{url}/history", params=params)).json()
+        seen += [version["content"] for version in page["versions"]]
+        if page["next_before"] is None:
+            break
+        params["before"] = page["next_before"]
+    assert seen == ["version 5", "version 4", "version 3", "version 2", "likes green tea"]
+    assert_problem(await client.get(f"{url}/history", params={"agent_id": "b"}), 404)
+    assert_problem(await client.get(f"{url}/history", params={**owner, "before": "0"}), 422)
+
+
 async def test_a_memory_may_be_for_a_time(client: httpx.AsyncClient) -> None:
     now = datetime.now(UTC)
     timed = await add(client, ttl_seconds=3_600)

@@ -28,6 +28,7 @@ from deployments.domain.types import (
     SearchQuery,
     TextKind,
     TextsOfKind,
+    WriteKey,
 )
 from deployments.store.settings import FORGET_TIMEOUT_S
 
@@ -122,6 +123,19 @@ class RemoteStore:
     ) -> list[Memory]:
         stored: list[Memory] = await self._edge.call_again(
             "insert", memories, embeddings, generation, _Once(limit)
+        )
+        return stored
+
+    async def insert_once(
+        self,
+        memories: Sequence[NewMemory],
+        embeddings: Embeddings,
+        generation: int,
+        limit: RateLimit | None,
+        key: WriteKey,
+    ) -> list[Memory]:
+        stored: list[Memory] = await self._edge.call_again(
+            "insert_once", memories, embeddings, generation, limit, key
         )
         return stored
 

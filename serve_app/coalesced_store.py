@@ -59,6 +59,7 @@ class CoalescedStore:
         )
         self.ping = inner.ping
         self.adopt_generation = inner.adopt_generation
+        self.insert_once = inner.insert_once
         self.get = inner.get
         self.list_page = inner.list_page
         self.update = inner.update

@@ -29,6 +29,7 @@ from deployments.domain.types import (
     RateLimit,
     SearchQuery,
     TextKind,
+    WriteKey,
 )
 from serve_app.reranking import Reranking, SearchResult
 
@@ -85,12 +86,15 @@ class MemoryService:
         embeddings = await self._embedder.embed(texts, kind, self._model.identity)
         return embeddings, self._model.generation
 
-    async def add(self, memories: Sequence[NewMemory]) -> list[Memory]:
+    async def add(self, memories: Sequence[NewMemory], key: WriteKey | None = None) -> list[Memory]:
         """Store all or none; returns them in order. One write for the rate limit of each agent
-        among them, however many."""
+        among them, however many. With a key, of one agent's memories, it is done once however
+        often it is called; raises KeyInUse, KeyReused."""
         limit = self._limit("write", *{memory.agent_id for memory in memories})
         embeddings, generation = await self._embed([m.content for m in memories], "passage")
         with self._refusals.noted():
+            if key is not None:
+                return await self._store.insert_once(memories, embeddings, generation, limit, key)
             return await self._store.insert(memories, embeddings, generation, limit)
 
     async def search(self, query: SearchQuery) -> SearchResult:

@@ -12,7 +12,7 @@ from uuid import UUID
 import numpy as np
 
 from deployments.domain.bm25 import idf
-from deployments.domain.errors import MemexError, ModelMismatch, RateLimited, Unavailable
+from deployments.domain.errors import KeyReused, MemexError, ModelMismatch, RateLimited, Unavailable
 from deployments.domain.ranking import fuses_by_rank, lexical_share, score, similarities
 from deployments.domain.types import (
     Embeddings,
@@ -31,6 +31,7 @@ from deployments.domain.types import (
     SearchQuery,
     TextKind,
     TextsOfKind,
+    WriteKey,
 )
 from deployments.store.lexicon import Lexicon
 from deployments.store.settings import SearchSettings
@@ -80,6 +81,7 @@ class InMemoryStore:
     def __init__(self) -> None:
         self.down = False
         self._rows: dict[UUID, tuple[Memory, Embeddings]] = {}
+        self._keys: dict[tuple[str, str], tuple[bytes, list[Memory]]] = {}
         self._versions: dict[UUID, list[MemoryVersion]] = {}
         self._hits: dict[tuple[str, str], list[float]] = {}
         self._identity: ModelIdentity | None = None
@@ -126,6 +128,23 @@ class InMemoryStore:
             )
             self._rows.setdefault(memory.id, (stored, embedding))
         return [self._rows[memory.id][0] for memory in memories]
+
+    async def insert_once(
+        self,
+        memories: Sequence[NewMemory],
+        embeddings: Embeddings,
+        generation: int,
+        limit: RateLimit | None,
+        key: WriteKey,
+    ) -> list[Memory]:
+        first = self._keys.get((memories[0].agent_id, key.key))
+        if first is None:
+            stored = await self.insert(memories, embeddings, generation, limit)
+            self._keys[memories[0].agent_id, key.key] = (key.fingerprint, stored)
+            return stored
+        if first[0] != key.fingerprint:
+            raise KeyReused(key.key)
+        return first[1]
 
     async def search(
         self, query: SearchQuery, embedding: Embeddings, generation: int, limit: RateLimit | None

@@ -3,6 +3,8 @@
     MemexError
     ├── InvalidInput        the caller's input breaks a rule; says which field and why
     ├── MemoryNotFound      no such memory in this scope (or it is another agent's)
+    ├── KeyInUse            a write under the same idempotency key is still running
+    ├── KeyReused           an idempotency key was used for another write before
     ├── RateLimited         the agent's calls of one minute are used up
     ├── Unavailable         a part of the service does not answer now; trying again may help
     └── StartupError        the service cannot start as it is set up; says what to change
@@ -42,6 +44,30 @@ class MemoryNotFound(MemexError):
 
     def __str__(self) -> str:
         return f"no memory {self.memory_id} belongs to this agent"
+
+
+class KeyInUse(MemexError):
+    """A write under this idempotency key has not ended yet."""
+
+    retry_after_s = 1.0
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+    def __str__(self) -> str:
+        return f"a write under the idempotency key {self.key!r} is still running"
+
+
+class KeyReused(MemexError):
+    """This idempotency key was used for another write."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+    def __str__(self) -> str:
+        return f"the idempotency key {self.key!r} was used for another write: take a new one"
 
 
 class RateLimited(MemexError):

@@ -21,6 +21,7 @@ from deployments.domain.types import (
     SearchQuery,
     TextKind,
     TextsOfKind,
+    WriteKey,
 )
 
 
@@ -88,6 +89,18 @@ class MemoryStore(Protocol):
         """All of them or none, in order. A memory whose id is there already is left as it is and
         returned, so that a call may be made again when its answer was lost. The limit is of
         calls: one for each agent among the memories, however many of them it has."""
+        ...
+
+    async def insert_once(
+        self,
+        memories: Sequence[NewMemory],
+        embeddings: Embeddings,
+        generation: int,
+        limit: RateLimit | None,
+        key: WriteKey,
+    ) -> list[Memory]:
+        """As `insert`, of one agent's memories; under a key of the last 24 hours it stores nothing
+        and returns what the first call returned. Raises KeyInUse, KeyReused."""
         ...
 
     async def search(

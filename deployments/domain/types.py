@@ -199,6 +199,14 @@ class SearchCall:
 
 
 @dataclass(frozen=True, slots=True)
+class WriteKey:
+    """By which a write is known when it is asked for again; the fingerprint is of what it says."""
+
+    key: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class InsertCall:
     """One call to insert, as it travels with others: a row of `embeddings` for each memory."""
 

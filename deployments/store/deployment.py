@@ -41,6 +41,7 @@ class MemoryStore(PostgresMemoryStore):
         self._upkeep = [
             asyncio.create_task(_regularly(_PURGE_INTERVAL_S, self.purge_rate_limits)),
             asyncio.create_task(_regularly(_PURGE_INTERVAL_S, self.purge_expired)),
+            asyncio.create_task(_regularly(_PURGE_INTERVAL_S, self.purge_idempotency_keys)),
             asyncio.create_task(_regularly(_TERMS_INTERVAL_S, self.renew_terms)),
             asyncio.create_task(_regularly(_TERMS_INTERVAL_S, self.fold_frequencies)),
         ]

@@ -27,6 +27,35 @@ on conflict (id) do nothing
 returning id, agent_id, user_id, content, importance, memory_type, metadata, created_at, updated_at,
     expires_at;
 
+-- name: try_idempotency_key
+-- $1 agent_id, $2 key. Held to the end of the transaction; false where another call has it.
+select pg_try_advisory_xact_lock(hashtext($1::text), hashtext($2::text));
+
+-- name: idempotency_key
+-- $1 agent_id, $2 key
+select fingerprint, ids, created_at, expires_at, stored_at
+from idempotency_keys
+where agent_id = $1 and key = $2 and stored_at > now() - interval '24 hours';
+
+-- name: add_idempotency_key
+-- $1 agent_id, $2 key, $3 fingerprint, $4 ids, $5 created_at, $6 expires_at, $7 stored_at. One of the
+-- same name that is left is too old to count.
+insert into idempotency_keys (
+    agent_id, key, fingerprint, ids, created_at, expires_at, stored_at
+)
+values ($1, $2, $3, $4, $5, $6, $7)
+on conflict (agent_id, key) do update set
+    fingerprint = excluded.fingerprint, ids = excluded.ids, created_at = excluded.created_at,
+    expires_at = excluded.expires_at, stored_at = excluded.stored_at;
+
+-- name: purge_idempotency_keys
+delete from idempotency_keys
+where ctid = any(array(
+    select ctid from idempotency_keys
+    where stored_at <= now() - interval '24 hours'
+    for update skip locked
+));
+
 -- name: select_inserted
 -- $1 ids, $2 agent_ids: what an earlier try of the same insert has stored
 select m.id, m.agent_id, m.user_id, m.content, m.importance, m.memory_type, m.metadata,

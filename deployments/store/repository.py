@@ -18,8 +18,10 @@ from deployments.domain.types import (
     RateLimit,
     SearchCall,
     SearchQuery,
+    WriteKey,
 )
 from deployments.store.generations import adopt_generation
+from deployments.store.idempotency import write_once
 from deployments.store.inserts import Inserts
 from deployments.store.lexicon import Lexicon
 from deployments.store.limits import hit_each, hit_together
@@ -89,6 +91,29 @@ class PostgresMemoryStore:
         self._count("insert", sum(map(len, stored)))
         rest = iter(stored)
         return [refusal or next(rest) for refusal in refusals]
+
+    async def insert_once(
+        self,
+        memories: Sequence[NewMemory],
+        embeddings: Embeddings,
+        generation: int,
+        limit: RateLimit | None,
+        key: WriteKey,
+    ) -> list[Memory]:
+        call = InsertCall(memories, embeddings, generation, limit)
+        terms = await self._inserts.index([call])
+        async with self._pool.acquire() as connection:
+            await self._terms.adopt(connection)  # which must not be undone with the write
+
+            async def write() -> list[Memory]:
+                (refusal,) = await hit_each(connection, [(memories[0].agent_id, limit)])
+                if refusal is not None:
+                    raise refusal
+                (stored,) = await self._inserts.insert(connection, [call], terms)
+                self._count("insert", len(stored))
+                return stored
+
+            return await write_once(connection, key, memories, write)
 
     async def search(
         self,
@@ -254,6 +279,11 @@ class PostgresMemoryStore:
         async with self._pool.acquire() as connection:
             while purged := await connection.fetchval(sql("purge_expired"), _PURGED_AT_ONCE):
                 self._count("expire", purged)
+
+    async def purge_idempotency_keys(self) -> None:
+        """Drop those that no call is compared with any more."""
+        async with self._pool.acquire() as connection:
+            await connection.execute(sql("purge_idempotency_keys"))
 
     async def purge_rate_limits(self) -> None:
         """Drop the counters of agents that made no call in the last minute."""

@@ -13,6 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.domain.errors import (
     InvalidInput,
+    KeyInUse,
+    KeyReused,
     MemexError,
     MemoryNotFound,
     RateLimited,
@@ -26,6 +28,8 @@ _logger = logging.getLogger("ray.serve.memex")  # below it, so that Serve writes
 _STATUS: dict[type[MemexError], HTTPStatus] = {
     InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
     MemoryNotFound: HTTPStatus.NOT_FOUND,
+    KeyInUse: HTTPStatus.CONFLICT,
+    KeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     StartupError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -56,7 +60,7 @@ async def on_memex_error(_request: Request, error: Exception) -> Response:
     status = next(s for cls, s in _STATUS.items() if isinstance(error, cls))
     if isinstance(error, InvalidInput):
         return problem(status, str(error), [FieldError(error.field, error.reason)])
-    if isinstance(error, RateLimited | Unavailable):
+    if isinstance(error, RateLimited | Unavailable | KeyInUse):
         return problem(status, str(error), headers=retry_after(error.retry_after_s))
     if isinstance(error, StartupError):  # the operator's to mend: the caller cannot
         _logger.error("%s", error)

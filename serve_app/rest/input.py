@@ -1,5 +1,9 @@
 """Reads requests into their schemas; whatever cannot be read is a 4xx that says why."""
 
+import hashlib
+import json
+import re
+from collections.abc import Collection
 from http import HTTPStatus
 from typing import TypeVar
 from urllib.parse import parse_qsl
@@ -11,8 +15,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from deployments.domain.errors import InvalidInput
+from deployments.domain.types import WriteKey
 
 MAX_BODY_BYTES = 1024 * 1024
+KEY_HEADER = "Idempotency-Key"
+_KEY = re.compile(r"[ -~]{1,255}")
 _TOO_LARGE = f"the body is larger than {MAX_BODY_BYTES} bytes"
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -60,6 +67,23 @@ def read_memory_id(request: Request) -> UUID:
         return UUID(text)
     except ValueError:
         raise InvalidInput("id", "is not a UUID") from None
+
+
+def read_write_key(
+    request: Request, body: BaseModel, agent_ids: Collection[str]
+) -> WriteKey | None:
+    """From the Idempotency-Key header and what is to be written. Raises InvalidInput."""
+    keys = request.headers.getlist(KEY_HEADER)
+    if not keys:
+        return None
+    if len(keys) > 1:
+        raise InvalidInput(KEY_HEADER, "is given more than once")
+    if not _KEY.fullmatch(keys[0]):
+        raise InvalidInput(KEY_HEADER, "must be 1 to 255 printable ASCII characters")
+    if len(agent_ids) > 1:
+        raise InvalidInput(KEY_HEADER, "can be used where all memories are of one agent")
+    said = json.dumps([request.url.path, body.model_dump(mode="json")], sort_keys=True)
+    return WriteKey(keys[0], hashlib.sha256(said.encode()).digest())
 
 
 async def _read_bounded(request: Request) -> bytes:

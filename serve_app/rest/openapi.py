@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
+from serve_app.rest.input import KEY_HEADER
 from serve_app.rest.routes import OPERATIONS, Operation
 from serve_app.rest.schemas import HealthOut, Problem
 
@@ -15,6 +16,7 @@ _BODY_ERRORS = (400, 413, 415)
 _ERROR_TEXTS = {
     400: "The body is not JSON",
     404: "No such memory belongs to this agent",
+    409: "A write under the same Idempotency-Key is still running",
     413: "The body is larger than 1 MiB",
     415: "The body is not sent as application/json",
     421: "The Host header names a host that is not served here",
@@ -84,6 +86,17 @@ def _describe(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
         )
     if operation.query is not None:
         parameters += schemas.parameters(operation.query)
+    if operation.is_keyed:
+        parameters.append(
+            {
+                "name": KEY_HEADER,
+                "in": "header",
+                "required": False,
+                "description": "Of the caller's choice: the same write with the same key is made "
+                "once in 24 hours.",
+                "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+            }
+        )
     described: dict[str, Any] = {
         "operationId": operation.handler.__name__,
         "summary": operation.summary,

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from deployments.domain.errors import InvalidInput
 from deployments.domain.types import Memory
 from serve_app.cursor import decode_cursor, encode_cursor
-from serve_app.rest.input import read_body, read_memory_id, read_query
+from serve_app.rest.input import read_body, read_memory_id, read_query, read_write_key
 from serve_app.rest.schemas import (
     BatchIn,
     BatchOut,
@@ -46,6 +46,8 @@ class Operation:
     answer: type | None
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
+    is_keyed: bool = False
+    """Whether it takes an Idempotency-Key."""
     errors: tuple[int, ...] = ()
     """Beside those that every operation can answer with."""
 
@@ -61,13 +63,15 @@ class Operation:
 
 async def add(service: MemoryService, request: Request) -> Memory:
     body = await read_body(request, MemoryIn)
-    (memory,) = await service.add([body.to_domain()])
+    key = read_write_key(request, body, {body.agent_id})
+    (memory,) = await service.add([body.to_domain()], key)
     return memory
 
 
 async def add_batch(service: MemoryService, request: Request) -> BatchOut:
     body = await read_body(request, BatchIn)
-    return BatchOut(await service.add([entry.to_domain() for entry in body.memories]))
+    key = read_write_key(request, body, {entry.agent_id for entry in body.memories})
+    return BatchOut(await service.add([entry.to_domain() for entry in body.memories], key))
 
 
 async def search(service: MemoryService, request: Request) -> SearchOut:
@@ -132,7 +136,8 @@ MEMORY = "/v1/memories/{memory_id}"
 # Starlette takes the first route that matches: fixed names stand before {memory_id}.
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
-        "POST", MEMORIES, add, "Store a memory", 201, Memory, body=MemoryIn, errors=(429,)
+        "POST", MEMORIES, add, "Store a memory", 201, Memory, body=MemoryIn, is_keyed=True,
+        errors=(409, 429),
     ),
     Operation(
         "POST",
@@ -142,7 +147,8 @@ OPERATIONS: tuple[Operation, ...] = (
         201,
         BatchOut,
         body=BatchIn,
-        errors=(429,),
+        is_keyed=True,
+        errors=(409, 429),
     ),
     Operation(
         "POST",

@@ -8,7 +8,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from deployments.domain.errors import ModelMismatch, RateLimited
+from deployments.domain.errors import KeyReused, ModelMismatch, RateLimited
 from deployments.domain.ids import uuid7
 from deployments.domain.ports import MemoryStore
 from deployments.domain.types import (
@@ -24,6 +24,7 @@ from deployments.domain.types import (
     SearchFilters,
     SearchMode,
     SearchQuery,
+    WriteKey,
 )
 from deployments.store.repository import PostgresMemoryStore
 from tests.fakes import IDENTITY, InMemoryStore, embed_words
@@ -448,3 +449,39 @@ async def test_a_history_is_the_memorys_own(scope: Scope) -> None:
     kept = await store.history(agent, other.id, None, 10)
     assert kept is not None
     assert [version.content for version in kept] == ["an owl"]
+
+
+async def test_a_key_writes_once(scope: Scope) -> None:
+    def asked(*contents: str, agent: str = scope.agent) -> list[NewMemory]:
+        return [NewMemory(uuid7(), agent, "user", content) for content in contents]
+
+    async def write(memories: list[NewMemory], key: WriteKey) -> list[Memory]:
+        embeddings = np.stack([embed_words(memory.content) for memory in memories])
+        return await scope.store.insert_once(memories, embeddings, scope.generation, None, key)
+
+    key = WriteKey("k", b"1")
+    first = await write(asked("a fox", "an owl"), key)
+    assert await write(asked("a fox", "an owl"), key) == first
+    assert await scope.store.count(scope.agent, None) == 2
+    with pytest.raises(KeyReused):
+        await write(asked("a bear", "an owl"), WriteKey("k", b"2"))
+    assert await scope.store.count(scope.agent, None) == 2
+    await write(asked("a fox", agent="another"), WriteKey("k", b"3"))
+    assert await scope.store.count("another", None) == 1
+    patch = MemoryPatch(importance=2.0)
+    await scope.store.update(scope.agent, first[0].id, patch, None, None, None)
+    await scope.store.delete(scope.agent, first[1].id)
+    assert await write(asked("a fox", "an owl"), key) == first
+    assert await scope.store.count(scope.agent, None) == 1
+
+
+async def test_a_write_that_failed_leaves_its_key_free(scope: Scope) -> None:
+    limit, key = RateLimit("write", 1), WriteKey("k", b"1")
+    memories = [NewMemory(uuid7(), "limited once", "user", "a fox")]
+    embeddings = np.stack([embed_words("a fox")])
+    await scope.store.insert(memories, embeddings, scope.generation, limit)
+    again = [NewMemory(uuid7(), "limited once", "user", "a fox")]
+    with pytest.raises(RateLimited):
+        await scope.store.insert_once(again, embeddings, scope.generation, limit, key)
+    stored = await scope.store.insert_once(again, embeddings, scope.generation, None, key)
+    assert stored[0].id == again[0].id

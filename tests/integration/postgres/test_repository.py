@@ -10,15 +10,17 @@ import asyncpg
 import numpy as np
 import pytest
 
-from deployments.domain.errors import BadSetting, MemexError, RateLimited, Unavailable
+from deployments.domain.errors import BadSetting, KeyInUse, MemexError, RateLimited, Unavailable
 from deployments.domain.ids import uuid7
 from deployments.domain.types import (
     InsertCall,
+    Memory,
     MemoryPatch,
     ModelIdentity,
     NewMemory,
     RateLimit,
     SearchQuery,
+    WriteKey,
 )
 from deployments.store.limits import hit_each
 from deployments.store.migrate import migrate, read_migrations
@@ -292,6 +294,60 @@ async def test_nothing_of_a_deleted_memory_is_left(
                 f"select * from {row['tablename']} t where t::text like '%xylophone%'"
             )
             assert found == [], row["tablename"]
+
+
+async def test_many_calls_with_one_key_make_one_row(
+    postgres_store: PostgresMemoryStore,
+) -> None:
+    generation = await postgres_store.adopt_generation(IDENTITY)
+    vector = np.stack([embed_words("a fox")])
+    key = WriteKey("k", b"1")
+
+    async def write() -> Memory | MemexError:
+        memory = NewMemory(uuid7(), "agent", "user", "a fox")
+        try:
+            (stored,) = await postgres_store.insert_once([memory], vector, generation, None, key)
+        except MemexError as error:
+            return error
+        return stored
+
+    answers = await asyncio.gather(*(write() for _ in range(50)))
+    stored = [answer for answer in answers if isinstance(answer, Memory)]
+    assert stored
+    assert all(answer == stored[0] for answer in stored)
+    assert all(isinstance(answer, Memory | KeyInUse) for answer in answers)
+    assert await postgres_store.count("agent", None) == 1
+
+
+async def test_a_key_and_its_memories_come_together(
+    pool: Pool, postgres_store: PostgresMemoryStore
+) -> None:
+    generation = await postgres_store.adopt_generation(IDENTITY)
+    vector = np.stack([embed_words("a fox")])
+    memory = NewMemory(uuid7(), "agent", "user", "a fox")
+    key = WriteKey("k", b"1")
+    async with pool.acquire() as connection:
+        await connection.execute("alter table idempotency_keys add constraint no check (false)")
+        with pytest.raises(asyncpg.CheckViolationError):
+            await postgres_store.insert_once([memory], vector, generation, None, key)
+        assert await postgres_store.count("agent", None) == 0
+        await connection.execute("alter table idempotency_keys drop constraint no")
+        await postgres_store.insert_once([memory], vector, generation, None, key)
+        assert await postgres_store.count("agent", None) == 1
+        # After a day the key is free, whether it has been purged or not.
+        await connection.execute(
+            "update idempotency_keys set stored_at = stored_at - interval '24 hours'"
+        )
+        again = NewMemory(uuid7(), "agent", "user", "a fox")
+        await postgres_store.insert_once([again], vector, generation, None, WriteKey("k", b"2"))
+        assert await postgres_store.count("agent", None) == 2
+        await postgres_store.purge_idempotency_keys()
+        assert await connection.fetchval("select count(*) from idempotency_keys") == 1
+        await connection.execute(
+            "update idempotency_keys set stored_at = stored_at - interval '24 hours'"
+        )
+        await postgres_store.purge_idempotency_keys()
+        assert await connection.fetchval("select count(*) from idempotency_keys") == 0
 
 
 async def test_another_width_is_adopted_by_an_empty_table(

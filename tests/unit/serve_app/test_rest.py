@@ -167,6 +167,53 @@ async def test_get_patch_delete(client: httpx.AsyncClient) -> None:
     assert_problem(await client.get(url, params=owner), 404)
 
 
+@pytest.mark.parametrize("path", ["/v1/memories", "/v1/memories/batch"])
+async def test_a_write_under_a_key_is_made_once(client: httpx.AsyncClient, path: str) -> None:
+    body = {"memories": [MEMORY]} if path.endswith("batch") else MEMORY
+    key = {"Idempotency-Key": "8f14e45f"}
+    first = await client.post(path, json=body, headers=key)
+    spaced = json.dumps(body, indent=2)
+    again = await client.post(
+        path, content=spaced, headers={**key, "content-type": "application/json"}
+    )
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.json() == first.json()
+    other = json.loads(json.dumps(body).replace("green tea", "coffee"))
+    problem = assert_problem(await client.post(path, json=other, headers=key), 422)
+    assert "'8f14e45f' was used for another write" in problem["detail"]
+    await client.post(path, json=body)
+    count = await client.get("/v1/memories/count", params={"agent_id": "a"})
+    assert count.json()["count"] == 2
+
+
+async def test_a_key_is_of_one_route(client: httpx.AsyncClient) -> None:
+    key = {"Idempotency-Key": "k"}
+    await client.post("/v1/memories", json=MEMORY, headers=key)
+    batch = await client.post("/v1/memories/batch", json={"memories": [MEMORY]}, headers=key)
+    assert_problem(batch, 422)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ([""], "1 to 255 printable"),
+        (["x" * 256], "1 to 255 printable"),
+        (["é"], "1 to 255 printable"),
+        (["a", "b"], "more than once"),
+    ],
+)
+async def test_bad_keys(client: httpx.AsyncClient, keys: list[str], said: str) -> None:
+    headers = [("Idempotency-Key", key.encode("latin-1")) for key in keys]
+    answer = await client.post("/v1/memories", json=MEMORY, headers=headers)
+    assert said in assert_problem(answer, 422)["detail"]
+
+
+async def test_a_key_is_of_one_agent(client: httpx.AsyncClient) -> None:
+    both = {"memories": [MEMORY, {**MEMORY, "agent_id": "b"}]}
+    answer = await client.post("/v1/memories/batch", json=both, headers={"Idempotency-Key": "k"})
+    assert "all memories are of one agent" in assert_problem(answer, 422)["detail"]
+
+
 async def test_history(client: httpx.AsyncClient) -> None:
     memory = await add(client)
     url, owner = f"/v1/memories/{memory['id']}", {"agent_id": "a"}
@@ -591,6 +638,7 @@ async def test_openapi_describes_every_route(client: httpx.AsyncClient) -> None:
         ("POST", "/v1/memories/search"),
         ("GET", "/v1/memories/count"),
         ("GET", "/v1/memories/{memory_id}"),
+        ("GET", "/v1/memories/{memory_id}/history"),
         ("PATCH", "/v1/memories/{memory_id}"),
         ("DELETE", "/v1/memories/{memory_id}"),
         ("GET", "/health"),

@@ -29,7 +29,7 @@ def build_memex_app(args: AppArgs) -> Application:
     embedder = _decorated(Embedder, settings).bind(
         settings.embedding, str(settings.models_dir), _threads(settings, "Embedder")
     )
-    store = _decorated(MemoryStore, settings).bind(settings.db, settings.search)
+    store = _decorated(MemoryStore, settings).bind(settings.db, settings.search, settings.dedup)
     reranker = None
     if settings.reranker.model:
         reranker = _decorated(Reranker, settings).bind(

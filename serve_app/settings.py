@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from deployments.domain.errors import BadSetting
 from deployments.embedder.settings import EmbeddingSettings
 from deployments.reranker.settings import RerankerSettings
-from deployments.store.settings import SearchSettings, StoreSettings
+from deployments.store.settings import Dedup, SearchSettings, StoreSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 """Where configs/, migrations/ and serve_config.yaml lie."""
@@ -107,6 +107,11 @@ class Settings(BaseModel):
     )
     request_timeout_s: float = Field(
         15.0, gt=0, description="How long a request may wait for one call to a deployment."
+    )
+    dedup: Dedup = Field(
+        "off",
+        description="What becomes of a memory that is there already, to the letter: off stores it "
+        "beside the other, touch makes the other as new as it.",
     )
     embedding: EmbeddingSettings = EmbeddingSettings()
     search: SearchSettings = SearchSettings()

@@ -13,7 +13,7 @@ from deployments.metrics import StoreMetrics
 from deployments.store.migrate import migrate, read_migrations
 from deployments.store.pool import Pool
 from deployments.store.repository import PostgresMemoryStore
-from deployments.store.settings import SearchSettings, StoreSettings
+from deployments.store.settings import Dedup, SearchSettings, StoreSettings
 
 _PURGE_INTERVAL_S = 60.0
 _TERMS_INTERVAL_S = 5.0
@@ -29,13 +29,13 @@ class MemoryStore(PostgresMemoryStore):
     """
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, settings: StoreSettings, search: SearchSettings
+        self, settings: StoreSettings, search: SearchSettings, dedup: Dedup
     ) -> None:
         dsn = os.environ.get("DATABASE_URL")
         if not dsn:
             raise BadSetting("DATABASE_URL is not set where Ray runs: export it before `ray start`")
         pool = Pool(dsn, settings, prepare=_migrate)
-        super().__init__(pool, settings, search, StoreMetrics().done)
+        super().__init__(pool, settings, search, StoreMetrics().done, dedup)
         with contextlib.suppress(Unavailable):
             await pool.open()
         self._upkeep = [

@@ -1,23 +1,46 @@
 """Inserts: the words of new memories, and all of many calls in one statement."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
 
 from pgvector import Vector
 
-from deployments.domain.types import InsertCall, Memory
+from deployments.domain.types import Embeddings, InsertCall, Memory, NewMemory
 from deployments.store.lexicon import IndexedTerms, Lexicon
 from deployments.store.pool import Connection
 from deployments.store.queries import sql
 from deployments.store.rows import memory_of
+from deployments.store.settings import Dedup
 from deployments.store.upkeep import TermsUpkeep
 
 
-class Inserts:
-    """Inserts on a connection what it has indexed before, without one."""
+@dataclass(frozen=True, slots=True)
+class _Row:
+    memory: NewMemory
+    embedding: Embeddings
+    generation: int
+    terms: IndexedTerms
 
-    def __init__(self, lexicon: Lexicon, terms: TermsUpkeep) -> None:
+    @property
+    def said(self) -> tuple[str, ...]:
+        """What makes two memories identical: scope and content first."""
+        memory = self.memory
+        metadata = json.dumps(memory.metadata, sort_keys=True)
+        scope = (memory.agent_id, memory.user_id)
+        return (*scope, memory.content, memory.memory_type, str(memory.importance), metadata)
+
+
+class Inserts:
+    """Inserts on a connection what it has indexed before, without one. With `dedup` "touch", what
+    is there already, to the letter, is made new instead; memories are found by their words, so not
+    those whose words are still to be renewed."""
+
+    def __init__(self, lexicon: Lexicon, terms: TermsUpkeep, dedup: Dedup) -> None:
         self._lexicon = lexicon
         self._terms = terms
+        self._touches = dedup == "touch"
 
     async def index(self, calls: Sequence[InsertCall]) -> list[list[IndexedTerms]]:
         """Of each call's memories."""
@@ -41,28 +64,71 @@ class Inserts:
         """All or none, in one commit: each call's memories, as they are stored."""
         if not calls:
             return []
-        memories = [memory for call in calls for memory in call.memories]
-        terms = [entry for entries in terms_of_calls for entry in entries]
+        lexicon = await self._terms.adopt(connection)
+        rows = [
+            _Row(memory, embedding, call.generation, terms)
+            for call, entries in zip(calls, terms_of_calls, strict=True)
+            for memory, embedding, terms in zip(
+                call.memories, call.embeddings, entries, strict=True
+            )
+        ]
+        if self._touches:
+            stored = await self._touched_or_added(connection, rows, lexicon)
+        else:
+            stored = await self._added(connection, rows, lexicon)
+        return [[stored[memory.id] for memory in call.memories] for call in calls]
+
+    async def _touched_or_added(
+        self, connection: Connection, rows: Sequence[_Row], lexicon: int
+    ) -> dict[UUID, Memory]:
+        """By the ids that were asked for, which are not those of memories that were there."""
+        alike: dict[Hashable, list[_Row]] = {}
+        for row in rows:
+            alike.setdefault(row.said, []).append(row)
+        firsts = [same[0] for same in alike.values()]
+        async with connection.transaction():
+            scopes_and_contents = list(zip(*(row.said[:3] for row in firsts), strict=True))
+            await connection.execute(sql("lock_contents"), *scopes_and_contents)
+            touched = await connection.fetch(
+                sql("touch_identical"),
+                [row.memory.id for row in firsts],
+                *scopes_and_contents,
+                [row.memory.importance for row in firsts],
+                [row.memory.memory_type for row in firsts],
+                [row.memory.metadata for row in firsts],
+                [row.memory.created_at for row in firsts],
+                [row.memory.expires_at for row in firsts],
+                [row.terms.keys_text() for row in firsts],
+            )
+            stored = {UUID(int=row["asked"].int): memory_of(row) for row in touched}
+            new = [row for row in firsts if row.memory.id not in stored]
+            if new:
+                stored |= await self._added(connection, new, lexicon)
+        return {row.memory.id: stored[same[0].memory.id] for same in alike.values() for row in same}
+
+    async def _added(
+        self, connection: Connection, rows: Sequence[_Row], lexicon: int
+    ) -> dict[UUID, Memory]:
+        memories = [row.memory for row in rows]
         ids = [memory.id for memory in memories]
         agent_ids = [memory.agent_id for memory in memories]
-        rows = await connection.fetch(
+        found = await connection.fetch(
             sql("insert_memories"),
             ids,
             agent_ids,
             [memory.user_id for memory in memories],
             [memory.content for memory in memories],
-            [Vector(row) for call in calls for row in call.embeddings],  # asyncpg splits arrays
-            [call.generation for call in calls for _ in call.memories],
+            [Vector(row.embedding) for row in rows],  # asyncpg splits arrays
+            [row.generation for row in rows],
             [memory.importance for memory in memories],
             [memory.memory_type for memory in memories],
             [memory.metadata for memory in memories],
             [memory.created_at for memory in memories],
-            await self._terms.adopt(connection),
-            [entry.weights for entry in terms],
-            [entry.keys_text() for entry in terms],
+            lexicon,
+            [row.terms.weights for row in rows],
+            [row.terms.keys_text() for row in rows],
             [memory.expires_at for memory in memories],
         )
-        if len(rows) < len(memories):
-            rows = await connection.fetch(sql("select_inserted"), ids, agent_ids)
-        stored = {memory.id: memory for memory in map(memory_of, rows)}
-        return [[stored[memory.id] for memory in call.memories] for call in calls]
+        if len(found) < len(memories):
+            found = await connection.fetch(sql("select_inserted"), ids, agent_ids)
+        return {memory.id: memory for memory in map(memory_of, found)}

@@ -56,6 +56,51 @@ where ctid = any(array(
     for update skip locked
 ));
 
+-- name: lock_contents
+-- $1 agent_ids, $2 user_ids, $3 contents: held to the end of the transaction, so that of two that write
+-- the same the second finds what the first wrote. In one order, so that no two wait for each other.
+select pg_advisory_xact_lock(hash)
+from (
+    select distinct hashtextextended(concat_ws(chr(31), agent_id, user_id, content), 0) as hash
+    from unnest($1::text[], $2::text[], $3::text[]) as n (agent_id, user_id, content)
+    order by hash
+) as hashes;
+
+-- name: touch_identical
+-- $1 ids of what is to be written, $2 agent_ids, $3 user_ids, $4 contents, $5 importances, $6
+-- memory_types, $7 metadata, $8 created_at (null: now), $9 expires_at, $10 term_keys (as text), by which
+-- the index finds them. It is as new as the newer of both, and lives as long as the longer.
+with identical as (
+    select n.id as asked, n.agent_id, n.created_at, n.expires_at, same.id
+    from unnest(
+        $1::uuid[], $2::text[], $3::text[], $4::text[], $5::float8[], $6::text[], $7::jsonb[],
+        $8::timestamptz[], $9::timestamptz[], $10::text[]
+    ) as n (
+        id, agent_id, user_id, content, importance, memory_type, metadata, created_at, expires_at,
+        term_keys
+    ), lateral (
+        select id
+        from memories
+        where agent_id = n.agent_id and user_id = n.user_id and {{alive}}
+            and term_keys @> n.term_keys::bigint[] and content = n.content
+            and importance = n.importance and memory_type = n.memory_type
+            and metadata = n.metadata
+        order by created_at desc, id desc
+        limit 1
+    ) as same
+)
+update memories m
+set created_at = greatest(m.created_at, coalesce(n.created_at, now())),
+    expires_at = case
+        when m.expires_at is not null and n.expires_at is not null
+        then greatest(m.expires_at, n.expires_at)
+    end,
+    updated_at = now()
+from identical n
+where m.agent_id = n.agent_id and m.id = n.id
+returning n.asked, m.id, m.agent_id, m.user_id, m.content, m.importance, m.memory_type,
+    m.metadata, m.created_at, m.updated_at, m.expires_at;
+
 -- name: select_inserted
 -- $1 ids, $2 agent_ids: what an earlier try of the same insert has stored
 select m.id, m.agent_id, m.user_id, m.content, m.importance, m.memory_type, m.metadata,

@@ -29,7 +29,7 @@ from deployments.store.pool import Pool
 from deployments.store.queries import sql
 from deployments.store.rows import memory_of, version_of
 from deployments.store.search import Search
-from deployments.store.settings import FORGET_TIMEOUT_S, SearchSettings, StoreSettings
+from deployments.store.settings import FORGET_TIMEOUT_S, Dedup, SearchSettings, StoreSettings
 from deployments.store.upkeep import TermsUpkeep
 
 _PURGED_AT_ONCE = 1_000
@@ -44,12 +44,13 @@ class PostgresMemoryStore:
         settings: StoreSettings,
         search: SearchSettings | None = None,
         count: Callable[[str, int], None] = lambda _operation, _memories: None,
+        dedup: Dedup = "off",
     ) -> None:
         self._pool = pool
         self._lexicon = Lexicon(search or SearchSettings())
         self._search = Search(settings, self._lexicon)
         self._terms = TermsUpkeep(self._lexicon)
-        self._inserts = Inserts(self._lexicon, self._terms)
+        self._inserts = Inserts(self._lexicon, self._terms, dedup)
         self._count = count
 
     async def ping(self) -> None:

@@ -1,11 +1,14 @@
 """Settings of the memory store and of its search. The database's address is not among them: it is a
 secret, and the replica reads it from DATABASE_URL itself."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from deployments.store.analyzer import Language
+
+Dedup = Literal["off", "touch"]
+"""What becomes of a memory that is there already, to the letter: a second one, or a newer one."""
 
 FORGET_TIMEOUT_S = 300.0
 """A scope may hold any number of memories; they go in one transaction."""

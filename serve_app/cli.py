@@ -3,9 +3,16 @@
 import argparse
 import importlib.metadata
 import sys
+from pathlib import Path
 
-from deployments.domain.errors import InvalidInput, StartupError, Unavailable
+from deployments.domain.errors import BackupFailed, InvalidInput, StartupError, Unavailable
 from serve_app.settings import Settings, load_settings
+
+_KEPT_DAYS = 7
+_STOPPED = {
+    "backup": "stopped; no backup was written",
+    "restore": "stopped; the database is as it was",
+}
 
 
 def main() -> int:
@@ -21,6 +28,26 @@ def main() -> int:
     commands.add_parser(
         "reindex",
         help="renew the words that searches compare and count them anew; the service may run",
+    )
+    saving = commands.add_parser(
+        "backup", help="write all memories to a file, and delete old backups; the service may run"
+    )
+    saving.add_argument(
+        "--to", type=Path, metavar="FOLDER", help="default: backups in MEMEX_DATA_DIR"
+    )
+    saving.add_argument(
+        "--keep",
+        type=_days,
+        default=_KEPT_DAYS,
+        metavar="N",
+        help=f"of so many days (default: {_KEPT_DAYS}); of each before today the newest stays",
+    )
+    restoring = commands.add_parser(
+        "restore", help="put a backup's memories into the database; stop the service first"
+    )
+    restoring.add_argument("file", type=Path, metavar="FILE", help="memex-….dump")
+    restoring.add_argument(
+        "--replace", action="store_true", help="and delete the memories that are there"
     )
     over_stdio = commands.add_parser(
         "mcp", help="serve the tools of a running service over stdin and stdout, for MCP clients"
@@ -41,17 +68,32 @@ def main() -> int:
 
             url = _mcp_url(settings) if arguments.url is None else arguments.url
             run(url, arguments.agent, arguments.user)
+        elif command == "backup":
+            from serve_app.local.backup import backup
+
+            backup(settings, arguments.to, arguments.keep)
+        elif command == "restore":
+            from serve_app.local.restore import restore
+
+            restore(settings, arguments.file, arguments.replace)
         else:
             from serve_app.local.reindex import reindex
 
             reindex(settings)
-    except (StartupError, Unavailable, InvalidInput) as error:
+    except (StartupError, Unavailable, InvalidInput, BackupFailed) as error:
         print(f"memex: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:  # the launcher has its own way with signals
-        print("memex: stopped; run it again to go on", file=sys.stderr)
+        how = _STOPPED.get(command, "stopped; run it again to go on")
+        print(f"memex: {how}", file=sys.stderr)
         return 130
     return 0
+
+
+def _days(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("a number of days, at least 1")
+    return int(text)
 
 
 def _mcp_url(settings: Settings) -> str:

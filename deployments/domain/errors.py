@@ -7,6 +7,7 @@
     ├── KeyReused           an idempotency key was used for another write before
     ├── RateLimited         the agent's calls of one minute are used up
     ├── Unavailable         a part of the service does not answer now; trying again may help
+    ├── BackupFailed        a backup cannot be written or restored; says why
     └── StartupError        the service cannot start as it is set up; says what to change
         ├── BadSetting
         ├── ModelUnavailable
@@ -100,6 +101,10 @@ class Unavailable(MemexError):
 
     def __str__(self) -> str:
         return f"the {self.part} is not available right now"
+
+
+class BackupFailed(MemexError):
+    """A backup cannot be written, or cannot be restored; nothing was changed."""
 
 
 class StartupError(MemexError):

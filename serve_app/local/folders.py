@@ -23,6 +23,7 @@ class DataFolder:
         self.postgres = root / "postgres"
         self.models = root / "models"
         self.logs = root / "logs"
+        self.backups = root / "backups"
         self.ray_token = root / "ray_token"
         self._lock_file: int | None = None
         # A short name for a long path, the same at each start: what a killed run left is found.

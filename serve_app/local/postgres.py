@@ -105,13 +105,7 @@ class EmbeddedPostgres:
         return next(uid for uid in _FREE_IDS if uid not in taken)
 
     def _binaries(self) -> Path:
-        spec = importlib.util.find_spec(_PACKAGE)
-        if spec is None or not spec.submodule_search_locations:
-            raise StartupError(
-                f"the package {_PACKAGE}, which holds Postgres, is missing; install it or set "
-                "DATABASE_URL"
-            )
-        package = Path(spec.submodule_search_locations[0])
+        package = _package()
         if self._user is None:
             return package / _INSTALL / "bin"
         version = importlib.metadata.version(_PACKAGE.replace("_", "-"))
@@ -234,6 +228,21 @@ class EmbeddedPostgres:
         subprocess.run(
             command, check=True, capture_output=True, cwd="/", env=_environment(), **_as_user(user)
         )
+
+
+def program(name: str) -> Path:
+    """One of Postgres's own, such as pg_dump. Raises StartupError."""
+    return _package() / _INSTALL / "bin" / name
+
+
+def _package() -> Path:
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise StartupError(
+            f"the package {_PACKAGE}, which holds Postgres, is missing; install it or set "
+            "DATABASE_URL"
+        )
+    return Path(spec.submodule_search_locations[0])
 
 
 def _environment() -> dict[str, str]:

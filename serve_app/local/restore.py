@@ -32,6 +32,7 @@ Show: TypeAlias = Callable[[str, int, int], None]
 
 _LEAVE_TIMEOUT_S = 3.0
 _LOCK_TIMEOUT = "10s"
+_IN_FULL = 99_999  # larger counts are shown in thousands and so on
 
 _SESSIONS = """
 select count(*) from pg_stat_activity
@@ -185,6 +186,7 @@ async def _fill(connection: asyncpg.Connection, dump: Path, manifest: Manifest, 
     for number, index in enumerate(indexes):
         show("indexing", number, len(indexes))
         await connection.execute(index["definition"])
+        show("indexing", number + 1, len(indexes))
     for row in await connection.fetch(_NUMBERED, present):
         await connection.execute(_NUMBER_ON.format(**row))
 
@@ -252,15 +254,18 @@ async def _finish(connection: asyncpg.Connection, manifest: Manifest) -> None:
 @contextmanager
 def _bar() -> Iterator[Show]:
     look = "memex: {desc} {bar:30} {n_fmt}/{total_fmt}"
-    with tqdm(total=0, bar_format=look, unit_scale=True, file=sys.__stderr__, disable=None) as bar:
+    # The delay: nothing is drawn before there is something to say.
+    with tqdm(total=0, bar_format=look, delay=1e-9, file=sys.__stderr__, disable=None) as bar:
         shown = ""
 
         def show(what: str, done: int, total: int) -> None:
             nonlocal shown
+            bar.total = max(total, done)  # of small tables nobody knows how many rows are to come
+            bar.unit_scale = bar.total > _IN_FULL
             if what != shown:
                 shown = what
                 bar.set_description_str(what, refresh=False)
-                bar.total, bar.n = total, done
+                bar.n = done
                 bar.refresh()
             bar.update(done - bar.n)
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, WithJsonSchema
 
+MAX_BODY_BYTES = 1024 * 1024
 MAX_CONTENT_CHARS = 8_000
 MAX_QUERY_CHARS = 2_000
 MAX_METADATA_BYTES = 16 * 1024

@@ -17,7 +17,8 @@ async def hit_each(
     limit is neither counted nor refused.
 
     Committed on its own: inside a write's transaction the rows' locks would make an agent's writes
-    wait for one another's commits. A refused call is no hit.
+    wait for one another's commits. (One under an idempotency key has it inside, so that it counts
+    if and only if it is made; its agent's writes do wait.) A refused call is no hit.
     """
     refused: list[RateLimited | None] = [None] * len(calls)
     for limit in {limit for _, limit in calls if limit is not None}:

@@ -22,7 +22,7 @@ from deployments.domain.errors import (
     RateLimited,
     StartupError,
 )
-from serve_app.mcp.errors import FAULT, explained
+from serve_app.mcp.errors import FAULT, explained, failed
 from serve_app.mcp.prompts import recall
 from serve_app.mcp.resources import JSON, read_resource
 from serve_app.mcp.results import as_text
@@ -30,7 +30,7 @@ from serve_app.mcp.scope import FixedScope
 from serve_app.mcp.tools import TOOLS
 from serve_app.service import MemoryService
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("ray.serve.memex")  # below it, so that Serve writes it to its files
 
 
 class Backend(Protocol):
@@ -66,10 +66,10 @@ class ServiceBackend:
             result = dict(await TOOLS[name].call(self._service, arguments, scope))
         except (MemexError, ValidationError) as error:
             self._note(error)
-            return _failed(_said(name, error))
+            return failed(_said(name, error))
         except Exception as error:
             _logger.error("tool %s failed", name, exc_info=error)
-            return _failed(FAULT)
+            return failed(FAULT)
         content = TextContent(type="text", text=as_text(result))
         return CallToolResult(content=[content], structured_content=result)
 
@@ -113,7 +113,3 @@ def _said(asked: str, error: MemexError | ValidationError) -> str:
         _logger.error("%s", error)
         return FAULT
     return explained(asked, error)
-
-
-def _failed(text: str) -> CallToolResult:
-    return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)

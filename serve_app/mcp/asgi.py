@@ -16,12 +16,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.domain.errors import InvalidInput
+from serve_app.fields import MAX_BODY_BYTES
 from serve_app.hosts import host_name, is_loopback, is_served
 from serve_app.mcp.scope import AGENT_HEADER, USER_HEADER, FixedScope, read_scope
 from serve_app.mcp.server import Context
 from serve_app.measured import Measured, RequestMetrics
 
-MAX_BODY_BYTES = 1024 * 1024
 ROUTE = "/mcp"
 _SCOPE_KEY = "memex.scope"
 _READ = (b"host", b"origin", AGENT_HEADER.lower().encode(), USER_HEADER.lower().encode())

@@ -1,5 +1,6 @@
 """Errors as a model reads them: what was wrong, and what to send instead."""
 
+from mcp_types import CallToolResult, TextContent
 from pydantic import ValidationError
 
 from deployments.domain.errors import InvalidInput, MemexError, MemoryNotFound, RateLimited
@@ -10,6 +11,16 @@ FAULT = (
     "The memory service failed; the fault has been logged. This is a failure, not an empty memory: "
     "try once more, and if it fails again, go on and say that memories could not be reached."
 )
+
+
+def failed(text: str) -> CallToolResult:
+    """A tool's answer where there is none."""
+    return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
+
+
+def cut(name: str) -> str:
+    """What a caller called something, as it is said back."""
+    return name[:_SHOWN_CHARS]
 
 
 def explained(tool: str, error: MemexError | ValidationError) -> str:
@@ -37,7 +48,7 @@ def _wrong(error: ValidationError) -> str:
     entries = error.errors(include_url=False, include_input=False, include_context=False)
     said = []
     for entry in entries[:_LISTED]:
-        name = ".".join(str(part) for part in entry["loc"])[:_SHOWN_CHARS] or "arguments"
+        name = cut(".".join(str(part) for part in entry["loc"])) or "arguments"
         said.append(f"{name}: {_reason(entry['type'], entry['msg'])}")
     more = f"; and {len(entries) - _LISTED} more" if len(entries) > _LISTED else ""
     return "; ".join(said) + more

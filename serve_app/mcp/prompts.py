@@ -5,6 +5,7 @@ from mcp_types import GetPromptResult, Prompt, PromptArgument, PromptMessage, Te
 from deployments.domain.errors import InvalidInput
 from serve_app.fields import MAX_QUERY_CHARS
 from serve_app.mcp import schemas
+from serve_app.mcp.errors import cut
 from serve_app.mcp.results import as_text, found
 from serve_app.mcp.scope import FixedScope
 from serve_app.service import MemoryService
@@ -35,7 +36,7 @@ async def recall(
     """Raises InvalidInput, ValidationError and what a search raises."""
     filled = scope.filled_in(arguments, ["agent_id", "user_id"])
     for name in filled.keys() - {"task", "agent_id", "user_id"}:
-        raise InvalidInput(name[:80], "is no argument of recall; leave it out")
+        raise InvalidInput(cut(name), "is no argument of recall; leave it out")
     task = filled.pop("task", "")
     if not task:
         raise InvalidInput("task", "is missing")

@@ -12,6 +12,7 @@ from mcp_types import Resource, ResourceTemplate
 
 from deployments.domain.errors import InvalidInput
 from serve_app.mcp import schemas
+from serve_app.mcp.errors import cut
 from serve_app.mcp.results import in_brief, recent
 from serve_app.mcp.scope import FixedScope
 from serve_app.service import MemoryService
@@ -20,7 +21,6 @@ JSON = "application/json"
 _SCHEME = "memory"
 _RECENT = "recent"
 _RECENT_LIMIT = 50
-_SHOWN_CHARS = 80
 
 
 def resources(scope: FixedScope) -> list[Resource]:
@@ -96,7 +96,7 @@ def _parsed(uri: str) -> tuple[str, dict[str, str]]:
         raise InvalidInput("uri", "gives a parameter more than once")
     unknown = [name for name, _ in pairs if name not in ("agent_id", "user_id")]
     if unknown:
-        raise InvalidInput("uri", f"has the unknown parameter {unknown[0][:_SHOWN_CHARS]!r}")
+        raise InvalidInput("uri", f"has the unknown parameter {cut(unknown[0])!r}")
     return parts.netloc, dict(pairs)
 
 
@@ -105,5 +105,5 @@ def _id(name: str) -> UUID:
         return UUID(name)
     except ValueError:
         raise InvalidInput(
-            "uri", f"{name[:_SHOWN_CHARS]!r} is neither {_RECENT!r} nor a memory's id"
+            "uri", f"{cut(name)!r} is neither {_RECENT!r} nor a memory's id"
         ) from None

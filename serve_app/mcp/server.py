@@ -21,13 +21,13 @@ from mcp_types import (
 )
 
 from serve_app.mcp.answering import Backend
+from serve_app.mcp.errors import cut
 from serve_app.mcp.prompts import RECALL, prompts
 from serve_app.mcp.resources import resource_templates, resources
 from serve_app.mcp.scope import FixedScope
 from serve_app.mcp.tools import TOOLS
 
 NAME = "memex"
-_SHOWN_CHARS = 80
 _INSTRUCTIONS = """\
 Long-term memory across conversations. Call search_memories before you answer whatever may depend \
 on what was said or decided earlier, and store_memory when you learn something that will matter \
@@ -98,5 +98,5 @@ def build_server(
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> MCPError:
     return MCPError(
-        INVALID_PARAMS, f"there is no {what} {name[:_SHOWN_CHARS]!r}; there is {', '.join(known)}"
+        INVALID_PARAMS, f"there is no {what} {cut(name)!r}; there is {', '.join(known)}"
     )

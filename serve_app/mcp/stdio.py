@@ -27,11 +27,11 @@ from mcp_types import (
     ReadResourceRequestParams,
     ReadResourceResult,
     Result,
-    TextContent,
 )
 from mcp_types.version import LATEST_MODERN_VERSION
 
 from deployments.domain.errors import InvalidInput
+from serve_app.mcp.errors import failed
 from serve_app.mcp.prompts import RECALL
 from serve_app.mcp.scope import AGENT_HEADER, USER_HEADER, FixedScope, fixed_scope
 from serve_app.mcp.server import build_server
@@ -66,16 +66,14 @@ class RemoteBackend:
         try:
             json.dumps(arguments, allow_nan=False)  # on the way, NaN would become null
         except ValueError:
-            return _failed("arguments: must not contain numbers that are not finite")
+            return failed("arguments: must not contain numbers that are not finite")
         request = CallToolRequest(params=CallToolRequestParams(name=name, arguments=arguments))
         try:
             return await self._asked(request, CallToolResult)
         except _Away as error:
-            return _failed(str(error))
+            return failed(str(error))
         except MCPError as error:
-            return _failed(
-                f"{self._url} answered: {error}. This is a failure, not an empty memory."
-            )
+            return failed(f"{self._url} answered: {error}. This is a failure, not an empty memory.")
 
     async def read_resource(self, uri: str, _scope: FixedScope) -> ReadResourceResult:
         """Raises MCPError."""
@@ -104,10 +102,6 @@ class RemoteBackend:
             _logger.error("a call failed: %s", group.exceptions[0])
             refused = MCPError(INTERNAL_ERROR, "what answers there does not speak MCP")
         raise refused or _Away(self._url)
-
-
-def _failed(text: str) -> CallToolResult:
-    return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
 
 
 def run(url: str, agent_id: str | None, user_id: str | None) -> None:

@@ -16,8 +16,8 @@ from starlette.requests import Request
 
 from deployments.domain.errors import InvalidInput
 from deployments.domain.types import WriteKey
+from serve_app.fields import MAX_BODY_BYTES
 
-MAX_BODY_BYTES = 1024 * 1024
 KEY_HEADER = "Idempotency-Key"
 _KEY = re.compile(r"[ -~]{1,255}")
 _TOO_LARGE = f"the body is larger than {MAX_BODY_BYTES} bytes"

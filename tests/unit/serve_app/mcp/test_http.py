@@ -5,8 +5,9 @@ from typing import Any
 import httpx
 import pytest
 
+from serve_app.fields import MAX_BODY_BYTES
 from serve_app.mcp.answering import ServiceBackend
-from serve_app.mcp.asgi import MAX_BODY_BYTES, build_mcp_app, scope_of_request
+from serve_app.mcp.asgi import build_mcp_app, scope_of_request
 from serve_app.mcp.server import build_server
 from serve_app.service import MemoryService
 from tests.unit.serve_app.conftest import Recorded

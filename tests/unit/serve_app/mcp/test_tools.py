@@ -244,7 +244,10 @@ async def test_a_failure_is_no_empty_memory(
 
 
 async def test_a_fault_shows_nothing_of_itself(
-    connect: Connect, service: MemoryService, monkeypatch: pytest.MonkeyPatch
+    connect: Connect,
+    service: MemoryService,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def broken(*_: object) -> int:
         raise RuntimeError("SELECT secret FROM password")
@@ -254,6 +257,8 @@ async def test_a_fault_shows_nothing_of_itself(
         failed = await client.call_tool("count_memories", MINE)
     assert failed.is_error
     assert "has been logged" in text(failed)
+    (record,) = [entry for entry in caplog.records if "count_memories" in entry.message]
+    assert record.name.startswith("ray.serve")  # or Serve would not write it to its files
     assert "secret" not in text(failed)
 
 

@@ -12,6 +12,14 @@ from deployments.store.repository import PostgresMemoryStore
 from tests.fakes import DIMENSIONS, IDENTITY
 
 RANDOM = np.random.default_rng(7)
+_FIRST_STATE = RANDOM.bit_generator.state
+_STOP_WORDS = {1: "the", 2: "of", 3: "and"}
+_LETTERS = str.maketrans("0123456789", "bdfghjklmn")
+
+
+def start_anew() -> None:
+    """Lets RANDOM begin again, so that a test's data do not depend on the tests before it."""
+    RANDOM.bit_generator.state = _FIRST_STATE
 
 
 def unit_vectors(count: int) -> np.ndarray:
@@ -20,9 +28,14 @@ def unit_vectors(count: int) -> np.ndarray:
 
 
 def sentences(count: int, words: int = 12, vocabulary: int = 3_000) -> list[str]:
-    """Of words that are as frequent as words are (Zipf)."""
+    """Of words that are as frequent as words are (Zipf), the most frequent being stop words."""
     ranks = np.minimum(RANDOM.zipf(1.3, size=(count, words)), vocabulary)
-    return [" ".join(f"w{rank}" for rank in row) for row in ranks]
+    return [" ".join(map(word, row)) for row in ranks]
+
+
+def word(rank: int) -> str:
+    """The one of that rank: of letters alone, so that no part of it is a word as well."""
+    return _STOP_WORDS.get(rank, f"w{rank}".translate(_LETTERS))
 
 
 async def fill(

@@ -17,7 +17,7 @@ from deployments.store.repository import PostgresMemoryStore
 from deployments.store.search import Search
 from deployments.store.settings import SearchSettings, StoreSettings
 from tests.fakes import IDENTITY
-from tests.integration.postgres.data import fill, sentences, unit_vectors
+from tests.integration.postgres.data import fill, sentences, unit_vectors, word
 
 WORDS = Ranking(1.0, mode="lexical")
 
@@ -196,14 +196,15 @@ async def test_scopes_do_not_hear_each_other(
     """What others store, with the same words, moves no score by anything."""
     _, _, generation = await fill(postgres_store, 100, contents=sentences(100))
     vector = unit_vectors(1)[0]
+    text = " ".join(map(word, (4, 5, 7, 40)))
 
     async def scores() -> list[float | None]:
-        query = SearchQuery("agent", "user", "w1 w2 w5 w40", 50, Ranking(1.0))
+        query = SearchQuery("agent", "user", text, 50, Ranking(1.0))
         return [hit.score for hit in await postgres_store.search(query, vector, generation, None)]
 
     before = await scores()
     for agent, user in (("other", "user"), ("agent", "other")):
-        memories = [NewMemory(uuid7(), agent, user, "w1 w2 w5 w40") for _ in range(50)]
+        memories = [NewMemory(uuid7(), agent, user, text) for _ in range(50)]
         await postgres_store.insert(memories, unit_vectors(50), generation, None)
     assert await scores() == before
 

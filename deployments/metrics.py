@@ -3,11 +3,12 @@ by every node, seen by whatever scrapes Ray. Made in a replica's `__init__`, nev
 
 import asyncio
 import re
+import time
 from collections.abc import Iterable, Sequence
 
 import aiohttp
 import ray
-from ray.serve.metrics import Counter, Histogram
+from ray.serve.metrics import Counter, Gauge, Histogram
 
 DURATION_BUCKETS_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]
 BATCH_SIZE_BUCKETS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
@@ -114,6 +115,47 @@ class StoreMetrics:
     def done(self, operation: str, count: int) -> None:
         if count:
             self._operations.inc(count, {"operation": operation})
+
+
+class SummariserMetrics:
+    """What a summariser replica counts."""
+
+    def __init__(self) -> None:
+        self._runs = Counter(
+            "memex_summarizer_runs_total",
+            description="Passes over all scopes: success, or error where any scope failed.",
+            tag_keys=("status",),
+        )
+        self._condensed = Counter(
+            "memex_summarizer_memories_condensed_total",
+            description="Memories condensed into summaries.",
+        )
+        self._duration = Histogram(
+            "memex_summarizer_duration_seconds",
+            description="Time of one pass, in seconds.",
+            boundaries=[*DURATION_BUCKETS_S, 30.0, 60.0, 300.0],
+        )
+        self._last_pass = Gauge(
+            "memex_summarizer_last_pass_timestamp_seconds",
+            description="When the last complete pass in the background ended, in Unix time.",
+        )
+        self._lag = Gauge(
+            "memex_summarizer_lag_seconds",
+            description="Time since the last complete pass in the background, in seconds.",
+        )
+
+    def ran(self, status: str, duration_s: float) -> None:
+        self._runs.inc(1, {"status": status})
+        self._duration.observe(duration_s)
+
+    def condensed(self, memories: int) -> None:
+        self._condensed.inc(memories)
+
+    def passed(self) -> None:
+        self._last_pass.set(time.time())
+
+    def lags(self, seconds: float) -> None:
+        self._lag.set(seconds)
 
 
 async def exposition() -> str:

@@ -15,6 +15,7 @@ from deployments.reranker.deployment import Reranker
 from deployments.store.deployment import MemoryStore
 from serve_app.ingress import McpIngress, RestIngress
 from serve_app.settings import Settings, load_settings
+from serve_app.summariser import Summariser
 
 
 class AppArgs(BaseModel):
@@ -24,7 +25,7 @@ class AppArgs(BaseModel):
 
 
 def build_memex_app(args: AppArgs) -> Application:
-    """RestIngress → Embedder, MemoryStore and, where one is set, Reranker."""
+    """RestIngress → Embedder, MemoryStore, Summariser (→ both) and, where one is set, Reranker."""
     settings = load_settings()
     embedder = _decorated(Embedder, settings).bind(
         settings.embedding, str(settings.models_dir), _threads(settings, "Embedder")
@@ -35,8 +36,11 @@ def build_memex_app(args: AppArgs) -> Application:
         reranker = _decorated(Reranker, settings).bind(
             settings.reranker, str(settings.models_dir), _threads(settings, "Reranker")
         )
+    summariser = _summariser(settings).bind(settings, embedder, store)
     ingress = serve.ingress(None)(RestIngress)
-    return _decorated(ingress, settings, "RestIngress").bind(settings, embedder, store, reranker)
+    return _decorated(ingress, settings, "RestIngress").bind(
+        settings, embedder, store, reranker, summariser
+    )
 
 
 class McpArgs(AppArgs):
@@ -56,6 +60,15 @@ def build_memex_mcp_app(args: McpArgs) -> Application:
         DeploymentHandle("MemoryStore", args.graph),
         DeploymentHandle("Reranker", args.graph) if settings.reranker.model else None,
     )
+
+
+def _summariser(settings: Settings) -> serve.Deployment:
+    """Where it does nothing by itself it starts when it is called, and ends a while after."""
+    deployment = _decorated(Summariser, settings)
+    if settings.summarization.enabled:
+        return deployment
+    on_call = {"min_replicas": 0, "max_replicas": 1, "target_ongoing_requests": 4}
+    return deployment.options(num_replicas="auto", autoscaling_config=on_call)
 
 
 def _decorated(node: type, settings: Settings, name: str | None = None) -> serve.Deployment:

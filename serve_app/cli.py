@@ -49,6 +49,12 @@ def main() -> int:
     restoring.add_argument(
         "--replace", action="store_true", help="and delete the memories that are there"
     )
+    summarising = commands.add_parser(
+        "summarise", help="have a running service condense what is due now"
+    )
+    summarising.add_argument("--url", help="of the service (default: this machine's)")
+    summarising.add_argument("--agent", help="of this agent's memories alone")
+    summarising.add_argument("--user", help="of this user's alone; needs --agent")
     over_stdio = commands.add_parser(
         "mcp", help="serve the tools of a running service over stdin and stdout, for MCP clients"
     )
@@ -66,8 +72,13 @@ def main() -> int:
         elif command == "mcp":
             from serve_app.mcp.stdio import run
 
-            url = _mcp_url(settings) if arguments.url is None else arguments.url
+            url = f"{_url(settings)}/mcp" if arguments.url is None else arguments.url
             run(url, arguments.agent, arguments.user)
+        elif command == "summarise":
+            from serve_app.local.summarise import summarise
+
+            url = (arguments.url or _url(settings)).rstrip("/")
+            return 0 if summarise(url, arguments.agent, arguments.user) else 1
         elif command == "backup":
             from serve_app.local.backup import backup
 
@@ -96,10 +107,10 @@ def _days(text: str) -> int:
     return int(text)
 
 
-def _mcp_url(settings: Settings) -> str:
+def _url(settings: Settings) -> str:
     """Where `memex serve` with these settings listens."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/mcp"
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
 if __name__ == "__main__":

@@ -67,6 +67,8 @@ class CoalescedStore:
         self.delete = inner.delete
         self.forget = inner.forget
         self.count = inner.count
+        self.sources = inner.sources
+        self.restore = inner.restore
 
     async def insert(
         self,

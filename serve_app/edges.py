@@ -6,7 +6,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.domain.ports import BatchedEmbedder, BatchedMemoryStore, Embedder, MemoryStore
 from deployments.metrics import EdgeMetrics
-from serve_app.clients import RemoteEmbedder, RemoteReranker, RemoteStore
+from serve_app.clients import RemoteEmbedder, RemoteReranker, RemoteStore, RemoteSummariser
 from serve_app.coalesced_embedder import CoalescedEmbedder
 from serve_app.coalesced_store import CoalescedStore
 from serve_app.embedding_cache import CachedEmbedder
@@ -20,6 +20,7 @@ def build_service(
     embedder: DeploymentHandle,
     store: DeploymentHandle,
     reranker: DeploymentHandle | None,
+    summariser: DeploymentHandle | None = None,
 ) -> MemoryService:
     """With edges and a cache of its own. Call it once in a replica: it makes instruments."""
     timeout_s, metrics = settings.request_timeout_s, EdgeMetrics()
@@ -29,6 +30,7 @@ def build_service(
         settings.rate_limit.writes_per_minute,
         settings.rate_limit.searches_per_minute,
         reranking=None if reranker is None else _reranking(settings, reranker),
+        summariser=None if summariser is None else RemoteSummariser(summariser, timeout_s),
     )
 
 

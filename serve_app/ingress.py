@@ -25,10 +25,11 @@ class RestIngress:
         settings: Settings,
         embedder: DeploymentHandle,
         store: DeploymentHandle,
-        reranker: DeploymentHandle | None = None,
+        reranker: DeploymentHandle | None,
+        summariser: DeploymentHandle,
     ) -> None:
         self._settings = settings
-        self._service = build_service(settings, embedder, store, reranker)
+        self._service = build_service(settings, embedder, store, reranker, summariser)
 
     async def __serve_build_asgi_app__(self) -> Starlette:
         await _adopt_model(self._service)

@@ -11,11 +11,13 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 from uuid import UUID
 
-from deployments.domain.errors import MemoryNotFound, RateLimited
+from deployments.domain.errors import MemoryNotFound, RateLimited, Unavailable
 from deployments.domain.ids import uuid7
-from deployments.domain.ports import Embedder, MemoryStore
+from deployments.domain.ports import Embedder, MemoryStore, Summariser
+from deployments.domain.summaries import PassReport
 from deployments.domain.types import (
     Embeddings,
     Memory,
@@ -35,6 +37,9 @@ from serve_app.reranking import Reranking, SearchResult
 
 _HEALTH_TIMEOUT_S = 3.0
 _REMEMBERED_REFUSALS = 10_000
+_PASS_BUDGET_S = 10.0
+
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,7 @@ class MemoryService:
         searches_per_minute: int,
         monotonic_s: Callable[[], float] = time.monotonic,
         reranking: Reranking | None = None,
+        summariser: Summariser | None = None,
     ) -> None:
         self._embedder = embedder
         self._store = store
@@ -71,6 +77,7 @@ class MemoryService:
             "search": RateLimit("search", searches_per_minute),
         }
         self._reranking = reranking
+        self._summariser = summariser
         self._refusals = _Refusals(monotonic_s)
 
     async def adopt_model(self) -> None:
@@ -119,12 +126,15 @@ class MemoryService:
         memory_type: str | None,
         limit: int,
         after: PageKey | None,
+        include_superseded: bool = False,
     ) -> Page:
         """At most `limit` memories, newest first."""
-        return await self._store.list_page(agent_id, user_id, memory_type, limit, after)
+        return await self._store.list_page(
+            agent_id, user_id, memory_type, limit, after, include_superseded
+        )
 
     async def update(self, agent_id: str, memory_id: UUID, patch: MemoryPatch) -> Memory:
-        """Change some fields; new content is embedded anew. Raises MemoryNotFound."""
+        """Change some fields; new content is embedded anew. Raises MemoryNotFound, Superseded."""
         limit = self._limit("write", agent_id)
         embedding, generation = None, None
         if patch.content is not None:
@@ -140,13 +150,10 @@ class MemoryService:
         self, agent_id: str, memory_id: UUID, before: int | None, limit: int
     ) -> list[MemoryVersion]:
         """What it said before each change, newest first. Raises MemoryNotFound."""
-        versions = await self._store.history(agent_id, memory_id, before, limit)
-        if versions is None:
-            raise MemoryNotFound(str(memory_id))
-        return versions
+        return _found(await self._store.history(agent_id, memory_id, before, limit), memory_id)
 
     async def delete(self, agent_id: str, memory_id: UUID) -> None:
-        """Raises MemoryNotFound."""
+        """With what was made of it, and with what it was made of. Raises MemoryNotFound."""
         if not await self._store.delete(agent_id, memory_id):
             raise MemoryNotFound(str(memory_id))
 
@@ -154,8 +161,24 @@ class MemoryService:
         """Delete everything of one user of an agent; returns how many memories that were."""
         return await self._store.forget(agent_id, user_id)
 
-    async def count(self, agent_id: str, user_id: str | None) -> int:
-        return await self._store.count(agent_id, user_id)
+    async def count(
+        self, agent_id: str, user_id: str | None, include_superseded: bool = False
+    ) -> int:
+        return await self._store.count(agent_id, user_id, include_superseded)
+
+    async def sources(self, agent_id: str, memory_id: UUID) -> list[Memory]:
+        """What a summary was made of, oldest first. Raises MemoryNotFound."""
+        return _found(await self._store.sources(agent_id, memory_id), memory_id)
+
+    async def restore(self, agent_id: str, memory_id: UUID) -> list[Memory]:
+        """Undo a summary; its sources, which are back. Raises MemoryNotFound, NotASummary."""
+        return _found(await self._store.restore(agent_id, memory_id), memory_id)
+
+    async def summarise(self, agent_id: str | None, user_id: str | None) -> PassReport:
+        """One pass now, over all scopes, the agent's, or the one, for some seconds at most."""
+        if self._summariser is None:
+            raise Unavailable("summariser")
+        return await self._summariser.run(agent_id, user_id, _PASS_BUDGET_S)
 
     async def health(self) -> Health:
         """Whether what is behind the ingress answers."""
@@ -217,10 +240,10 @@ def new_id() -> UUID:
     return uuid7()
 
 
-def _found(memory: Memory | None, memory_id: UUID) -> Memory:
-    if memory is None:
+def _found(found: _Found | None, memory_id: UUID) -> _Found:
+    if found is None:
         raise MemoryNotFound(str(memory_id))
-    return memory
+    return found
 
 
 async def _answers(call: Awaitable[object]) -> bool:

@@ -19,6 +19,7 @@ from deployments.domain.errors import BadSetting
 from deployments.embedder.settings import EmbeddingSettings
 from deployments.reranker.settings import RerankerSettings
 from deployments.store.settings import Dedup, SearchSettings, StoreSettings
+from deployments.summariser.settings import SummarizationSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 """Where configs/, migrations/ and serve_config.yaml lie."""
@@ -120,6 +121,7 @@ class Settings(BaseModel):
     edge: EdgeSettings = EdgeSettings()
     rate_limit: RateLimitSettings = RateLimitSettings()
     mcp: McpSettings = McpSettings()
+    summarization: SummarizationSettings = SummarizationSettings()
     deployments: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
         description="Options of Ray Serve for each deployment; set by the profile alone.",

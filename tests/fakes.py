@@ -3,6 +3,7 @@ the Postgres store does."""
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Awaitable, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
@@ -12,14 +13,24 @@ from uuid import UUID
 import numpy as np
 
 from deployments.domain.bm25 import idf
-from deployments.domain.errors import KeyReused, MemexError, ModelMismatch, RateLimited, Unavailable
+from deployments.domain.errors import (
+    KeyReused,
+    MemexError,
+    ModelMismatch,
+    NotASummary,
+    RateLimited,
+    Superseded,
+    Unavailable,
+)
 from deployments.domain.ranking import fuses_by_rank, lexical_share, score, similarities
+from deployments.domain.summaries import Condensation, ScopeToCondense, Source
 from deployments.domain.types import (
     Embeddings,
     Explanation,
     InsertCall,
     Memory,
     MemoryPatch,
+    MemoryType,
     MemoryVersion,
     ModelIdentity,
     NewMemory,
@@ -83,6 +94,7 @@ class InMemoryStore:
         self._rows: dict[UUID, tuple[Memory, Embeddings]] = {}
         self._keys: dict[tuple[str, str], tuple[bytes, list[Memory]]] = {}
         self._versions: dict[UUID, list[MemoryVersion]] = {}
+        self._kept: set[UUID] = set()
         self._hits: dict[tuple[str, str], list[float]] = {}
         self._identity: ModelIdentity | None = None
         self._lexicon = Lexicon(SearchSettings())
@@ -187,6 +199,7 @@ class InMemoryStore:
             set(analyzer.terms(memory.content))
             for memory, _ in self._rows.values()
             if (memory.agent_id, memory.user_id) == (query.agent_id, query.user_id)
+            and memory.superseded_by is None
         ]
         asked = analyzer.terms(query.text)
         values = []
@@ -214,6 +227,7 @@ class InMemoryStore:
         memory_type: str | None,
         limit: int,
         after: PageKey | None,
+        include_superseded: bool = False,
     ) -> Page:
         await self.ping()
         found = sorted(
@@ -223,6 +237,7 @@ class InMemoryStore:
                 if memory.agent_id == agent_id
                 and user_id in (None, memory.user_id)
                 and memory_type in (None, memory.memory_type)
+                and (include_superseded or memory.superseded_by is None)
                 and (after is None or (memory.created_at, memory.id) < (after.created_at, after.id))
             ),
             key=lambda memory: (memory.created_at, memory.id),
@@ -245,6 +260,8 @@ class InMemoryStore:
         self._hit(agent_id, limit)
         if memory is None:
             return None
+        if memory.superseded_by is not None:
+            raise Superseded(str(memory_id), str(memory.superseded_by))
         changes: dict[str, Any] = {
             name: value
             for name in ("content", "importance", "memory_type", "metadata")
@@ -254,6 +271,8 @@ class InMemoryStore:
         vector = self._rows[memory_id][1] if embedding is None else embedding
         if patch.expiry is not None:
             changed = replace(changed, expires_at=patch.expiry.at)
+            for source in self._sources_of(memory_id):
+                self._put(replace(source, expires_at=patch.expiry.at))
         if replace(changed, updated_at=memory.updated_at) != memory:
             versions = self._versions.setdefault(memory_id, [])
             versions.append(
@@ -280,28 +299,131 @@ class InMemoryStore:
         return [v for v in reversed(versions) if before is None or v.version < before][:limit]
 
     async def delete(self, agent_id: str, memory_id: UUID) -> bool:
-        if await self.get(agent_id, memory_id) is None:
+        memory = await self.get(agent_id, memory_id)
+        if memory is None:
             return False
+        for source in self._sources_of(memory_id):
+            del self._rows[source.id]
         del self._rows[memory_id]
+        if memory.superseded_by is not None:
+            for source in self._sources_of(memory.superseded_by):
+                self._put(replace(source, superseded_by=None))
+            del self._rows[memory.superseded_by]
         return True
 
     async def forget(self, agent_id: str, user_id: str) -> int:
         await self.ping()
         gone = [
-            memory.id
+            memory
             for memory, _ in self._rows.values()
             if (memory.agent_id, memory.user_id) == (agent_id, user_id)
         ]
-        for memory_id in gone:
-            del self._rows[memory_id]
-        return len(gone)
+        for memory in gone:
+            del self._rows[memory.id]
+        return sum(memory.superseded_by is None for memory in gone)
 
-    async def count(self, agent_id: str, user_id: str | None) -> int:
+    async def count(
+        self, agent_id: str, user_id: str | None, include_superseded: bool = False
+    ) -> int:
         await self.ping()
         return sum(
-            memory.agent_id == agent_id and user_id in (None, memory.user_id)
+            memory.agent_id == agent_id
+            and user_id in (None, memory.user_id)
+            and (include_superseded or memory.superseded_by is None)
             for memory, _ in self._rows.values()
         )
+
+    async def sources(self, agent_id: str, memory_id: UUID) -> list[Memory] | None:
+        if await self.get(agent_id, memory_id) is None:
+            return None
+        return self._sources_of(memory_id)
+
+    async def restore(self, agent_id: str, memory_id: UUID) -> list[Memory] | None:
+        if await self.get(agent_id, memory_id) is None:
+            return None
+        sources = self._sources_of(memory_id)
+        if not sources:
+            raise NotASummary(str(memory_id))
+        del self._rows[memory_id]
+        restored = [replace(source, superseded_by=None) for source in sources]
+        for source in restored:
+            self._put(source)
+            self._kept.add(source.id)
+        return restored
+
+    async def scopes_to_condense(
+        self, after: tuple[str, str], threshold: int, limit: int
+    ) -> list[ScopeToCondense]:
+        await self.ping()
+        counts = Counter(
+            (memory.agent_id, memory.user_id)
+            for memory, _ in self._rows.values()
+            if self._is_condensable(memory)
+        )
+        following = sorted(scope for scope in counts if scope > after)
+        return [ScopeToCondense(*scope, counts[scope] > threshold) for scope in following[:limit]]
+
+    async def oldest_condensable(
+        self, agent_id: str, user_id: str, threshold: int, limit: int
+    ) -> list[Source]:
+        await self.ping()
+        found = sorted(
+            (
+                (memory, vector)
+                for memory, vector in self._rows.values()
+                if (memory.agent_id, memory.user_id) == (agent_id, user_id)
+                and self._is_condensable(memory)
+            ),
+            key=lambda row: (row[0].created_at, row[0].id),
+        )
+        return [
+            Source(
+                memory.id,
+                memory.content,
+                vector,
+                1,
+                memory.importance,
+                memory.metadata,
+                memory.created_at,
+                memory.updated_at,
+            )
+            for memory, vector in (found[:limit] if len(found) > threshold else [])
+        ]
+
+    async def condense(self, condensation: Condensation) -> Memory | None:
+        await self.ping()
+        sources = [self._rows.get(source_id, (None,))[0] for source_id, _ in condensation.sources]
+        for source, (_, updated_at) in zip(sources, condensation.sources, strict=True):
+            if source is None or source.updated_at != updated_at:
+                return None
+            scope = (condensation.summary.agent_id, condensation.summary.user_id)
+            if (source.agent_id, source.user_id) != scope or not self._is_condensable(source):
+                return None
+        summary = condensation.summary
+        (stored,) = await self.insert([summary], condensation.embedding[None], 1, None)
+        self._kept.add(stored.id)
+        for source in sources:
+            assert source is not None
+            self._put(replace(source, superseded_by=stored.id))
+        return stored
+
+    async def purge_superseded(self, before: datetime) -> int:
+        raise NotImplementedError  # nothing here knows when it was condensed
+
+    def _is_condensable(self, memory: Memory) -> bool:
+        return (
+            memory.memory_type == MemoryType.EPISODIC
+            and memory.superseded_by is None
+            and memory.expires_at is None
+            and memory.id not in self._kept
+        )
+
+    def _sources_of(self, summary_id: UUID) -> list[Memory]:
+        found = (memory for memory, _ in self._rows.values() if memory.superseded_by == summary_id)
+        return sorted(found, key=lambda memory: (memory.created_at, memory.id))
+
+    def _put(self, memory: Memory) -> None:
+        self._rows[memory.id] = (memory, self._rows[memory.id][1])
 
     def _hit(self, agent_id: str, limit: RateLimit | None) -> None:
         if limit is None:
@@ -323,6 +445,7 @@ def visible(memory: Memory, query: SearchQuery) -> bool:
         and (filters.created_after is None or memory.created_at > filters.created_after)
         and (filters.created_before is None or memory.created_at < filters.created_before)
         and (query.as_of is None or memory.created_at <= query.as_of)
+        and (query.include_superseded or memory.superseded_by is None)
     )
 
 

@@ -3,6 +3,8 @@
     MemexError
     ├── InvalidInput        the caller's input breaks a rule; says which field and why
     ├── MemoryNotFound      no such memory in this scope (or it is another agent's)
+    ├── Superseded          the memory was condensed into a summary and cannot be changed
+    ├── NotASummary         the memory has no sources that could be given back
     ├── KeyInUse            a write under the same idempotency key is still running
     ├── KeyReused           an idempotency key was used for another write before
     ├── RateLimited         the agent's calls of one minute are used up
@@ -45,6 +47,32 @@ class MemoryNotFound(MemexError):
 
     def __str__(self) -> str:
         return f"no memory {self.memory_id} belongs to this agent"
+
+
+class Superseded(MemexError):
+    """The memory is a source of a summary: what it says stays as it was condensed."""
+
+    def __init__(self, memory_id: str, summary_id: str) -> None:
+        super().__init__(memory_id, summary_id)
+        self.memory_id = memory_id
+        self.summary_id = summary_id
+
+    def __str__(self) -> str:
+        return (
+            f"memory {self.memory_id} was condensed into {self.summary_id}: restore that summary "
+            "before you change its sources"
+        )
+
+
+class NotASummary(MemexError):
+    """The memory was not made of others, or they have been purged since."""
+
+    def __init__(self, memory_id: str) -> None:
+        super().__init__(memory_id)
+        self.memory_id = memory_id
+
+    def __str__(self) -> str:
+        return f"memory {self.memory_id} has no sources that could be restored"
 
 
 class KeyInUse(MemexError):

@@ -2,10 +2,12 @@
 both have these shapes; a port's docstring is its contract."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
 from deployments.domain.errors import MemexError
+from deployments.domain.summaries import Condensation, PassReport, ScopeToCondense, Source
 from deployments.domain.types import (
     Embeddings,
     InsertCall,
@@ -122,8 +124,10 @@ class MemoryStore(Protocol):
         memory_type: str | None,
         limit: int,
         after: PageKey | None,
+        include_superseded: bool = False,
     ) -> Page:
-        """Newest first, then id (descending)."""
+        """Newest first, then id (descending). What was condensed is not among them, nor in a count
+        or a search, unless asked for; `get` finds it."""
         ...
 
     async def update(
@@ -136,7 +140,7 @@ class MemoryStore(Protocol):
         limit: RateLimit | None,
     ) -> Memory | None:
         """`embedding` (`(D,) float32`) and its generation come with new content, and only
-        then."""
+        then. Raises Superseded."""
         ...
 
     async def history(
@@ -146,13 +150,28 @@ class MemoryStore(Protocol):
         no such memory. The versions go with the memory."""
         ...
 
-    async def delete(self, agent_id: str, memory_id: UUID) -> bool: ...
-
-    async def forget(self, agent_id: str, user_id: str) -> int:
-        """Delete the whole scope; how many memories that were."""
+    async def delete(self, agent_id: str, memory_id: UUID) -> bool:
+        """With a summary go its sources. With a source goes the summary that was made of it, and
+        the other sources are as they were before."""
         ...
 
-    async def count(self, agent_id: str, user_id: str | None) -> int: ...
+    async def forget(self, agent_id: str, user_id: str) -> int:
+        """Delete the whole scope; how many memories that were, without those condensed."""
+        ...
+
+    async def count(
+        self, agent_id: str, user_id: str | None, include_superseded: bool = False
+    ) -> int: ...
+
+    async def sources(self, agent_id: str, memory_id: UUID) -> list[Memory] | None:
+        """What a summary was made of, oldest first; none of another memory. None where there is no
+        such memory."""
+        ...
+
+    async def restore(self, agent_id: str, memory_id: UUID) -> list[Memory] | None:
+        """Undo a summary: it goes, its sources are back, oldest first, and are not condensed again.
+        None where there is no such memory. Raises NotASummary."""
+        ...
 
 
 class BatchedMemoryStore(MemoryStore, Protocol):
@@ -180,4 +199,41 @@ class Reranker(Protocol):
 
         Raises Unavailable also where the answer does not come soon enough to be waited for.
         """
+        ...
+
+
+class SummaryStore(Protocol):
+    """What the summariser needs of the store. All raise Unavailable."""
+
+    async def adopt_generation(self, identity: ModelIdentity) -> int:
+        """As of MemoryStore."""
+        ...
+
+    async def scopes_to_condense(
+        self, after: tuple[str, str], threshold: int, limit: int
+    ) -> list[ScopeToCondense]:
+        """The next so many scopes that have anything to condense, ordered by agent and user."""
+        ...
+
+    async def oldest_condensable(
+        self, agent_id: str, user_id: str, threshold: int, limit: int
+    ) -> list[Source]:
+        """Oldest first; none where there are not more than the threshold."""
+        ...
+
+    async def condense(self, condensation: Condensation) -> Memory | None:
+        """Stores the summary and hides its sources in one transaction. None, and nothing done,
+        where a source has changed or gone since it was read."""
+        ...
+
+    async def purge_superseded(self, before: datetime) -> int:
+        """Deletes what was condensed before then; the summaries stay. How many that were."""
+        ...
+
+
+class Summariser(Protocol):
+    """Condenses what is due, wherever it runs. Raises Unavailable."""
+
+    async def run(self, agent_id: str | None, user_id: str | None, budget_s: float) -> PassReport:
+        """One pass over all scopes, or the agent's, or the one; ends when its time is up."""
         ...

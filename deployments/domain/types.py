@@ -88,6 +88,9 @@ class Memory:
     updated_at: datetime
     expires_at: datetime | None = None
     """When it is over; None: never."""
+    superseded_by: UUID | None = None
+    """The summary that it was condensed into. Such a memory is hidden from what does not ask for
+    it."""
     score: float | None = None
     explanation: Explanation | None = None
 
@@ -178,6 +181,7 @@ class SearchQuery:
     as_of: datetime | None = None
     """The time ages are counted to; later memories are not seen. None is now, and sees all."""
     explain: bool = False
+    include_superseded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

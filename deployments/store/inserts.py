@@ -62,6 +62,24 @@ class Inserts:
         terms_of_calls: Sequence[Sequence[IndexedTerms]],
     ) -> list[list[Memory]]:
         """All or none, in one commit: each call's memories, as they are stored."""
+        return await self._insert(connection, calls, terms_of_calls, self._touches)
+
+    async def add(
+        self,
+        connection: Connection,
+        calls: Sequence[InsertCall],
+        terms_of_calls: Sequence[Sequence[IndexedTerms]],
+    ) -> list[list[Memory]]:
+        """As `insert`, beside whatever is there already."""
+        return await self._insert(connection, calls, terms_of_calls, touches=False)
+
+    async def _insert(
+        self,
+        connection: Connection,
+        calls: Sequence[InsertCall],
+        terms_of_calls: Sequence[Sequence[IndexedTerms]],
+        touches: bool,
+    ) -> list[list[Memory]]:
         if not calls:
             return []
         lexicon = await self._terms.adopt(connection)
@@ -72,7 +90,7 @@ class Inserts:
                 call.memories, call.embeddings, entries, strict=True
             )
         ]
-        if self._touches:
+        if touches:
             stored = await self._touched_or_added(connection, rows, lexicon)
         else:
             stored = await self._added(connection, rows, lexicon)

@@ -13,8 +13,8 @@ from typing import TypeVar
 
 from pgvector import SparseVector
 
+from deployments.analyzer import ANALYZER_VERSION, Analyzer
 from deployments.domain.bm25 import Bm25, idf
-from deployments.store.analyzer import ANALYZER_VERSION, Analyzer
 from deployments.store.settings import SearchSettings
 
 SPARSE_DIMENSIONS = 1_000_000_000

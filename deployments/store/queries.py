@@ -1,4 +1,4 @@
-"""Reads the named statements of queries.sql and the fragments that several of them share."""
+"""Reads the named statements of the SQL files here and the fragments that several of them share."""
 
 import re
 from functools import cache
@@ -13,10 +13,13 @@ _PLACE = re.compile(r"\{\{(\w+)\}\}")
 def statements() -> dict[str, str]:
     """Name → SQL, with `{{fragment}}` put in, fragments' own too. Raises ValueError where a name
     stands twice."""
-    _, *parts = _HEAD.split((Path(__file__).parent / "queries.sql").read_text(encoding="utf-8"))
+    texts_of_files = [
+        file.read_text(encoding="utf-8") for file in sorted(Path(__file__).parent.glob("*.sql"))
+    ]
+    parts = [part for text in texts_of_files for part in _HEAD.split(text)[1:]]
     kinds, names, bodies = parts[::3], parts[1::3], parts[2::3]
     if len(set(names)) != len(names):
-        raise ValueError("queries.sql names a statement twice")
+        raise ValueError("the SQL files name a statement twice")
     texts = dict(zip(names, bodies, strict=True))
     fragments = {
         name: _COMMENT.sub("", texts[name]).strip()

@@ -3,6 +3,11 @@
 -- keep what is derived from memories (renew_terms and its like), and purge_expired, run for all agents
 -- and answer none.
 
+-- fragment: columns
+-- What a row of memories is read of.
+id, agent_id, user_id, content, importance, memory_type, metadata, created_at, updated_at,
+    expires_at, superseded_by
+
 -- name: insert_memories
 -- $1 ids, $2 agent_ids, $3 user_ids, $4 contents, $5 embeddings, $6 generations, $7 importances,
 -- $8 memory_types, $9 metadata, $10 created_at (null: now), $11 lexicon, $12 terms, $13 term_keys (as
@@ -24,8 +29,7 @@ from unnest(
     created_at, terms, term_keys, expires_at
 )
 on conflict (id) do nothing
-returning id, agent_id, user_id, content, importance, memory_type, metadata, created_at, updated_at,
-    expires_at;
+returning {{columns}};
 
 -- name: try_idempotency_key
 -- $1 agent_id, $2 key. Held to the end of the transaction; false where another call has it.
@@ -81,7 +85,7 @@ with identical as (
     ), lateral (
         select id
         from memories
-        where agent_id = n.agent_id and user_id = n.user_id and {{alive}}
+        where agent_id = n.agent_id and user_id = n.user_id and {{shown}}
             and term_keys @> n.term_keys::bigint[] and content = n.content
             and importance = n.importance and memory_type = n.memory_type
             and metadata = n.metadata
@@ -99,20 +103,25 @@ set created_at = greatest(m.created_at, coalesce(n.created_at, now())),
 from identical n
 where m.agent_id = n.agent_id and m.id = n.id
 returning n.asked, m.id, m.agent_id, m.user_id, m.content, m.importance, m.memory_type,
-    m.metadata, m.created_at, m.updated_at, m.expires_at;
+    m.metadata, m.created_at, m.updated_at, m.expires_at, m.superseded_by;
 
 -- name: select_inserted
 -- $1 ids, $2 agent_ids: what an earlier try of the same insert has stored
 select m.id, m.agent_id, m.user_id, m.content, m.importance, m.memory_type, m.metadata,
-    m.created_at, m.updated_at, m.expires_at
+    m.created_at, m.updated_at, m.expires_at, m.superseded_by
 from unnest($1::uuid[], $2::text[]) as n (id, agent_id)
 join memories m on m.id = n.id and m.agent_id = n.agent_id;
 
 -- fragment: alive
 (expires_at is null or expires_at > now())
 
--- fragment: visible
--- What the search q may see. Bounds of time are written so that the index of scopes serves them in a
+-- fragment: shown
+-- To whoever does not ask for what was condensed.
+superseded_by is null and {{alive}}
+
+-- fragment: matching
+-- What the search q may see, and what was condensed. Bounds of time are written so that an index of
+-- scopes serves them in a
 -- plan that does not know whether there are any.
 agent_id = q.agent_id and user_id = q.user_id and generation = q.generation and {{alive}}
             and (q.memory_type is null or memory_type = q.memory_type)
@@ -120,6 +129,9 @@ agent_id = q.agent_id and user_id = q.user_id and generation = q.generation and 
             and created_at > coalesce(q.created_after, '-infinity')
             and created_at < coalesce(q.created_before, 'infinity')
             and created_at <= coalesce(q.as_of, 'infinity')
+
+-- fragment: visible
+{{matching}} and superseded_by is null
 
 -- fragment: arms
 -- A memory's score in either arm. The words of a memory that the store has not come to yet are not
@@ -169,7 +181,7 @@ best as (
         limit q.top_k
     )
     select m.id, m.agent_id, m.user_id, m.content, m.importance, m.memory_type, m.metadata,
-        m.created_at, m.updated_at, m.expires_at, hits.score, hits.cosine, hits.lexical, hits.similarity,
+        m.created_at, m.updated_at, m.expires_at, m.superseded_by, hits.score, hits.cosine, hits.lexical, hits.similarity,
         hits.recency, hits.age_days, hits.best > 0 as has_matches, hits.cosine_rank, hits.lexical_rank
     from hits
     join memories m on m.id = hits.id and m.agent_id = q.agent_id and m.user_id = q.user_id
@@ -180,6 +192,19 @@ with candidates as materialized (
         select {{arms}}
         from memories
         where {{visible}}
+    ),
+    {{ranked}}
+
+-- fragment: whole_with_superseded
+-- The same with what was condensed. In two parts, since each has its index.
+with candidates as materialized (
+        select {{arms}}
+        from memories
+        where {{visible}}
+        union all
+        select {{arms}}
+        from memories
+        where {{matching}} and superseded_by is not null
     ),
     {{ranked}}
 
@@ -280,6 +305,16 @@ from (
 ) as hits
 order by hits.score desc, hits.created_at desc, hits.id desc;
 
+-- name: search_with_superseded
+-- Of a scope of any size.
+select q.search, hits.*
+from (
+    {{one}}
+) as q, lateral (
+    {{whole_with_superseded}}
+) as hits
+order by hits.score desc, hits.created_at desc, hits.id desc;
+
 -- name: search_large
 -- $18 how many of the nearest, $19 of the nearest of late, $20 since when those are (null: none), $21
 -- of the newest, $22 keys of the query's rarest terms, $23 how many that have one. :dimensions is the
@@ -298,7 +333,7 @@ order by hits.score desc, hits.created_at desc, hits.id desc;
 -- the planner thinks there are. Counting them would take as long as the search.
 explain (format json)
 select from memories
-where agent_id = $1 and user_id = $2
+where agent_id = $1 and user_id = $2 and superseded_by is null
     and ($3::text is null or memory_type = $3)
     and ($4::jsonb is null or metadata @> $4)
     and created_at > coalesce($5::timestamptz, '-infinity')
@@ -322,7 +357,7 @@ select s.place, null, (
     select count(*)
     from (
         select from memories m
-        where m.agent_id = s.agent_id and m.user_id = s.user_id
+        where m.agent_id = s.agent_id and m.user_id = s.user_id and m.superseded_by is null
             and m.created_at > coalesce(s.created_after, '-infinity')
             and m.created_at < coalesce(s.created_before, 'infinity')
         limit $6::int + 1
@@ -333,28 +368,42 @@ from unnest($2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[])
 
 -- name: get_memory
 -- $1 agent_id, $2 id
-select id, agent_id, user_id, content, importance, memory_type, metadata, created_at, updated_at,
-    expires_at
+select {{columns}}
 from memories
 where agent_id = $1 and id = $2 and {{alive}};
 
+-- fragment: page_of_user
+agent_id = $1 and user_id = $2 and {{alive}}
+        and ($3::text is null or memory_type = $3)
+        and (created_at, id) < (coalesce($5::timestamptz, 'infinity'), coalesce($6::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+
 -- name: list_of_user
--- $1 agent_id, $2 user_id, $3 memory_type, $4 limit, $5 after created_at, $6 after id
-select id, agent_id, user_id, content, importance, memory_type, metadata, created_at, updated_at,
-    expires_at
-from memories
-where agent_id = $1 and user_id = $2 and {{alive}}
-    and ($3::text is null or memory_type = $3)
-    and (created_at, id) < (coalesce($5::timestamptz, 'infinity'), coalesce($6::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+-- $1 agent_id, $2 user_id, $3 memory_type, $4 limit, $5 after created_at, $6 after id, $7 whether with
+-- what was condensed, which has an index of its own
+(
+    select {{columns}}
+    from memories
+    where {{page_of_user}} and superseded_by is null
+    order by created_at desc, id desc
+    limit $4::int
+)
+union all
+(
+    select {{columns}}
+    from memories
+    where $7::boolean and {{page_of_user}} and superseded_by is not null
+    order by created_at desc, id desc
+    limit $4::int
+)
 order by created_at desc, id desc
 limit $4::int;
 
 -- name: list_of_agent
--- $1 agent_id, $2 memory_type, $3 limit, $4 after created_at, $5 after id
-select id, agent_id, user_id, content, importance, memory_type, metadata, created_at, updated_at,
-    expires_at
+-- $1 agent_id, $2 memory_type, $3 limit, $4 after created_at, $5 after id, $6 whether with what was
+-- condensed
+select {{columns}}
 from memories
-where agent_id = $1 and {{alive}}
+where agent_id = $1 and {{alive}} and ($6::boolean or superseded_by is null)
     and ($2::text is null or memory_type = $2)
     and (created_at, id) < (coalesce($4::timestamptz, 'infinity'), coalesce($5::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
 order by created_at desc, id desc
@@ -362,6 +411,10 @@ limit $3::int;
 
 -- name: user_of
 -- $1 agent_id, $2 id
+select user_id from memories where agent_id = $1 and id = $2 and {{shown}};
+
+-- name: owner_of
+-- $1 agent_id, $2 id: of what was condensed, too
 select user_id from memories where agent_id = $1 and id = $2 and {{alive}};
 
 -- name: update_memory
@@ -380,9 +433,8 @@ set content = coalesce($3::text, content),
     metadata = coalesce($8::jsonb, metadata),
     expires_at = case when $12::boolean then $13::timestamptz else expires_at end,
     updated_at = now()
-where agent_id = $1 and id = $2 and {{alive}}
-returning id, agent_id, user_id, content, importance, memory_type, metadata, created_at, updated_at,
-    expires_at;
+where agent_id = $1 and id = $2 and {{shown}}
+returning {{columns}};
 
 -- name: memory_versions
 -- $1 agent_id, $2 id, $3 before version (null: all), $4 limit. Newest first, behind a row without a
@@ -407,26 +459,42 @@ union all
 );
 
 -- name: delete_memory
--- $1 agent_id, $2 id
-delete from memories where agent_id = $1 and id = $2 and {{alive}} returning id;
+-- $1 agent_id, $2 id: the memory, and its sources where it is a summary. What it was condensed into, if
+-- it was.
+delete from memories where agent_id = $1 and id = $2 and {{alive}} returning id, superseded_by;
 
 -- name: forget_scope
 -- $1 agent_id, $2 user_id
 with gone as (
-    delete from memories where agent_id = $1 and user_id = $2 returning expires_at
+    delete from memories where agent_id = $1 and user_id = $2 and superseded_by is null
+    returning expires_at
+), hidden as (
+    delete from memories where agent_id = $1 and user_id = $2 and superseded_by is not null
 )
 select count(*) from gone where {{alive}};
 
 -- name: count_of_user
--- $1 agent_id, $2 user_id. The index of scopes alone counts them; few are expired and still there.
-select (select count(*) from memories where agent_id = $1 and user_id = $2) - (
-    select count(*) from memories where agent_id = $1 and user_id = $2 and expires_at <= now()
+-- $1 agent_id, $2 user_id, $3 whether with what was condensed. Indexes alone count them; few are
+-- expired and still there.
+select (
+    select count(*) from memories where agent_id = $1 and user_id = $2 and superseded_by is null
+) + (
+    select count(*) from memories
+    where $3::boolean and agent_id = $1 and user_id = $2 and superseded_by is not null
+) - (
+    select count(*) from memories
+    where agent_id = $1 and user_id = $2 and expires_at <= now()
+        and ($3::boolean or superseded_by is null)
 );
 
 -- name: count_of_agent
--- $1 agent_id
+-- $1 agent_id, $2 whether with what was condensed
 select (select count(*) from memories where agent_id = $1) - (
-    select count(*) from memories where agent_id = $1 and expires_at <= now()
+    select count(*) from memories
+    where not $2::boolean and agent_id = $1 and superseded_by is not null
+) - (
+    select count(*) from memories
+    where agent_id = $1 and expires_at <= now() and ($2::boolean or superseded_by is null)
 );
 
 -- name: purge_expired
@@ -553,7 +621,9 @@ delete from document_frequencies;
 -- name: count_frequencies
 -- Reads nothing but keys; of all agents.
 insert into document_frequencies
-select term_key, count(*) from memories, unnest(term_keys) as term_key group by term_key;
+select term_key, count(*) from memories, unnest(term_keys) as term_key
+where superseded_by is null
+group by term_key;
 
 -- name: lock_generations
 lock table embedding_generations in exclusive mode;

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from itertools import compress
+from typing import Any
 from uuid import UUID
 
-from deployments.domain.errors import BadSetting, MemexError
+from deployments.domain.errors import BadSetting, MemexError, Superseded
 from deployments.domain.types import (
     Embeddings,
     InsertCall,
@@ -25,18 +26,19 @@ from deployments.store.idempotency import write_once
 from deployments.store.inserts import Inserts
 from deployments.store.lexicon import Lexicon
 from deployments.store.limits import hit_each, hit_together
-from deployments.store.pool import Pool
+from deployments.store.pool import Connection, Pool
 from deployments.store.queries import sql
 from deployments.store.rows import memory_of, version_of
 from deployments.store.search import Search
 from deployments.store.settings import FORGET_TIMEOUT_S, Dedup, SearchSettings, StoreSettings
+from deployments.store.summaries import PostgresSummaries, undo_without
 from deployments.store.upkeep import TermsUpkeep
 
 _PURGED_AT_ONCE = 1_000
 
 
-class PostgresMemoryStore:
-    """Implements the BatchedMemoryStore port."""
+class PostgresMemoryStore(PostgresSummaries):
+    """Implements the BatchedMemoryStore and the SummaryStore ports."""
 
     def __init__(
         self,
@@ -153,17 +155,29 @@ class PostgresMemoryStore:
         memory_type: str | None,
         limit: int,
         after: PageKey | None,
+        include_superseded: bool = False,
     ) -> Page:
         key = (None, None) if after is None else (after.created_at, after.id)
         one_more = limit + 1  # tells whether there is a next page
         async with self._pool.acquire() as connection:
             if user_id is None:
                 rows = await connection.fetch(
-                    sql("list_of_agent"), agent_id, memory_type, one_more, *key
+                    sql("list_of_agent"),
+                    agent_id,
+                    memory_type,
+                    one_more,
+                    *key,
+                    include_superseded,
                 )
             else:
                 rows = await connection.fetch(
-                    sql("list_of_user"), agent_id, user_id, memory_type, one_more, *key
+                    sql("list_of_user"),
+                    agent_id,
+                    user_id,
+                    memory_type,
+                    one_more,
+                    *key,
+                    include_superseded,
                 )
         memories = [memory_of(row) for row in rows[:limit]]
         more = len(rows) > limit
@@ -183,32 +197,55 @@ class PostgresMemoryStore:
             (refusal,) = await hit_each(connection, [(agent_id, limit)])
             if refusal is not None:
                 raise refusal
-            lexicon, terms, keys = None, None, None
-            if patch.content is not None:
-                user_id = await connection.fetchval(sql("user_of"), agent_id, memory_id)
-                if user_id is None:
-                    return None
-                lexicon = await self._terms.adopt(connection)
-                indexed = self._lexicon.index(agent_id, user_id, patch.content)
-                terms, keys = indexed.weights, indexed.keys
-            row = await connection.fetchrow(
-                sql("update_memory"),
-                agent_id,
-                memory_id,
-                patch.content,
-                embedding,
-                generation,
-                patch.importance,
-                patch.memory_type,
-                patch.metadata,
-                lexicon,
-                terms,
-                keys,
-                patch.expiry is not None,
-                patch.expiry and patch.expiry.at,
-            )
-        self._count("update", 0 if row is None else 1)
-        return None if row is None else memory_of(row)
+            row = await self._updated(connection, agent_id, memory_id, patch, embedding, generation)
+            if row is None:
+                row = await connection.fetchrow(sql("get_memory"), agent_id, memory_id)
+                if row is not None and row["superseded_by"] is not None:
+                    raise Superseded(str(memory_id), str(row["superseded_by"]))
+                return None
+        self._count("update", 1)
+        return memory_of(row)
+
+    async def _updated(
+        self,
+        connection: Connection,
+        agent_id: str,
+        memory_id: UUID,
+        patch: MemoryPatch,
+        embedding: Embeddings | None,
+        generation: int | None,
+    ) -> Any:
+        """The row, as it is then; None where there is none that may be changed."""
+        lexicon, terms, keys = None, None, None
+        if patch.content is not None or patch.expiry is not None:
+            user_id = await connection.fetchval(sql("user_of"), agent_id, memory_id)
+            if user_id is None:
+                return None
+        if patch.content is not None:
+            lexicon = await self._terms.adopt(connection)
+            indexed = self._lexicon.index(agent_id, user_id, patch.content)
+            terms, keys = indexed.weights, indexed.keys
+        arguments = (
+            agent_id,
+            memory_id,
+            patch.content,
+            embedding,
+            generation,
+            patch.importance,
+            patch.memory_type,
+            patch.metadata,
+            lexicon,
+            terms,
+            keys,
+        )
+        if patch.expiry is None:
+            return await connection.fetchrow(sql("update_memory"), *arguments, False, None)
+        async with connection.transaction():
+            await connection.execute(sql("lock_scope"), agent_id, user_id)
+            at = patch.expiry.at
+            row = await connection.fetchrow(sql("update_memory"), *arguments, True, at)
+            await connection.execute(sql("expire_sources"), agent_id, memory_id, at)
+        return row
 
     async def history(
         self, agent_id: str, memory_id: UUID, before: int | None, limit: int
@@ -222,12 +259,20 @@ class PostgresMemoryStore:
 
     async def delete(self, agent_id: str, memory_id: UUID) -> bool:
         async with self._pool.acquire() as connection:
-            found = await connection.fetchval(sql("delete_memory"), agent_id, memory_id)
+            user_id = await connection.fetchval(sql("owner_of"), agent_id, memory_id)
+            if user_id is None:
+                return False
+            async with connection.transaction():
+                await connection.execute(sql("lock_scope"), agent_id, user_id)
+                found = await connection.fetchrow(sql("delete_memory"), agent_id, memory_id)
+                if found is not None and found["superseded_by"] is not None:
+                    await undo_without(connection, agent_id, found["superseded_by"])
         self._count("delete", 0 if found is None else 1)
         return found is not None
 
     async def forget(self, agent_id: str, user_id: str) -> int:
-        async with self._pool.acquire() as connection:
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(sql("lock_scope"), agent_id, user_id)
             deleted = int(
                 await connection.fetchval(
                     sql("forget_scope"), agent_id, user_id, timeout=FORGET_TIMEOUT_S
@@ -236,11 +281,19 @@ class PostgresMemoryStore:
         self._count("delete", deleted)
         return deleted
 
-    async def count(self, agent_id: str, user_id: str | None) -> int:
+    async def count(
+        self, agent_id: str, user_id: str | None, include_superseded: bool = False
+    ) -> int:
         async with self._pool.acquire() as connection:
             if user_id is None:
-                return int(await connection.fetchval(sql("count_of_agent"), agent_id))
-            return int(await connection.fetchval(sql("count_of_user"), agent_id, user_id))
+                count = await connection.fetchval(
+                    sql("count_of_agent"), agent_id, include_superseded
+                )
+            else:
+                count = await connection.fetchval(
+                    sql("count_of_user"), agent_id, user_id, include_superseded
+                )
+        return int(count)
 
     async def renew_terms(self) -> None:
         """Make anew what an older lexicon made, unless a newer one is in use."""

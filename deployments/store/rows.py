@@ -33,6 +33,7 @@ def memory_of(
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         expires_at=row["expires_at"],
+        superseded_by=None if row["superseded_by"] is None else UUID(int=row["superseded_by"].int),
         score=score,
         explanation=explanation,
     )

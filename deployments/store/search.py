@@ -66,6 +66,8 @@ class Prepared:
     @property
     def statement(self) -> str:
         """The name of the one that answers it, unless it is large."""
+        if self.call.query.include_superseded:
+            return "search_with_superseded"
         return "search_each_by_rank" if self.fuses_by_rank else "search_each_weighted"
 
 
@@ -130,6 +132,8 @@ class Search:
         None for one that takes long, unless there is no other search: those would wait for it.
         """
         is_alone = len(searches) == 1
+        if is_alone and searches[0].call.query.include_superseded:
+            return [await self._hits_with_superseded(connection, searches[0])]
         if is_alone and searches[0].is_large:
             return [await self._large_hits(connection, searches[0])]
         found: list[list[Memory] | None] = [None] * len(searches)
@@ -149,6 +153,11 @@ class Search:
             for place, its_rows in zip(places, rows, strict=True):
                 found[place] = self._memories(searches[place], its_rows)
         return found
+
+    async def _hits_with_superseded(self, connection: Connection, search: Prepared) -> list[Memory]:
+        arguments = (*_values(search), search.fuses_by_rank)
+        rows = await connection.fetch(sql(search.statement), *arguments)
+        return self._memories(search, rows)
 
     async def _large_hits(self, connection: Connection, search: Prepared) -> list[Memory]:
         expected = await self._expected_rows(connection, search)

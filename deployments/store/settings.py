@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from deployments.store.analyzer import Language
+from deployments.analyzer import Language
 
 Dedup = Literal["off", "touch"]
 """What becomes of a memory that is there already, to the letter: a second one, or a newer one."""

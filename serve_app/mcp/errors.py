@@ -3,7 +3,13 @@
 from mcp_types import CallToolResult, TextContent
 from pydantic import ValidationError
 
-from deployments.domain.errors import InvalidInput, MemexError, MemoryNotFound, RateLimited
+from deployments.domain.errors import (
+    InvalidInput,
+    MemexError,
+    MemoryNotFound,
+    RateLimited,
+    Superseded,
+)
 
 _LISTED = 5
 _SHOWN_CHARS = 80
@@ -31,6 +37,8 @@ def explained(tool: str, error: MemexError | ValidationError) -> str:
         return f"{error}. Correct this and call {tool} again."
     if isinstance(error, MemoryNotFound):
         return f"{error}. Take an id from search_memories or list_memories."
+    if isinstance(error, Superseded):
+        return f"memory {error.memory_id} is part of summary {error.summary_id}: change that one."
     if isinstance(error, RateLimited):
         return f"{error}. Wait until then, and call {tool} again; nothing was changed."
     if tool == "store_memory":

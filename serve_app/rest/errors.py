@@ -17,8 +17,10 @@ from deployments.domain.errors import (
     KeyReused,
     MemexError,
     MemoryNotFound,
+    NotASummary,
     RateLimited,
     StartupError,
+    Superseded,
     Unavailable,
 )
 from serve_app.rest.schemas import FieldError, Problem
@@ -28,6 +30,8 @@ _logger = logging.getLogger("ray.serve.memex")  # below it, so that Serve writes
 _STATUS: dict[type[MemexError], HTTPStatus] = {
     InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
     MemoryNotFound: HTTPStatus.NOT_FOUND,
+    Superseded: HTTPStatus.CONFLICT,
+    NotASummary: HTTPStatus.CONFLICT,
     KeyInUse: HTTPStatus.CONFLICT,
     KeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     RateLimited: HTTPStatus.TOO_MANY_REQUESTS,

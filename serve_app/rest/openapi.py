@@ -16,7 +16,7 @@ _BODY_ERRORS = (400, 413, 415)
 _ERROR_TEXTS = {
     400: "The body is not JSON",
     404: "No such memory belongs to this agent",
-    409: "A write under the same Idempotency-Key is still running",
+    409: "It is at odds with what is there or under way; detail says how",
     413: "The body is larger than 1 MiB",
     415: "The body is not sent as application/json",
     421: "The Host header names a host that is not served here",

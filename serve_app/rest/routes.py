@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from deployments.domain.errors import InvalidInput
+from deployments.domain.summaries import PassReport
 from deployments.domain.types import Memory
 from serve_app.cursor import decode_cursor, encode_cursor
 from serve_app.rest.input import read_body, read_memory_id, read_query, read_write_key
@@ -21,6 +22,7 @@ from serve_app.rest.schemas import (
     HistoryOut,
     HistoryQuery,
     ListQuery,
+    MemoriesOut,
     MemoryIn,
     OwnerQuery,
     PageOut,
@@ -28,6 +30,7 @@ from serve_app.rest.schemas import (
     ScopeQuery,
     SearchIn,
     SearchOut,
+    SummariesQuery,
 )
 from serve_app.service import MemoryService
 
@@ -84,7 +87,12 @@ async def list_memories(service: MemoryService, request: Request) -> PageOut:
     query = read_query(request, ListQuery)
     after = None if query.cursor is None else decode_cursor(query.cursor)
     page = await service.list_page(
-        query.agent_id, query.user_id, query.memory_type, query.limit, after
+        query.agent_id,
+        query.user_id,
+        query.memory_type,
+        query.limit,
+        after,
+        query.include_superseded,
     )
     next_cursor = None if page.next_key is None else encode_cursor(page.next_key)
     return PageOut(page.memories, next_cursor)
@@ -92,7 +100,7 @@ async def list_memories(service: MemoryService, request: Request) -> PageOut:
 
 async def count(service: MemoryService, request: Request) -> CountOut:
     query = read_query(request, CountQuery)
-    found = await service.count(query.agent_id, query.user_id)
+    found = await service.count(query.agent_id, query.user_id, query.include_superseded)
     return CountOut(query.agent_id, query.user_id, found)
 
 
@@ -118,6 +126,23 @@ async def history(service: MemoryService, request: Request) -> HistoryOut:
     more = len(versions) > query.limit
     page = versions[: query.limit]
     return HistoryOut(page, page[-1].version if more else None)
+
+
+async def sources(service: MemoryService, request: Request) -> MemoriesOut:
+    memory_id = read_memory_id(request)
+    agent_id = read_query(request, OwnerQuery).agent_id
+    return MemoriesOut(await service.sources(agent_id, memory_id))
+
+
+async def restore(service: MemoryService, request: Request) -> MemoriesOut:
+    memory_id = read_memory_id(request)
+    agent_id = read_query(request, OwnerQuery).agent_id
+    return MemoriesOut(await service.restore(agent_id, memory_id))
+
+
+async def summarise(service: MemoryService, request: Request) -> PassReport:
+    query = read_query(request, SummariesQuery)
+    return await service.summarise(query.agent_id, query.user_id)
 
 
 async def delete(service: MemoryService, request: Request) -> None:
@@ -180,7 +205,7 @@ OPERATIONS: tuple[Operation, ...] = (
         Memory,
         body=PatchIn,
         query=OwnerQuery,
-        errors=(404, 429),
+        errors=(404, 409, 429),
     ),
     Operation(
         "GET",
@@ -193,6 +218,42 @@ OPERATIONS: tuple[Operation, ...] = (
         errors=(404,),
     ),
     Operation(
-        "DELETE", MEMORY, delete, "Delete a memory", 204, None, query=OwnerQuery, errors=(404,)
+        "GET",
+        f"{MEMORY}/sources",
+        sources,
+        "What a summary was made of, oldest first",
+        200,
+        MemoriesOut,
+        query=OwnerQuery,
+        errors=(404,),
+    ),
+    Operation(
+        "POST",
+        f"{MEMORY}/restore",
+        restore,
+        "Undo a summary: its sources are back, and it goes",
+        200,
+        MemoriesOut,
+        query=OwnerQuery,
+        errors=(404, 409),
+    ),
+    Operation(
+        "DELETE",
+        MEMORY,
+        delete,
+        "Delete a memory, and a summary with its sources",
+        204,
+        None,
+        query=OwnerQuery,
+        errors=(404,),
+    ),
+    Operation(
+        "POST",
+        "/v1/summaries/run",
+        summarise,
+        "Condense what is due now; call again while is_complete is false",
+        200,
+        PassReport,
+        query=SummariesQuery,
     ),
 )  # fmt: skip

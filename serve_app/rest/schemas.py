@@ -126,6 +126,7 @@ class SearchIn(_Body):
         None, description="Of words against meaning in a weighted sum; null is the setting's."
     )
     explain: bool = Field(False, description="Give each result the parts of its score.")
+    include_superseded: bool = Field(False, description="Find what was condensed, too.")
     memory_type: MemoryType | None = None
     metadata: Metadata | None = Field(None, description="Must be contained in a hit's metadata.")
     created_after: Time | None = None
@@ -158,6 +159,7 @@ class SearchIn(_Body):
             ),
             as_of=self.as_of,
             explain=self.explain,
+            include_superseded=self.include_superseded,
         )
 
 
@@ -179,6 +181,7 @@ class ScopeQuery(_Query):
 class CountQuery(_Query):
     agent_id: Id
     user_id: Id | None = Field(None, description="All users of the agent where it is left out.")
+    include_superseded: bool = Field(False, description="Count what was condensed, too.")
 
 
 class ListQuery(_Query):
@@ -189,6 +192,7 @@ class ListQuery(_Query):
     cursor: Annotated[str, Field(max_length=128)] | None = Field(
         None, description="next_cursor of the page before."
     )
+    include_superseded: bool = Field(False, description="List what was condensed, too.")
 
 
 class HistoryQuery(_Query):
@@ -197,6 +201,22 @@ class HistoryQuery(_Query):
     before: Annotated[int, Field(ge=1, le=2_147_483_647)] | None = Field(
         None, description="next_before of the page before."
     )
+
+
+class SummariesQuery(_Query):
+    agent_id: Id | None = Field(None, description="All agents where it is left out.")
+    user_id: Id | None = Field(None, description="All users where it is left out.")
+
+    @model_validator(mode="after")
+    def _user_of_an_agent(self) -> Self:
+        if self.user_id is not None and self.agent_id is None:
+            raise ValueError("user_id needs agent_id")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class MemoriesOut:
+    memories: list[Memory]
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,14 +86,16 @@ async def test_what_keeps_us_out_is_told_from_our_own_faults(
 
 
 def test_every_statement_on_memories_is_scoped() -> None:
-    # These read no row of anyone's, write what is derived from a memory back to it alone, or delete
-    # what no statement sees any more.
+    # These read no row of anyone's, write what is derived from a memory back to it alone, delete
+    # what no statement sees any more or a setting wants gone, or say where work is to be done.
     unscoped = {
         "generation_in_use",
         "count_outdated",
         "outdated_memories",
         "count_frequencies",
         "purge_expired",
+        "purge_superseded",
+        "scopes_to_condense",
     }
     touching = {
         name: text

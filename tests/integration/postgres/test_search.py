@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -271,10 +272,16 @@ async def test_plans_use_the_indexes(pool: Pool, postgres_store: PostgresMemoryS
     assert "memories_embedding" not in plan
 
     page = (None, 50, None, None)
-    assert "memories_scope" in await explain(pool, sql("list_of_user"), "agent", "user 3", *page)
-    assert "memories_agent" in await explain(pool, sql("list_of_agent"), "agent", *page)
-    assert "Sort" not in await explain(pool, sql("list_of_user"), "agent", "user 3", *page)
-    assert "Seq Scan" not in await explain(pool, sql("count_of_user"), "agent", "user 3")
+    for everything, index in ((False, "memories_scope"), (True, "memories_superseded")):
+        user_page = ("agent", "user 3", *page, everything)
+        plan = await explain(pool, sql("list_of_user"), *user_page)
+        assert index in plan
+        assert not re.search(r"\bSort\b", plan)
+        agent_page = ("agent", *page, everything)
+        assert "memories_agent" in await explain(pool, sql("list_of_agent"), *agent_page)
+        count = await explain(pool, sql("count_of_user"), "agent", "user 3", everything)
+        assert "Seq Scan" not in count
+        assert index in count
     assert "Seq Scan" not in await explain(
         pool, sql("term_frequencies"), [1, 2, 3], ["agent"], ["user 3"], [None], [None], 100
     )

@@ -27,6 +27,7 @@ def test_every_profile_loads_and_configures_every_deployment(profile: str) -> No
         "MemoryStore",
         "Embedder",
         "Reranker",
+        "Summariser",
     }
     assert settings.deployments["Embedder"]["autoscaling_config"]["max_replicas"] >= 2
 

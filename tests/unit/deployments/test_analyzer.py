@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from deployments.store.analyzer import Analyzer, Language, stopwords
+from deployments.analyzer import Analyzer, Language, stopwords
 
 ENGLISH = Analyzer("english")
 

@@ -1,0 +1,1 @@
+"""Condenses old episodic memories into summaries of their own sentences."""

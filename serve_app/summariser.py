@@ -1,0 +1,74 @@
+"""The Summariser node: passes over the other nodes' handles, in the background and when asked."""
+
+import asyncio
+import contextlib
+import logging
+import time
+
+from ray.serve.handle import DeploymentHandle
+
+from deployments.analyzer import Analyzer
+from deployments.domain.summaries import PassReport
+from deployments.metrics import SummariserMetrics
+from deployments.summariser.passes import Passes
+from serve_app.clients import RemoteEmbedder, RemoteSummaryStore
+from serve_app.settings import Settings
+
+_LAG_INTERVAL_S = 5.0
+_logger = logging.getLogger("ray.serve.memex")
+
+
+class Summariser:
+    """Implements the Summariser port through its handle. It calls nodes as the ingress does, so it
+    stands beside that."""
+
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, settings: Settings, embedder: DeploymentHandle, store: DeploymentHandle
+    ) -> None:
+        self._interval_s = settings.summarization.interval_seconds
+        self._metrics = SummariserMetrics()
+        self._passed_s = time.monotonic()
+        timeout_s = settings.request_timeout_s
+        self._passes = Passes(
+            settings.summarization,
+            RemoteSummaryStore(store, timeout_s),
+            RemoteEmbedder(embedder, timeout_s),
+            Analyzer(settings.search.language),
+            self._metrics.condensed,
+        )
+        self._background = (
+            [asyncio.create_task(self._regularly()), asyncio.create_task(self._tell_lag())]
+            if settings.summarization.enabled
+            else []
+        )
+
+    async def run(self, agent_id: str | None, user_id: str | None, budget_s: float) -> PassReport:
+        started = time.perf_counter()
+        status = "error"
+        try:
+            report = await self._passes.run(agent_id, user_id, budget_s)
+            status = "error" if report.failed else "success"
+            return report
+        finally:
+            self._metrics.ran(status, time.perf_counter() - started)
+
+    async def _regularly(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval_s)
+            with contextlib.suppress(Exception):  # logged; the next time may go better
+                await self._pass()
+
+    async def _pass(self) -> None:
+        try:
+            await self.run(None, None, float("inf"))
+            await self._passes.purge()
+        except Exception:
+            _logger.warning("a pass of the summariser failed", exc_info=True)
+            raise
+        self._passed_s = time.monotonic()
+        self._metrics.passed()
+
+    async def _tell_lag(self) -> None:
+        while True:
+            self._metrics.lags(time.monotonic() - self._passed_s)
+            await asyncio.sleep(_LAG_INTERVAL_S)

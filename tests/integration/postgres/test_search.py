@@ -276,7 +276,8 @@ async def test_plans_use_the_indexes(pool: Pool, postgres_store: PostgresMemoryS
         user_page = ("agent", "user 3", *page, everything)
         plan = await explain(pool, sql("list_of_user"), *user_page)
         assert index in plan
-        assert not re.search(r"\bSort\b", plan)
+        if everything:  # else the other part's is planned, and never run
+            assert not re.search(r"-> +Sort\b", plan)
         agent_page = ("agent", *page, everything)
         assert "memories_agent" in await explain(pool, sql("list_of_agent"), *agent_page)
         count = await explain(pool, sql("count_of_user"), "agent", "user 3", everything)

@@ -36,7 +36,9 @@ async def counted(pool: Pool) -> dict[int, int]:
     """Frequencies as the contents have them, by other code than the triggers'."""
     lexicon = Lexicon(SearchSettings())
     async with pool.acquire() as connection:
-        rows = await connection.fetch("select agent_id, user_id, content from memories")
+        rows = await connection.fetch(
+            "select agent_id, user_id, content from memories where superseded_by is null"
+        )
     keys = [lexicon.index(row["agent_id"], row["user_id"], row["content"]).keys for row in rows]
     return Counter(key for entry in keys for key in entry)
 

@@ -13,14 +13,22 @@ NO_LIMITS = {
 }
 
 
-@pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    """The whole service, running; without rate limits."""
+@pytest.fixture(scope="session")
+def one_service() -> Iterator[Service]:
     with (
         tempfile.TemporaryDirectory(prefix="memex-test-", ignore_cleanup_errors=True) as root,
         Service(Path(root), **NO_LIMITS).running() as service,
     ):
         yield service
+
+
+@pytest.fixture
+def service(one_service: Service) -> Service:
+    """The whole service, running, for all tests that change no setting; without rate limits."""
+    if not one_service.is_running():  # a test before has ended it
+        one_service.kill()
+        one_service.start()
+    return one_service
 
 
 @pytest.fixture

@@ -1,0 +1,75 @@
+"""Summaries on the running service: by the command, by the route, undone."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.integration.ray.service import Service
+
+
+def summarise(service: Service, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "serve_app.cli", "summarise", "--url", service.url]
+    return subprocess.run(
+        [*command, *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+async def found(client: httpx.AsyncClient, agent: str, query: str, **fields: Any) -> list[Any]:
+    body = {"agent_id": agent, "user_id": "u", "query": query, "alpha": 1.0, **fields}
+    answer = await client.post("/v1/memories/search", json=body)
+    assert answer.status_code == 200, answer.text
+    return list(answer.json()["results"])
+
+
+async def test_a_scope_is_condensed_found_and_restored(
+    service: Service, client: httpx.AsyncClient
+) -> None:
+    agent = "has much to tell"
+    contents = [f"On day {n} the user watered {n} plants in the garden." for n in range(119)]
+    contents.insert(7, "The alarm code of the summer house is the birthday of Wilhelmina.")
+    for start in (0, 60):
+        memories = [
+            {
+                "agent_id": agent,
+                "user_id": "u",
+                "content": content,
+                "created_at": f"2025-01-01T{start // 60:02}:{n:02}:00Z",
+            }
+            for n, content in enumerate(contents[start : start + 60])
+        ]
+        answer = await client.post("/v1/memories/batch", json={"memories": memories})
+        assert answer.status_code == 201
+    ended = summarise(service, "--agent", agent)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout == "memex: 50 memories condensed into 1 summary\n"
+    query = {"agent_id": agent, "user_id": "u"}
+    assert (await client.get("/v1/memories/count", params=query)).json()["count"] == 71
+    hit, *_ = await found(client, agent, "what opens the summer house?")
+    assert hit["metadata"]["summary"]["memories"] == 50
+    assert "Wilhelmina" in hit["content"]
+    hit, *_ = await found(client, agent, "what opens the summer house?", include_superseded=True)
+    assert hit["content"] == contents[7]
+    url = f"/v1/memories/{hit['superseded_by']}"
+    owner = {"agent_id": agent}
+    sources = (await client.get(f"{url}/sources", params=owner)).json()["memories"]
+    assert [source["content"] for source in sources] == contents[:50]
+    assert (await client.post(f"{url}/restore", params=owner)).status_code == 200
+    assert (await client.get("/v1/memories/count", params=query)).json()["count"] == 120
+    ended = summarise(service, "--agent", agent)
+    assert ended.stdout == "memex: 0 memories condensed into 0 summaries\n"
+
+
+def test_what_cannot_be_asked_for_is_said_in_one_line(service: Service, tmp_path: Path) -> None:
+    ended = summarise(service, "--user", "u")
+    assert ended.returncode == 1
+    assert ended.stderr.endswith("user_id needs agent_id\n")
+    assert ended.stderr.count("\n") == 1
+    away = Service(tmp_path)
+    ended = summarise(away)
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        f"memex: the service at {away.url}/v1/summaries/run is not available right now\n"
+    )

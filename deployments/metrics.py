@@ -1,41 +1,33 @@
-"""The instruments, through Ray's metrics: tagged by application, deployment and replica, exported
-by every node, seen by whatever scrapes Ray. Made in a replica's `__init__`, never at import."""
+"""What each node counts. docs/observability.md has the table of all of it."""
 
-import asyncio
-import re
+import threading
 import time
-from collections.abc import Iterable, Sequence
+from typing import Any
 
-import aiohttp
-import ray
-from ray.serve.metrics import Counter, Gauge, Histogram
+from deployments.instruments import BATCH_SIZE_BUCKETS, Instruments
 
-DURATION_BUCKETS_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]
-BATCH_SIZE_BUCKETS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
-
-_NODE_TIMEOUT_S = 2.0
-_OURS = re.compile(r"^(?:# (?:HELP|TYPE) )?ray_(?:memex|serve)_")
+_RESULT_BUCKETS = [0.5, 1.5, 2.5, 5.5, 10.5, 20.5, 50.5]
+_CPU_EVERY_S = 1.0
 
 
 class HttpMetrics:
-    """What the ingress counts. `route` is the template, never the raw path."""
+    """What an ingress counts. `route` is the template, never the raw path."""
 
-    def __init__(self) -> None:
-        self._requests = Counter(
-            "memex_http_requests_total",
-            description="HTTP requests answered.",
-            tag_keys=("method", "route", "status"),
+    def __init__(self, on: bool) -> None:
+        make = Instruments(on)
+        self._requests = make.counter(
+            "memex_http_requests_total", "HTTP requests answered.", ("method", "route", "status")
         )
-        self._duration = Histogram(
+        self._duration = make.histogram(
             "memex_http_request_duration_seconds",
-            description="Time from a request's arrival to its answer, in seconds.",
-            boundaries=DURATION_BUCKETS_S,
-            tag_keys=("method", "route"),
+            "Time from a request's arrival to its answer, in seconds.",
+            ("method", "route"),
         )
-        self._limited = Counter(
+        self._limited = make.counter(
             "memex_rate_limited_total",
-            description="Calls refused by the rate limit.",
-            tag_keys=("operation",),
+            "Calls refused by the rate limit.",
+            ("operation",),
+            begun=[{"operation": "write"}, {"operation": "search"}],
         )
 
     def answered(self, method: str, route: str, status: int, duration_s: float) -> None:
@@ -46,28 +38,55 @@ class HttpMetrics:
         self._limited.inc(1, {"operation": operation})
 
 
-class EdgeMetrics:
-    """What an ingress replica counts of its calls to other nodes."""
+class McpMetrics(HttpMetrics):
+    """Over MCP all requests have one route; what they ask for is the tool."""
 
-    def __init__(self) -> None:
-        self._batch_size = Histogram(
+    def __init__(self, on: bool) -> None:
+        super().__init__(on)
+        make = Instruments(on)
+        self._tool_calls = make.counter(
+            "memex_mcp_tool_calls_total",
+            "Calls of tools over MCP, by how they ended: ok or error.",
+            ("tool", "status"),
+        )
+        self._tool_duration = make.histogram(
+            "memex_mcp_tool_duration_seconds", "Time for a call of a tool, in seconds.", ("tool",)
+        )
+
+    def tool_called(self, tool: str, is_error: bool, duration_s: float) -> None:
+        self._tool_calls.inc(1, {"tool": tool, "status": "error" if is_error else "ok"})
+        self._tool_duration.observe(duration_s, {"tool": tool})
+
+
+class EdgeMetrics:
+    """What an ingress replica counts of its calls to other nodes, and of what they give."""
+
+    def __init__(self, on: bool) -> None:
+        make = Instruments(on)
+        self._batch_size = make.histogram(
             "memex_coalesced_batch_size",
-            description="Callers that travelled in one call.",
-            boundaries=BATCH_SIZE_BUCKETS,
-            tag_keys=("edge",),
+            "Callers that travelled in one call.",
+            ("edge",),
+            BATCH_SIZE_BUCKETS,
         )
-        self._shed = Counter(
+        self._shed = make.counter(
             "memex_shed_total",
-            description="Callers refused because too many waited.",
-            tag_keys=("edge",),
+            "Callers refused because too many waited.",
+            ("edge",),
+            begun=[{"edge": "embedder"}, {"edge": "store"}],
         )
-        self._hits = Counter(
+        self._hits = make.counter(
             "memex_embedding_cache_hits_total",
-            description="Texts whose embedding was in the cache, or under way already.",
+            "Texts whose embedding was in the cache, or under way already.",
+            begun=[{}],
         )
-        self._misses = Counter(
-            "memex_embedding_cache_misses_total", description="Texts that had to be embedded."
+        self._misses = make.counter(
+            "memex_embedding_cache_misses_total", "Texts that had to be embedded.", begun=[{}]
         )
+        self._results = make.histogram(
+            "memex_search_results", "Memories that a search found.", buckets=_RESULT_BUCKETS
+        )
+        self._errors = _embedding_errors(make, "Unavailable")
 
     def called(self, edge: str, callers: int) -> None:
         self._batch_size.observe(callers, {"edge": edge})
@@ -81,67 +100,108 @@ class EdgeMetrics:
     def missed(self, texts: int) -> None:
         self._misses.inc(texts)
 
+    def found(self, memories: int) -> None:
+        self._results.observe(memories)
+
+    def embedding_failed(self, kind: str, error: Exception) -> None:
+        self._errors.inc(1, {"operation": kind, "error_type": type(error).__name__})
+
 
 class EmbedderMetrics:
-    """What an embedder replica counts."""
+    """What an embedder replica counts. An operation is a text's kind: query or passage."""
 
-    def __init__(self) -> None:
-        self._duration = Histogram(
+    def __init__(self, on: bool) -> None:
+        make = Instruments(on)
+        self._duration = make.histogram(
             "memex_embedding_duration_seconds",
-            description="Time to embed one batch, in seconds.",
-            boundaries=DURATION_BUCKETS_S,
+            "Time to embed a batch's texts of one kind, in seconds.",
+            ("operation",),
         )
-        self._batch_size = Histogram(
+        self._batch_size = make.histogram(
             "memex_embedding_batch_size",
-            description="Texts embedded in one batch.",
-            boundaries=BATCH_SIZE_BUCKETS,
+            "Texts embedded in one batch.",
+            buckets=BATCH_SIZE_BUCKETS,
         )
+        self._tokens = make.counter(
+            "memex_embedding_tokens_total", "Tokens that the model has read.", begun=[{}]
+        )
+        self._errors = _embedding_errors(make, "RuntimeError")
 
-    def embedded(self, texts: int, duration_s: float) -> None:
-        self._duration.observe(duration_s)
+    def batch(self, texts: int) -> None:
         self._batch_size.observe(texts)
+
+    def embedded(self, kind: str, duration_s: float) -> None:
+        self._duration.observe(duration_s, {"operation": kind})
+
+    def read(self, tokens: int) -> None:
+        if tokens:
+            self._tokens.inc(tokens)
+
+    def failed(self, kind: str, error: Exception) -> None:
+        self._errors.inc(1, {"operation": kind, "error_type": type(error).__name__})
 
 
 class StoreMetrics:
     """What a store replica counts."""
 
-    def __init__(self) -> None:
-        self._operations = Counter(
+    def __init__(self, on: bool) -> None:
+        make = Instruments(on)
+        self._operations = make.counter(
             "memex_memory_operations_total",
-            description="Memories stored, searches answered, memories deleted and so on.",
-            tag_keys=("operation",),
+            "Memories stored, searches answered, memories deleted and so on.",
+            ("operation",),
+            begun=[{"operation": name} for name in ("insert", "search", "update", "delete")],
+        )
+        self._queries = make.histogram(
+            "memex_db_query_duration_seconds",
+            "Time for one database statement, in seconds.",
+            ("query",),
+        )
+        self._pool_size = make.gauge("memex_db_pool_size", "Database connections that are open.")
+        self._pool_idle = make.gauge(
+            "memex_db_pool_idle", "Database connections that are open and not in use."
+        )
+        self._pool_limit = make.gauge(
+            "memex_db_pool_limit", "Database connections that may be open."
         )
 
     def done(self, operation: str, count: int) -> None:
         if count:
             self._operations.inc(count, {"operation": operation})
 
+    def queried(self, query: str, duration_s: float) -> None:
+        self._queries.observe(duration_s, {"query": query})
+
+    def pooled(self, size: int, idle: int, limit: int) -> None:
+        self._pool_size.set(size)
+        self._pool_idle.set(idle)
+        self._pool_limit.set(limit)
+
 
 class SummariserMetrics:
     """What a summariser replica counts."""
 
-    def __init__(self) -> None:
-        self._runs = Counter(
+    def __init__(self, on: bool) -> None:
+        make = Instruments(on)
+        self._runs = make.counter(
             "memex_summarizer_runs_total",
-            description="Passes over all scopes: success, or error where any scope failed.",
-            tag_keys=("status",),
+            "Passes of the summariser; error where any scope failed.",
+            ("status",),
+            begun=[{"status": "success"}, {"status": "error"}],
         )
-        self._condensed = Counter(
-            "memex_summarizer_memories_condensed_total",
-            description="Memories condensed into summaries.",
+        self._condensed = make.counter(
+            "memex_summarizer_memories_condensed_total", "Memories condensed into summaries."
         )
-        self._duration = Histogram(
-            "memex_summarizer_duration_seconds",
-            description="Time of one pass, in seconds.",
-            boundaries=[*DURATION_BUCKETS_S, 30.0, 60.0, 300.0],
+        self._duration = make.histogram(
+            "memex_summarizer_duration_seconds", "Time of one pass, in seconds."
         )
-        self._last_pass = Gauge(
+        self._last_pass = make.gauge(
             "memex_summarizer_last_pass_timestamp_seconds",
-            description="When the last complete pass in the background ended, in Unix time.",
+            "When the last complete pass in the background ended, in Unix time.",
         )
-        self._lag = Gauge(
+        self._lag = make.gauge(
             "memex_summarizer_lag_seconds",
-            description="Time since the last complete pass in the background, in seconds.",
+            "Time since the last complete pass in the background, in seconds.",
         )
 
     def ran(self, status: str, duration_s: float) -> None:
@@ -158,56 +218,31 @@ class SummariserMetrics:
         self._lag.set(seconds)
 
 
-async def exposition() -> str:
-    """Every node's memex and Serve series, in Prometheus's text format.
+def count_cpu(on: bool) -> None:
+    """Begin to count this replica's CPU time. Call it once in a replica."""
+    if not on:
+        return
+    used = Instruments(on).counter(
+        "memex_process_cpu_seconds_total", "CPU time of a replica's process, in seconds."
+    )
 
-    A node that does not answer in time is named in a comment line, not waited for.
-    """
-    every = await asyncio.to_thread(ray.nodes)
-    nodes = [node for node in every if node["Alive"] and node["MetricsExportPort"]]
-    urls = [f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}" for node in nodes]
-    timeout = aiohttp.ClientTimeout(total=_NODE_TIMEOUT_S)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
-        texts = await asyncio.gather(*(_scrape(session, url) for url in urls))
-    answered = [text for text in texts if text is not None]
-    lines = [f"# {len(urls) - len(answered)} of {len(urls)} nodes did not answer"]
-    return "\n".join([*(lines if len(answered) < len(urls) else []), *merge(answered)]) + "\n"
+    def count() -> None:
+        counted_s = 0.0
+        while True:
+            now_s = time.process_time()
+            if now_s > counted_s:
+                used.inc(now_s - counted_s)
+            counted_s = now_s
+            time.sleep(_CPU_EVERY_S)
 
-
-async def _scrape(session: aiohttp.ClientSession, url: str) -> str | None:
-    try:
-        async with session.get(f"{url}/metrics") as response:
-            response.raise_for_status()
-            return await response.text()
-    except (aiohttp.ClientError, TimeoutError):
-        return None
+    threading.Thread(target=count, name="memex-cpu", daemon=True).start()
 
 
-def merge(expositions: Sequence[str]) -> list[str]:
-    """The lines of memex's and Serve's series, without Ray's `ray_` before memex's names.
-
-    A family's HELP and TYPE are kept once and its samples brought together, as the format wants.
-    """
-    headers: dict[str, list[str]] = {}
-    samples: dict[str, list[str]] = {}
-    for text in expositions:
-        family = ""
-        for line in _ours(text.splitlines()):
-            if line.startswith("# HELP "):
-                family = line.split(" ", 3)[2]
-                samples.setdefault(family, [])
-            if line.startswith("#"):
-                known = headers.setdefault(family, [])
-                if line not in known and len(known) < 2:
-                    known.append(line)
-            else:
-                samples.setdefault(family, []).append(line)
-    return [
-        line for family, found in samples.items() for line in [*headers.get(family, []), *found]
-    ]
-
-
-def _ours(lines: Iterable[str]) -> Iterable[str]:
-    for line in lines:
-        if _OURS.match(line):
-            yield line.replace("ray_memex_", "memex_", 1)
+def _embedding_errors(make: Instruments, expected: str) -> Any:
+    """One name for what fails in the model and for what never reaches it."""
+    return make.counter(
+        "memex_embedding_errors_total",
+        "Calls to embed texts that failed.",
+        ("operation", "error_type"),
+        begun=[{"operation": kind, "error_type": expected} for kind in ("query", "passage")],
+    )

@@ -28,13 +28,21 @@ def build_memex_app(args: AppArgs) -> Application:
     """RestIngress → Embedder, MemoryStore, Summariser (→ both) and, where one is set, Reranker."""
     settings = load_settings()
     embedder = _decorated(Embedder, settings).bind(
-        settings.embedding, str(settings.models_dir), _threads(settings, "Embedder")
+        settings.embedding,
+        str(settings.models_dir),
+        _threads(settings, "Embedder"),
+        settings.metrics,
     )
-    store = _decorated(MemoryStore, settings).bind(settings.db, settings.search, settings.dedup)
+    store = _decorated(MemoryStore, settings).bind(
+        settings.db, settings.search, settings.dedup, settings.metrics
+    )
     reranker = None
     if settings.reranker.model:
         reranker = _decorated(Reranker, settings).bind(
-            settings.reranker, str(settings.models_dir), _threads(settings, "Reranker")
+            settings.reranker,
+            str(settings.models_dir),
+            _threads(settings, "Reranker"),
+            settings.metrics,
         )
     summariser = _summariser(settings).bind(settings, embedder, store)
     ingress = serve.ingress(None)(RestIngress)

@@ -5,7 +5,7 @@ import functools
 from ray.serve.handle import DeploymentHandle
 
 from deployments.domain.ports import BatchedEmbedder, BatchedMemoryStore, Embedder, MemoryStore
-from deployments.metrics import EdgeMetrics
+from deployments.metrics import EdgeMetrics, count_cpu
 from serve_app.clients import RemoteEmbedder, RemoteReranker, RemoteStore, RemoteSummariser
 from serve_app.coalesced_embedder import CoalescedEmbedder
 from serve_app.coalesced_store import CoalescedStore
@@ -13,6 +13,7 @@ from serve_app.embedding_cache import CachedEmbedder
 from serve_app.reranking import Reranking
 from serve_app.service import MemoryService
 from serve_app.settings import EdgeSettings, Settings
+from serve_app.watched_embedder import WatchedEmbedder
 
 
 def build_service(
@@ -23,14 +24,17 @@ def build_service(
     summariser: DeploymentHandle | None = None,
 ) -> MemoryService:
     """With edges and a cache of its own. Call it once in a replica: it makes instruments."""
-    timeout_s, metrics = settings.request_timeout_s, EdgeMetrics()
+    timeout_s, metrics = settings.request_timeout_s, EdgeMetrics(settings.metrics)
+    count_cpu(settings.metrics)
+    watched = WatchedEmbedder(RemoteEmbedder(embedder, timeout_s), metrics.embedding_failed)
     return MemoryService(
-        _embedder(settings.edge, RemoteEmbedder(embedder, timeout_s), metrics),
+        _embedder(settings.edge, watched, metrics),
         _store(settings.edge, RemoteStore(store, timeout_s), metrics),
         settings.rate_limit.writes_per_minute,
         settings.rate_limit.searches_per_minute,
         reranking=None if reranker is None else _reranking(settings, reranker),
         summariser=None if summariser is None else RemoteSummariser(summariser, timeout_s),
+        found=metrics.found,
     )
 
 

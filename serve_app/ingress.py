@@ -7,7 +7,8 @@ from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
 from deployments.domain.errors import Unavailable
-from deployments.metrics import HttpMetrics, exposition
+from deployments.exposition import Exposition
+from deployments.metrics import HttpMetrics, McpMetrics
 from serve_app.edges import build_service
 from serve_app.mcp.answering import ServiceBackend
 from serve_app.mcp.asgi import build_mcp_app, scope_of_request
@@ -35,8 +36,8 @@ class RestIngress:
         await _adopt_model(self._service)
         return build_rest_app(
             self._service,
-            HttpMetrics(),
-            exposition,
+            HttpMetrics(self._settings.metrics),
+            Exposition(),
             self._settings.allowed_hosts,
             _version(),
         )
@@ -52,16 +53,14 @@ class McpIngress:
         store: DeploymentHandle,
         reranker: DeploymentHandle | None = None,
     ) -> None:
-        self._settings = settings.mcp
+        self._settings = settings
         self._service = build_service(settings, embedder, store, reranker)
 
     async def __serve_build_asgi_app__(self) -> Starlette:
         await _adopt_model(self._service)
-        metrics = HttpMetrics()
+        metrics, mcp = McpMetrics(self._settings.metrics), self._settings.mcp
         server = build_server(ServiceBackend(self._service, metrics), scope_of_request, _version())
-        return build_mcp_app(
-            server, metrics, self._settings.allowed_hosts, self._settings.allowed_origins
-        )
+        return build_mcp_app(server, metrics, mcp.allowed_hosts, mcp.allowed_origins)
 
 
 async def _adopt_model(service: MemoryService) -> None:

@@ -2,10 +2,14 @@
 
 import time
 from collections.abc import Callable
-from http import HTTPStatus
+from http import HTTPMethod, HTTPStatus
 from typing import Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+# A caller may name any method; a label has few values.
+_METHODS = frozenset(HTTPMethod)
+OTHER = "(other)"
 
 
 class RequestMetrics(Protocol):
@@ -43,4 +47,5 @@ class Measured:
             await self._app(scope, receive, observed)
         finally:
             duration_s = time.perf_counter() - started
-            self._metrics.answered(scope["method"], self._route_of(scope), status, duration_s)
+            method = scope["method"] if scope["method"] in _METHODS else OTHER
+            self._metrics.answered(method, self._route_of(scope), status, duration_s)

@@ -68,7 +68,9 @@ class MemoryService:
         monotonic_s: Callable[[], float] = time.monotonic,
         reranking: Reranking | None = None,
         summariser: Summariser | None = None,
+        found: Callable[[int], None] = lambda _memories: None,
     ) -> None:
+        """`found` is told how many memories each search has found."""
         self._embedder = embedder
         self._store = store
         self._model: _Model | None = None
@@ -78,6 +80,7 @@ class MemoryService:
         }
         self._reranking = reranking
         self._summariser = summariser
+        self._tell_found = found
         self._refusals = _Refusals(monotonic_s)
 
     async def adopt_model(self) -> None:
@@ -111,9 +114,11 @@ class MemoryService:
         asked = query if self._reranking is None else self._reranking.widened(query)
         with self._refusals.noted():
             hits = await self._store.search(asked, embeddings[0], generation, limit)
-        if self._reranking is None:
-            return SearchResult(hits)
-        return await self._reranking.applied(query, hits)
+        result = SearchResult(hits)
+        if self._reranking is not None:
+            result = await self._reranking.applied(query, hits)
+        self._tell_found(len(result.hits))
+        return result
 
     async def get(self, agent_id: str, memory_id: UUID) -> Memory:
         """Raises MemoryNotFound."""

@@ -114,6 +114,9 @@ class Settings(BaseModel):
         description="What becomes of a memory that is there already, to the letter: off stores it "
         "beside the other, touch makes the other as new as it.",
     )
+    metrics: bool = Field(
+        True, description="Whether memex counts and times what it does: on or off."
+    )
     embedding: EmbeddingSettings = EmbeddingSettings()
     search: SearchSettings = SearchSettings()
     reranker: RerankerSettings = RerankerSettings()

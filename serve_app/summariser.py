@@ -26,7 +26,7 @@ class Summariser:
         self, settings: Settings, embedder: DeploymentHandle, store: DeploymentHandle
     ) -> None:
         self._interval_s = settings.summarization.interval_seconds
-        self._metrics = SummariserMetrics()
+        self._metrics = SummariserMetrics(settings.metrics)
         self._passed_s = time.monotonic()
         timeout_s = settings.request_timeout_s
         self._passes = Passes(

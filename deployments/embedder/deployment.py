@@ -13,15 +13,18 @@ from deployments.domain.errors import Unavailable
 from deployments.domain.types import Embeddings, ModelIdentity, TextKind, TextsOfKind
 from deployments.embedder.load import load_encoder
 from deployments.embedder.settings import BatchConfig, EmbeddingSettings
-from deployments.metrics import EmbedderMetrics
+from deployments.metrics import EmbedderMetrics, count_cpu
 
 
 class Embedder:
     """Implements the BatchedEmbedder port through its handle."""
 
-    def __init__(self, settings: EmbeddingSettings, models_dir: str, threads: int) -> None:
-        self._encoder = load_encoder(settings, Path(models_dir), threads)
-        self._metrics = EmbedderMetrics()
+    def __init__(
+        self, settings: EmbeddingSettings, models_dir: str, threads: int, metrics: bool = True
+    ) -> None:
+        self._metrics = EmbedderMetrics(metrics)
+        count_cpu(metrics)
+        self._encoder = load_encoder(settings, Path(models_dir), threads, read=self._metrics.read)
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         config = BatchConfig.model_validate(user_config)
@@ -49,14 +52,23 @@ class Embedder:
         return await asyncio.to_thread(self._encode, calls)
 
     def _encode(self, calls: list[Sequence[TextsOfKind]]) -> list[Embeddings]:
-        started = time.perf_counter()
         texts = [text for call in calls for its_texts, _ in call for text in its_texts]
         kinds = [kind for call in calls for its_texts, kind in call for _ in its_texts]
         rows = np.empty((len(texts), self._encoder.identity.dimensions), np.float32)
         for kind in ("query", "passage"):
             chosen = [index for index, its_kind in enumerate(kinds) if its_kind == kind]
             if chosen:
-                rows[chosen] = self._encoder.encode([texts[index] for index in chosen], kind)
+                rows[chosen] = self._encode_kind([texts[index] for index in chosen], kind)
         ends = np.cumsum([sum(len(its_texts) for its_texts, _ in call) for call in calls])
-        self._metrics.embedded(len(texts), time.perf_counter() - started)
+        self._metrics.batch(len(texts))
         return np.split(rows, ends[:-1])
+
+    def _encode_kind(self, texts: list[str], kind: TextKind) -> Embeddings:
+        started = time.perf_counter()
+        try:
+            rows = self._encoder.encode(texts, kind)
+        except Exception as error:
+            self._metrics.failed(kind, error)
+            raise
+        self._metrics.embedded(kind, time.perf_counter() - started)
+        return rows

@@ -1,6 +1,6 @@
 """The default model in this process: tokenise, infer, pool."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnxruntime
@@ -18,8 +18,14 @@ _MAX_TOKENS = 4_096  # of one inference: bounds its memory, and larger ones are 
 class OnnxEncoder:
     """Implements the Encoder port on a graph of graph.py. Thread-safe."""
 
-    def __init__(self, artifact: Artifact, threads: int) -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        threads: int,
+        read: Callable[[int], None] = lambda _tokens: None,
+    ) -> None:
         self._identity = artifact.identity
+        self._read = read
         self._tokenizer = Tokenizer.from_file(str(artifact.tokenizer_path))
         # The packaged tokenizer cuts at 128 tokens and pads up to them; both are ours to do.
         self._tokenizer.no_truncation()
@@ -58,6 +64,7 @@ class OnnxEncoder:
         for batch in batches_of_equal_length(lengths, _MAX_ROWS, _MAX_TOKENS):
             input_ids = np.array([windows[index] for index in batch], dtype=np.int32)
             (rows[batch],) = self._session.run(None, {"input_ids": input_ids})
+        self._read(sum(lengths))
         if len(windows) == len(texts):
             return rows
         return pool_windows(rows, owners, lengths, len(texts))

@@ -1,6 +1,6 @@
 """Any other model that fastembed supports."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,15 @@ _BATCH_ROWS = 16
 class FastembedEncoder:
     """Implements the Encoder port. Downloads the model on the first use of its cache."""
 
-    def __init__(self, model: str, cache_dir: Path, threads: int, **options: Any) -> None:
+    def __init__(
+        self,
+        model: str,
+        cache_dir: Path,
+        threads: int,
+        read: Callable[[int], None] = lambda _tokens: None,
+        **options: Any,
+    ) -> None:
+        self._read = read
         self._model = load(model, cache_dir, threads, **options)
         self._prefixes = dict(zip(("query", "passage"), prefixes(model), strict=True))
         self._identity = ModelIdentity(
@@ -74,6 +82,8 @@ class FastembedEncoder:
         for start in range(0, len(order), _BATCH_ROWS):
             batch = order[start : start + _BATCH_ROWS]
             rows[batch] = np.stack(list(embed([windows[index] for index in batch])))
+        if self._tokenizer is not None:  # without one there is nothing to count
+            self._read(sum(lengths))
         return pool_windows(rows, owners, lengths, len(texts))
 
     def _windows(self, text: str, kind: TextKind) -> list[tuple[str, int]]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from deployments.metrics import count_cpu
 from deployments.reranker.settings import RerankerSettings
 
 
@@ -17,7 +18,10 @@ class Reranker:
     calls behind it late as well.
     """
 
-    def __init__(self, settings: RerankerSettings, models_dir: str, threads: int) -> None:
+    def __init__(
+        self, settings: RerankerSettings, models_dir: str, threads: int, metrics: bool = False
+    ) -> None:
+        count_cpu(metrics)
         # Importing fastembed takes over a second, which everyone who imports this would pay.
         from deployments.reranker.cross_encoder import CrossEncoder
 

@@ -9,12 +9,13 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 
 from deployments.domain.errors import BadSetting, Unavailable
-from deployments.metrics import StoreMetrics
+from deployments.metrics import StoreMetrics, count_cpu
 from deployments.store.migrate import migrate, read_migrations
 from deployments.store.pool import Pool
 from deployments.store.repository import PostgresMemoryStore
 from deployments.store.settings import Dedup, SearchSettings, StoreSettings
 
+_POOL_INTERVAL_S = 1.0
 _PURGE_INTERVAL_S = 60.0
 _TERMS_INTERVAL_S = 5.0
 _logger = logging.getLogger("ray.serve.memex")
@@ -29,16 +30,24 @@ class MemoryStore(PostgresMemoryStore):
     """
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, settings: StoreSettings, search: SearchSettings, dedup: Dedup
+        self, settings: StoreSettings, search: SearchSettings, dedup: Dedup, metrics: bool = True
     ) -> None:
         dsn = os.environ.get("DATABASE_URL")
         if not dsn:
             raise BadSetting("DATABASE_URL is not set where Ray runs: export it before `ray start`")
-        pool = Pool(dsn, settings, prepare=_migrate)
-        super().__init__(pool, settings, search, StoreMetrics().done, dedup)
+        counted = StoreMetrics(metrics)
+        count_cpu(metrics)
+        observe = counted.queried if metrics else None
+        pool = Pool(dsn, settings, prepare=_migrate, observe=observe)
+        super().__init__(pool, settings, search, counted.done, dedup)
         with contextlib.suppress(Unavailable):
             await pool.open()
+
+        async def look_at_pool() -> None:
+            counted.pooled(*pool.sizes(), settings.max_pool_size)
+
         self._upkeep = [
+            asyncio.create_task(_regularly(_POOL_INTERVAL_S, look_at_pool)),
             asyncio.create_task(_regularly(_PURGE_INTERVAL_S, self.purge_rate_limits)),
             asyncio.create_task(_regularly(_PURGE_INTERVAL_S, self.purge_expired)),
             asyncio.create_task(_regularly(_PURGE_INTERVAL_S, self.purge_idempotency_keys)),

@@ -13,11 +13,12 @@ import asyncpg
 from pgvector.asyncpg import register_vector
 
 from deployments.domain.errors import BadSetting, Unavailable
-from deployments.store.queries import sql
+from deployments.store.queries import name_of, sql
 from deployments.store.settings import StoreSettings
 
 Connection: TypeAlias = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 Prepare: TypeAlias = Callable[[asyncpg.Connection], Awaitable[object]]
+Observe: TypeAlias = Callable[[str, float], None]
 
 _POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -84,10 +85,18 @@ class Pool:
     """A connection pool that opens at its first use: a replica may start before its database.
 
     `prepare` (migrations) runs on a connection of its own before the pool is first opened.
+    `observe` is told of each statement: its name, and the seconds it took.
     """
 
-    def __init__(self, dsn: str, settings: StoreSettings, prepare: Prepare | None = None) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        settings: StoreSettings,
+        prepare: Prepare | None = None,
+        observe: Observe | None = None,
+    ) -> None:
         check_dsn(dsn)
+        self._observe = observe
         self._dsn = dsn
         self._settings = settings
         self._prepare = prepare
@@ -129,7 +138,7 @@ class Pool:
             max_size=self._settings.max_pool_size,
             timeout=self._settings.connect_timeout_s,
             command_timeout=self._settings.statement_timeout_s,
-            init=_set_up,
+            init=self._set_up,
             reset=_keep_session,
         )
 
@@ -140,6 +149,21 @@ class Pool:
             pool = self._pool or await self._opened()
             async with pool.acquire(timeout=self._settings.connect_timeout_s) as connection:
                 yield connection
+
+    def sizes(self) -> tuple[int, int]:
+        """How many connections are open, and how many of them are not in use."""
+        if self._pool is None:
+            return 0, 0
+        return self._pool.get_size(), self._pool.get_idle_size()
+
+    async def _set_up(self, connection: asyncpg.Connection) -> None:
+        await _set_up(connection)
+        if self._observe is not None:
+            connection.add_query_logger(self._ran)
+
+    def _ran(self, record: Any) -> None:
+        assert self._observe is not None
+        self._observe(name_of(record.query), record.elapsed)
 
     async def close(self) -> None:
         """Let statements end, then close every connection."""

@@ -1,11 +1,12 @@
 """Reads the named statements of the SQL files here and the fragments that several of them share."""
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 _HEAD = re.compile(r"^-- (name|fragment): (\w+)$", re.MULTILINE)
 _COMMENT = re.compile(r"^--.*$", re.MULTILINE)
+_DIMENSIONS = ":dimensions"
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -40,3 +41,17 @@ def statements() -> dict[str, str]:
 def sql(name: str) -> str:
     """The statement of that name. Raises KeyError."""
     return statements()[name]
+
+
+@lru_cache(maxsize=512)
+def name_of(statement: str) -> str:
+    """What a statement that was run is called: its name here, also where dimensions have been put
+    into it, or begin, commit or rollback; any other is `other`."""
+    for name, text in statements().items():
+        if statement == text or (
+            _DIMENSIONS in text
+            and re.fullmatch(re.escape(text).replace(_DIMENSIONS, r"\d+"), statement)
+        ):
+            return name
+    word = statement.split(None, 1)[0].rstrip(";").lower() if statement.strip() else ""
+    return word if word in ("begin", "commit", "rollback") else "other"

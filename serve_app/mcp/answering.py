@@ -1,6 +1,7 @@
 """What answers a server's requests: the service itself, in a replica of the graph."""
 
 import logging
+import time
 from typing import Any, Protocol
 
 from mcp.shared.exceptions import MCPError
@@ -45,23 +46,37 @@ class Backend(Protocol):
     async def recall(self, arguments: dict[str, str], scope: FixedScope) -> GetPromptResult: ...
 
 
-class Refusals(Protocol):
-    """Told of calls that the rate limit refused."""
+class CallMetrics(Protocol):
+    """Told of calls, and of those that the rate limit refused."""
 
     def rate_limited(self, operation: str) -> None: ...
+
+    def tool_called(self, tool: str, is_error: bool, duration_s: float) -> None: ...
 
 
 class ServiceBackend:
     """Answers from the service."""
 
-    def __init__(self, service: MemoryService, refusals: Refusals) -> None:
+    def __init__(self, service: MemoryService, metrics: CallMetrics) -> None:
         self._service = service
-        self._refusals = refusals
+        self._metrics = metrics
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], scope: FixedScope
     ) -> CallToolResult:
         """Errors are answers here, for the model to read."""
+        started = time.perf_counter()
+        is_error = True  # also where the caller has gone away
+        try:
+            result = await self._call_tool(name, arguments, scope)
+            is_error = bool(result.is_error)
+            return result
+        finally:
+            self._metrics.tool_called(name, is_error, time.perf_counter() - started)
+
+    async def _call_tool(
+        self, name: str, arguments: dict[str, Any], scope: FixedScope
+    ) -> CallToolResult:
         try:
             result = dict(await TOOLS[name].call(self._service, arguments, scope))
         except (MemexError, ValidationError) as error:
@@ -105,7 +120,7 @@ class ServiceBackend:
 
     def _note(self, error: Exception) -> None:
         if isinstance(error, RateLimited):
-            self._refusals.rate_limited(error.operation)
+            self._metrics.rate_limited(error.operation)
 
 
 def _said(asked: str, error: MemexError | ValidationError) -> str:

@@ -50,6 +50,8 @@ class _NoMetrics:
 
     def rate_limited(self, operation: str) -> None: ...
 
+    def tool_called(self, tool: str, is_error: bool, duration_s: float) -> None: ...
+
 
 def build_app() -> Starlette:
     service = MemoryService(FakeEmbedder(), InMemoryStore(), 0, 0)

@@ -120,3 +120,11 @@ def test_nothing_is_reported_to_anyone(models_dir: Path, encoder: Encoder, tmp_p
         return list(tmp_path.rglob("*"))
 
     assert written() == []
+
+
+def test_the_tokens_it_reads_are_told(models_dir: Path) -> None:
+    read: list[int] = []
+    encoder = load_encoder(EmbeddingSettings(), models_dir, read=read.append)
+    encoder.encode(["hello"], "query")
+    encoder.encode(["hello", "hello hello hello"], "passage")
+    assert read == [3, 8]  # with the two that begin and end a text

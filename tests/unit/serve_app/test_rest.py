@@ -611,7 +611,41 @@ async def test_metrics_have_route_templates(client: httpx.AsyncClient, metrics: 
         ("GET", "/v1/memories/{memory_id}", 200),
         ("GET", "(none)", 404),
     ]
-    assert (await client.get("/metrics")).text == "memex_up 1\n"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "counted"),
+    [
+        ("GET", "/nothing/of/ana", ("GET", "(none)", 404)),
+        ("GET", "/docs-assets/swagger-ui.css", ("GET", "/docs-assets", 200)),
+        ("GET", "/docs-assets/ana.css", ("GET", "/docs-assets", 404)),
+        ("ANA", "/v1/memories", ("(other)", "/v1/memories", 405)),
+        ("DELETE", "/v1/memories/ana", ("DELETE", "/v1/memories/{memory_id}", 422)),
+    ],
+)
+async def test_no_label_is_a_callers_to_choose(
+    client: httpx.AsyncClient,
+    metrics: Recorded,
+    method: str,
+    path: str,
+    counted: tuple[str, str, int],
+) -> None:
+    await client.request(method, path)
+    assert metrics.answers == [counted]
+
+
+@pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [("gzip", "gzip"), ("br, GZIP;q=0.5", "gzip"), ("gzip;q=0.0", None), ("br", None), ("", None)],
+)
+async def test_metrics_are_prometheus_text_and_shorter_where_asked(
+    client: httpx.AsyncClient, accepted: str, encoding: str | None
+) -> None:
+    answer = await client.get("/metrics", headers={"accept-encoding": accepted})
+    assert answer.text == "memex_up 1\n"
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert answer.headers.get("content-encoding") == encoding
+    assert answer.headers["vary"] == "Accept-Encoding"
 
 
 async def test_docs_need_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:

@@ -101,3 +101,12 @@ async def test_starts_before_its_database(service: MemoryService, store: InMemor
         await service.adopt_model()
     store.down = False
     await service.add([memory()])
+
+
+async def test_what_searches_find_is_told(embedder: FakeEmbedder, store: InMemoryStore) -> None:
+    found: list[int] = []
+    service = MemoryService(embedder, store, 0, 0, found=found.append)
+    await service.search(SearchQuery("agent", "user", "q"))
+    await service.add([memory(content="q"), memory(content="q")])
+    await service.search(SearchQuery("agent", "user", "q"))
+    assert found == [0, 2]

@@ -281,3 +281,12 @@ def test_nothing_becomes_null_on_the_way() -> None:
     arguments = {**MINE, "content": "x", "metadata": {"a": float("nan")}}
     with pytest.raises(ValidationError, match="not finite"):
         TOOLS["store_memory"].read(arguments, FixedScope())
+
+
+async def test_calls_are_counted_by_tool_and_end(connect: Connect, metrics: Recorded) -> None:
+    async with connect() as client:
+        await client.call_tool("count_memories", {"agent_id": "a"})
+        await client.call_tool("get_memory", {"agent_id": "a", "id": NOWHERE})
+        with pytest.raises(MCPError):
+            await client.call_tool("whatever_is_asked", {})
+    assert metrics.tools == [("count_memories", False), ("get_memory", True)]

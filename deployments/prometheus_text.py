@@ -1,0 +1,104 @@
+"""Of what Ray's exporters say, memex's and Serve's series, in Prometheus's text format as promtool
+would have it.
+
+Ray puts `ray_` before memex's names, and labels on every series that tell nothing here. Serve names
+units in short and calls its counters counters; its milliseconds become seconds.
+"""
+
+import functools
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+_OURS = ("ray_memex_", "ray_serve_")
+_VALUE = r'"[^"\\]*(?:\\.[^"\\]*)*"'
+_TELL_NOTHING = ("Component", "SessionName", "Version", "otel_scope_name")
+_TELL_NOTHING += ("otel_scope_schema_url", "otel_scope_version")
+_RENAMED = {"NodeAddress": "node", "WorkerId": "worker_id"}
+_BOUND = re.compile(r'([{,])le="([^"]*)"')
+_MILLISECONDS = re.compile(r"\b(?:milliseconds|ms)\b")
+
+
+@dataclass
+class Family:
+    """A metric's samples, with one HELP and one TYPE however many nodes have it."""
+
+    help: str
+    type: str
+    samples: list[str] = field(default_factory=list)
+
+    def lines(self, name: str) -> list[str]:
+        return [f"# HELP {name} {self.help or name}", f"# TYPE {name} {self.type}", *self.samples]
+
+
+def merged(expositions: Iterable[str]) -> dict[str, Family]:
+    """The families of all nodes by name."""
+    families: dict[str, Family] = {}
+    for text in expositions:
+        for block in f"\n{text}".split("\n# HELP ")[1:]:
+            if block.startswith(_OURS):
+                name, family = _mended(block)
+                known = families.setdefault(name, Family(family.help, family.type))
+                known.samples += family.samples
+    return families
+
+
+def written(families: dict[str, Family]) -> str:
+    return "".join(f"{line}\n" for name, family in families.items() for line in family.lines(name))
+
+
+def node_family(is_up: Sequence[tuple[str, bool]]) -> Family:
+    """Which nodes have answered."""
+    samples = [f'memex_metrics_node_up{{node="{node}"}} {int(up)}' for node, up in is_up]
+    return Family(
+        "Whether a node's exporter has answered, and its series are here.", "gauge", samples
+    )
+
+
+def _mended(block: str) -> tuple[str, Family]:
+    """A family as an exporter has it: name and help, a line with the type, the samples."""
+    first, _, rest = block.partition("\n")
+    type_line, _, samples = rest.partition("\n")
+    raw_name, _, text = first.partition(" ")
+    kind = type_line.rpartition(" ")[2]
+    is_ours = raw_name.startswith(_OURS[0])
+    name = raw_name.removeprefix("ray_") if is_ours else _serves_name(raw_name)
+    # What belongs to memex has its replica, and needs no worker.
+    for label in (*_TELL_NOTHING, *(["WorkerId"] if is_ours else [])):
+        samples = _without(label, samples)
+    for old, new in _RENAMED.items():
+        samples = samples.replace(f',{old}="', f',{new}="').replace(f'{{{old}="', f'{{{new}="')
+    if raw_name.endswith("_ms"):
+        samples, text = _in_seconds(samples, raw_name, kind), _MILLISECONDS.sub("seconds", text)
+    samples = f"\n{samples}".replace(f"\n{raw_name}", f"\n{name}")
+    return name, Family(text, kind, [line for line in samples.split("\n") if line])
+
+
+def _without(label: str, samples: str) -> str:
+    """Within a value a quote has a backslash before it, so that nothing is found there. Patterns
+    that begin with what they look for are many times as fast as those that look around it."""
+    samples = re.sub(rf",{label}={_VALUE}", "", samples)
+    return re.sub(rf"{{{label}={_VALUE},?", "{", samples)
+
+
+def _serves_name(name: str) -> str:
+    for short, full in (("_ms", "_seconds"), ("_s", "_seconds"), ("_counter_total", "_total")):
+        if name.endswith(short):
+            return name.removesuffix(short) + full
+    return name
+
+
+def _in_seconds(samples: str, name: str, kind: str) -> str:
+    """Samples of milliseconds; how many there were stays as it is."""
+    if kind == "histogram":
+        name = f"{name}_sum"
+        samples = _BOUND.sub(lambda le: f'{le[1]}le="{_thousandth(le[2])}"', samples)
+    value = rf"^({name}(?:{{.*}})? )(\S+)$"
+    return re.sub(value, lambda found: found[1] + _thousandth(found[2]), samples, flags=re.M)
+
+
+@functools.lru_cache(maxsize=1_000)
+def _thousandth(value: str) -> str:
+    number = float(value)
+    return value if math.isinf(number) or math.isnan(number) else repr(number / 1_000)

@@ -1,0 +1,24 @@
+import pytest
+
+from deployments.domain.errors import Unavailable
+from serve_app.watched_embedder import WatchedEmbedder
+from tests.fakes import IDENTITY, FakeEmbedder
+
+
+async def test_calls_that_nobody_answers_are_told_once_for_each_kind() -> None:
+    inner = FakeEmbedder()
+    failed: list[tuple[str, str]] = []
+    embedder = WatchedEmbedder(inner, lambda kind, error: failed.append((kind, str(error))))
+    assert await embedder.identity() == IDENTITY
+    await embedder.embed(["a"], "query", IDENTITY)
+    callers = [(["a"], "query"), (["b"], "passage"), (["c"], "query")]
+    assert len(await embedder.embed_each(callers, IDENTITY)) == 3
+    assert failed == []
+
+    inner.down = True
+    with pytest.raises(Unavailable) as first:
+        await embedder.embed(["a"], "query", IDENTITY)
+    with pytest.raises(Unavailable):
+        await embedder.embed_each(callers, IDENTITY)
+    said = str(first.value)
+    assert failed == [("query", said), ("passage", said), ("query", said)]

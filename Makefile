@@ -2,10 +2,14 @@
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 PYTHON ?= python3
 
-.PHONY: serve test conformance eval bench bench-scale loadtest bench-replicas check fmt install clean
+.PHONY: serve observe test conformance eval bench bench-scale loadtest bench-replicas check fmt install clean
 
 serve: install
 	@exec .venv/bin/memex serve
+
+# Prometheus over a running service, in the foreground; needs Debian's package prometheus.
+observe: install
+	@exec .venv/bin/memex observe $(ARGS)
 
 test: install
 	@exec .venv/bin/pytest $(ARGS)

@@ -13,8 +13,14 @@ from dataclasses import dataclass, field
 
 _OURS = ("ray_memex_", "ray_serve_")
 _VALUE = r'"[^"\\]*(?:\\.[^"\\]*)*"'
-_TELL_NOTHING = ("Component", "SessionName", "Version", "otel_scope_name")
-_TELL_NOTHING += ("otel_scope_schema_url", "otel_scope_version")
+_TELL_NOTHING = (
+    "Component",
+    "SessionName",
+    "Version",
+    "otel_scope_name",
+    "otel_scope_schema_url",
+    "otel_scope_version",
+)
 _RENAMED = {"NodeAddress": "node", "WorkerId": "worker_id"}
 _BOUND = re.compile(r'([{,])le="([^"]*)"')
 _MILLISECONDS = re.compile(r"\b(?:milliseconds|ms)\b")

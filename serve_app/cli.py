@@ -9,6 +9,7 @@ from deployments.domain.errors import BackupFailed, InvalidInput, StartupError, 
 from serve_app.settings import Settings, load_settings
 
 _KEPT_DAYS = 7
+_PROMETHEUS_PORT = 9090
 _STOPPED = {
     "backup": "stopped; no backup was written",
     "restore": "stopped; the database is as it was",
@@ -55,6 +56,15 @@ def main() -> int:
     summarising.add_argument("--url", help="of the service (default: this machine's)")
     summarising.add_argument("--agent", help="of this agent's memories alone")
     summarising.add_argument("--user", help="of this user's alone; needs --agent")
+    observing = commands.add_parser(
+        "observe", help="run Prometheus over the running service until Ctrl-C"
+    )
+    observing.add_argument(
+        "--port", type=int, default=_PROMETHEUS_PORT, help=f"default: {_PROMETHEUS_PORT}"
+    )
+    observing.add_argument(
+        "--every", type=_seconds, metavar="SECONDS", help="between two looks at it (default: 5)"
+    )
     over_stdio = commands.add_parser(
         "mcp", help="serve the tools of a running service over stdin and stdout, for MCP clients"
     )
@@ -79,6 +89,10 @@ def main() -> int:
 
             url = (arguments.url or _url(settings)).rstrip("/")
             return 0 if summarise(url, arguments.agent, arguments.user) else 1
+        elif command == "observe":
+            from serve_app.local.observe import observe
+
+            observe(settings, arguments.port, arguments.every)
         elif command == "backup":
             from serve_app.local.backup import backup
 
@@ -104,6 +118,12 @@ def main() -> int:
 def _days(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError("a number of days, at least 1")
+    return int(text)
+
+
+def _seconds(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("a number of seconds, at least 1")
     return int(text)
 
 

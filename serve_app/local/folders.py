@@ -43,6 +43,10 @@ class DataFolder:
                 f"MEMEX_DATA_DIR: {self.root} cannot be written to ({error.strerror})"
             ) from None
 
+    def is_ours(self) -> bool:
+        """Whether memex has made it its own before."""
+        return (self.root / "lock").exists()
+
     def close(self) -> None:
         """Remove what was for this run alone and let go of the lock."""
         if self._has_scratch:
@@ -77,7 +81,7 @@ class DataFolder:
         try:
             self.root.mkdir(parents=True)
         except FileExistsError:
-            if not (self.root / "lock").exists() and any(self.root.iterdir()):
+            if not self.is_ours() and any(self.root.iterdir()):
                 raise BadSetting(
                     f"MEMEX_DATA_DIR: {self.root} holds other things; name an empty folder or one "
                     "that does not exist yet"

@@ -8,14 +8,14 @@ from pathlib import Path
 _MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 
 
-# Unless the operator has set them. The first three: an eighth of a core at 560 requests/s. The proxy
-# takes its own counters from a line of log for each request; the ingress counts requests, too.
+# Unless the operator has set them. The first three: an eighth of a core at 560 requests/s. The
+# proxy takes its own counters from a line of log for each request; the ingress counts them, too.
 _SPARED = {
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.3",
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-    # Ten seconds are long to wait for a figure. A gauge is forgotten after twice this time: Ray says
-    # how its nodes are every five seconds, Serve how its replicas are every ten unless told to.
+    # Ten seconds are long to wait for a figure. A gauge is forgotten after twice this time: Ray
+    # says how its nodes are every five seconds, Serve how its replicas are every ten by default.
     "RAY_metrics_report_interval_ms": "3000",
     "RAY_SERVE_STATUS_GAUGE_REPORT_INTERVAL_S": "2",
 }

@@ -1,6 +1,7 @@
 """`memex observe`: Prometheus over a running memex, with its alerts, until Ctrl-C."""
 
 import contextlib
+import functools
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from types import FrameType
 import yaml
 
 from deployments.domain.errors import StartupError
-from serve_app.local import ports
+from serve_app.local import ports, processes
 from serve_app.local.folders import DataFolder
 from serve_app.settings import ROOT, Settings
 
@@ -41,7 +42,8 @@ def observe(settings: Settings, preferred_port: int, scrape_every_s: int | None)
                 f"--storage.tsdb.path={folder / 'data'}",
                 f"--web.listen-address=127.0.0.1:{port}",
                 "--log.level=warn",
-            ]
+            ],
+            preexec_fn=functools.partial(processes.die_with_parent, signal.SIGTERM),
         )
         with _ended_by_signals(process) as signals:
             url = f"http://127.0.0.1:{port}"

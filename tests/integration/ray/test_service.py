@@ -16,7 +16,6 @@ from uuid import UUID
 import httpx
 import psutil
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from serve_app.rest.routes import OPERATIONS
 from tests.integration.ray.service import Service, alive, listening
@@ -169,24 +168,6 @@ async def test_reindexing_beside_the_running_service(
 async def test_docs_are_served(client: httpx.AsyncClient) -> None:
     for path in ("/docs", "/redoc", "/openapi.json", "/docs-assets/swagger-ui.css"):
         assert (await client.get(path)).status_code == 200
-
-
-async def test_metrics_gather_the_graph(client: httpx.AsyncClient, agent: str) -> None:
-    await client.post("/v1/memories", json=memory(agent, "counted"))
-    wanted = {
-        "memex_http_requests",
-        "memex_http_request_duration_seconds",
-        "memex_embedding_duration_seconds",
-        "memex_embedding_batch_size",
-        "memex_memory_operations",
-    }
-
-    async def exported() -> bool:
-        text = (await client.get("/metrics")).text
-        families = {family.name: family for family in text_string_to_metric_families(text)}
-        return wanted <= families.keys() and all(families[name].samples for name in wanted)
-
-    await until(exported, 40)
 
 
 def test_what_speaks_http_listens_on_loopback(service: Service) -> None:

@@ -1,0 +1,28 @@
+import json
+import re
+
+from serve_app.settings import ROOT
+
+GRAFANA = ROOT / "configs" / "grafana"
+DASHBOARD = json.loads((GRAFANA / "dashboards" / "memex.json").read_text(encoding="utf-8"))
+
+
+def test_panels_have_a_place_of_their_own() -> None:
+    panels = DASHBOARD["panels"]
+    assert [panel["id"] for panel in panels] == list(range(1, len(panels) + 1))
+    places = {(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels}
+    assert len(places) == len(panels)
+    assert len({panel["title"] for panel in panels}) == len(panels)
+    for panel in panels:
+        assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+        references = [target["refId"] for target in panel["targets"]]
+        assert len(set(references)) == len(references)
+
+
+def test_queries_are_of_metrics_that_are_documented() -> None:
+    documented = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
+    expressions = [t["expr"] for panel in DASHBOARD["panels"] for t in panel["targets"]]
+    for expression in expressions:
+        for name in re.findall(r"\bmemex_\w+", expression):
+            assert f"`{re.sub('_(bucket|sum|count)$', '', name)}`" in documented
+        assert set(re.findall(r"\[(.*?)\]", expression)) <= {"$__rate_interval"}

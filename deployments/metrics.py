@@ -201,7 +201,11 @@ class SummariserMetrics:
         )
         self._lag = make.gauge(
             "memex_summarizer_lag_seconds",
-            "Time since the last complete pass in the background, in seconds.",
+            "Time since the last complete pass in the background, or since the start, in seconds.",
+        )
+        self._interval = make.gauge(
+            "memex_summarizer_interval_seconds",
+            "Time from the end of one pass in the background to the next, in seconds.",
         )
 
     def ran(self, status: str, duration_s: float) -> None:
@@ -211,11 +215,12 @@ class SummariserMetrics:
     def condensed(self, memories: int) -> None:
         self._condensed.inc(memories)
 
-    def passed(self) -> None:
-        self._last_pass.set(time.time())
-
-    def lags(self, seconds: float) -> None:
-        self._lag.set(seconds)
+    def scheduled(self, interval_s: float, lag_s: float, last_pass_s: float | None) -> None:
+        """To be told every few seconds: Ray forgets a gauge that is not."""
+        self._interval.set(interval_s)
+        self._lag.set(lag_s)
+        if last_pass_s is not None:
+            self._last_pass.set(last_pass_s)
 
 
 def count_cpu(on: bool) -> None:

@@ -9,12 +9,12 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.analyzer import Analyzer
 from deployments.domain.summaries import PassReport
-from deployments.metrics import SummariserMetrics
+from deployments.metrics import SummariserMetrics, count_cpu
 from deployments.summariser.passes import Passes
 from serve_app.clients import RemoteEmbedder, RemoteSummaryStore
 from serve_app.settings import Settings
 
-_LAG_INTERVAL_S = 5.0
+_LAG_INTERVAL_S = 1.0
 _logger = logging.getLogger("ray.serve.memex")
 
 
@@ -27,7 +27,9 @@ class Summariser:
     ) -> None:
         self._interval_s = settings.summarization.interval_seconds
         self._metrics = SummariserMetrics(settings.metrics)
-        self._passed_s = time.monotonic()
+        count_cpu(settings.metrics)
+        self._lags_since_s = time.monotonic()
+        self._last_pass_s: float | None = None
         timeout_s = settings.request_timeout_s
         self._passes = Passes(
             settings.summarization,
@@ -65,10 +67,11 @@ class Summariser:
         except Exception:
             _logger.warning("a pass of the summariser failed", exc_info=True)
             raise
-        self._passed_s = time.monotonic()
-        self._metrics.passed()
+        self._lags_since_s = time.monotonic()
+        self._last_pass_s = time.time()
 
     async def _tell_lag(self) -> None:
         while True:
-            self._metrics.lags(time.monotonic() - self._passed_s)
+            lag_s = time.monotonic() - self._lags_since_s
+            self._metrics.scheduled(self._interval_s, lag_s, self._last_pass_s)
             await asyncio.sleep(_LAG_INTERVAL_S)

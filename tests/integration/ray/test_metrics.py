@@ -35,8 +35,6 @@ SCOPE = {"agent_id": "xyzzy agent", "user_id": "xyzzy user"}
 EVERYWHERE = {"application", "deployment", "replica", "node"}
 _numbers = itertools.count()
 DASHBOARD = ROOT / "configs" / "grafana" / "dashboards" / "memex.json"
-# No summariser runs in this service.
-WITHOUT_DATA = ("memex_summarizer_",)
 
 needs_prometheus = pytest.mark.skipif(
     shutil.which("prometheus") is None or shutil.which("promtool") is None,
@@ -54,6 +52,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     settings = {
         **NO_LIMITS,
         "MEMEX_PROFILE": str(path),
+        "MEMEX_SUMMARIZATION_ENABLED": "true",
+        "MEMEX_SUMMARIZATION_INTERVAL_SECONDS": "1",
         "RAY_metrics_report_interval_ms": "1000",
         "RAY_SERVE_STATUS_GAUGE_REPORT_INTERVAL_S": "0.5",
     }
@@ -147,7 +147,7 @@ async def test_what_is_exported_is_what_is_documented(client: httpx.AsyncClient)
     deployments = {
         sample.labels["deployment"] for sample in ours["memex_process_cpu_seconds_total"].samples
     }
-    assert deployments == {"RestIngress", "McpIngress", "Embedder", "MemoryStore"}
+    assert deployments == {"RestIngress", "McpIngress", "Embedder", "MemoryStore", "Summariser"}
     assert "ray_serve_deployment_replica_healthy" in found
 
 
@@ -269,7 +269,7 @@ def queries() -> list[str]:
         for target in panel["targets"]
     ]
     assert len(found) > 20
-    return [query for query in found if not any(name in query for name in WITHOUT_DATA)]
+    return found
 
 
 async def has_data(client: httpx.AsyncClient, url: str, query: str) -> bool:

@@ -13,7 +13,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from deployments.domain.errors import MemexError, Unavailable
+from deployments.domain.errors import Fault, MemexError, Unavailable
 from deployments.domain.summaries import Condensation, PassReport, ScopeToCondense, Source
 from deployments.domain.types import (
     Embeddings,
@@ -33,6 +33,7 @@ from deployments.domain.types import (
     WriteKey,
 )
 from deployments.store.settings import FORGET_TIMEOUT_S
+from serve_app.carrying import carried
 
 _ATTEMPTS = 3
 _PAUSE_S = 0.05
@@ -342,14 +343,15 @@ class _Edge:
 
     async def _call(self, method: str, *args: Any) -> Any:
         try:
-            response = getattr(self._handle, method).remote(*args)
-            try:
-                return await response
-            except asyncio.CancelledError:  # late, or the request has gone away
-                if self._cancel_late:
-                    response.cancel()
-                raise
-        except MemexError:  # raised in the replica; it comes as it is, or as a RayTaskError below
+            with carried(self._part, method) as extra:
+                response = getattr(self._handle, method).remote(*args, **extra)
+                try:
+                    return await response
+                except asyncio.CancelledError:  # late, or the request has gone away
+                    if self._cancel_late:
+                        response.cancel()
+                    raise
+        except (MemexError, Fault):  # raised in the replica; or it comes as a RayTaskError below
             raise
         except RayTaskError as error:
             raise _unwrapped(error, self._part) from None
@@ -364,12 +366,13 @@ class _ReplicaDied(Exception):
 
 
 def _unwrapped(error: RayTaskError, part: str) -> Exception:
-    """The error as it was raised in the replica: ours as it is; another is a fault of ours."""
+    """The error as it was raised in the replica: ours as it is; another is a fault, without its
+    words, which may quote a memory."""
     cause = error.cause
     while isinstance(cause, RayTaskError):
         cause = cause.cause
-    if isinstance(cause, MemexError):
+    if isinstance(cause, MemexError | Fault):
         return cause
     if isinstance(cause, BackPressureError):
         return Unavailable(part)
-    return RuntimeError(f"a call to the {part} failed: {cause!r}")
+    return Fault(type(cause).__name__)

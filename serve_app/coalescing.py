@@ -14,9 +14,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from deployments import logs
 from deployments.domain.errors import MemexError, Unavailable
+from serve_app.origins import Origins, current, on_behalf_of
 
-_logger = logging.getLogger("ray.serve.memex")
+_logger = logging.getLogger(logs.NAME)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -93,7 +95,7 @@ class Coalescer(Generic[Item, Result]):
         """The item's result. Raises what it failed with; Unavailable where too many wait."""
         size = self._size(item) if self._size is not None else 0
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        waiter = _Waiter(item, size, answer, self._now_s())
+        waiter = _Waiter(item, size, answer, self._now_s(), current())
         # While others wait, nobody gets past them into a call that would have room.
         if self._waiting or not self._board(waiter):
             if len(self._waiting) >= self._max_waiting or self._longest_wait_s() > self._max_wait_s:
@@ -148,6 +150,8 @@ class Coalescer(Generic[Item, Result]):
 
     async def _make(self, call: "_Call[Item, Result]") -> None:
         waiters = call.waiters
+        # This task is the call's own, and began in the context of whoever made room for it.
+        on_behalf_of(origin for waiter in waiters for origin in waiter.origins)
         try:
             if self._observe is not None:
                 self._observe(len(waiters))
@@ -167,6 +171,7 @@ class Coalescer(Generic[Item, Result]):
                     self._name,
                     len(waiters),
                     exc_info=True,
+                    extra={"request_ids": [origin.request_id for origin in current()]},
                 )
                 self._try_alone(call)
             return
@@ -225,6 +230,7 @@ class _Waiter(Generic[Item, Result]):
     size: int
     answer: asyncio.Future[Result]
     came_s: float
+    origins: Origins
     call: "_Call[Item, Result] | None" = None
     alone: bool = False
 

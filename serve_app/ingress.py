@@ -6,6 +6,7 @@ import importlib.metadata
 from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
+from deployments import node
 from deployments.domain.errors import Unavailable
 from deployments.exposition import Exposition
 from deployments.metrics import HttpMetrics, McpMetrics
@@ -29,6 +30,7 @@ class RestIngress:
         reranker: DeploymentHandle | None,
         summariser: DeploymentHandle,
     ) -> None:
+        node.prepare("RestIngress")
         self._settings = settings
         self._service = build_service(settings, embedder, store, reranker, summariser)
 
@@ -53,6 +55,7 @@ class McpIngress:
         store: DeploymentHandle,
         reranker: DeploymentHandle | None = None,
     ) -> None:
+        node.prepare("McpIngress")
         self._settings = settings
         self._service = build_service(settings, embedder, store, reranker)
 

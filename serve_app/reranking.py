@@ -3,11 +3,12 @@
 import logging
 from dataclasses import dataclass, replace
 
+from deployments import logs
 from deployments.domain.errors import Unavailable
 from deployments.domain.ports import Reranker
 from deployments.domain.types import Memory, SearchQuery
 
-_logger = logging.getLogger("ray.serve.memex")
+_logger = logging.getLogger(logs.NAME)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,9 @@ import time
 
 from ray.serve.handle import DeploymentHandle
 
+from deployments import logs, node
 from deployments.analyzer import Analyzer
+from deployments.domain import ports
 from deployments.domain.summaries import PassReport
 from deployments.metrics import SummariserMetrics, count_cpu
 from deployments.summariser.passes import Passes
@@ -15,9 +17,10 @@ from serve_app.clients import RemoteEmbedder, RemoteSummaryStore
 from serve_app.settings import Settings
 
 _LAG_INTERVAL_S = 1.0
-_logger = logging.getLogger("ray.serve.memex")
+_logger = logging.getLogger(logs.NAME)
 
 
+@node.answering(ports.Summariser)
 class Summariser:
     """Implements the Summariser port through its handle. It calls nodes as the ingress does, so it
     stands beside that."""
@@ -25,6 +28,7 @@ class Summariser:
     async def __init__(  # type: ignore[misc]  # Serve awaits it
         self, settings: Settings, embedder: DeploymentHandle, store: DeploymentHandle
     ) -> None:
+        node.prepare("Summariser")
         self._interval_s = settings.summarization.interval_seconds
         self._metrics = SummariserMetrics(settings.metrics)
         count_cpu(settings.metrics)

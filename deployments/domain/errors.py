@@ -17,6 +17,8 @@
         ├── MigrationRefused
         └── DatabaseUnsuitable
 
+    Fault                   a node failed in a way nobody foresaw; it has logged what it was
+
 Messages are written for the person who reads them and carry no SQL, host or secret. Errors cross
 processes by pickle: positional arguments, all of them handed to `super().__init__`.
 """
@@ -161,3 +163,15 @@ class MigrationRefused(StartupError):
 
 class DatabaseUnsuitable(StartupError):
     """The database lacks something the service needs."""
+
+
+class Fault(RuntimeError):
+    """A node failed with an error of the class `cause` that is not among the above; its log says
+    more. The error itself stays there: its words may quote a memory."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"an internal error ({self.cause}); the log of the node it happened in says more"

@@ -9,19 +9,23 @@ from typing import Any
 import numpy as np
 from ray import serve
 
+from deployments import node
 from deployments.domain.errors import Unavailable
+from deployments.domain.ports import BatchedEmbedder
 from deployments.domain.types import Embeddings, ModelIdentity, TextKind, TextsOfKind
 from deployments.embedder.load import load_encoder
 from deployments.embedder.settings import BatchConfig, EmbeddingSettings
 from deployments.metrics import EmbedderMetrics, count_cpu
 
 
+@node.answering(BatchedEmbedder)
 class Embedder:
     """Implements the BatchedEmbedder port through its handle."""
 
     def __init__(
         self, settings: EmbeddingSettings, models_dir: str, threads: int, metrics: bool = True
     ) -> None:
+        node.prepare("Embedder")
         self._metrics = EmbedderMetrics(metrics)
         count_cpu(metrics)
         self._encoder = load_encoder(settings, Path(models_dir), threads, read=self._metrics.read)

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from deployments import node
+from deployments.domain import ports
 from deployments.metrics import count_cpu
 from deployments.reranker.settings import RerankerSettings
 
 
+@node.answering(ports.Reranker)
 class Reranker:
     """Implements the Reranker port through its handle.
 
@@ -21,6 +24,7 @@ class Reranker:
     def __init__(
         self, settings: RerankerSettings, models_dir: str, threads: int, metrics: bool = False
     ) -> None:
+        node.prepare("Reranker")
         count_cpu(metrics)
         # Importing fastembed takes over a second, which everyone who imports this would pay.
         from deployments.reranker.cross_encoder import CrossEncoder

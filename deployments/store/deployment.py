@@ -8,7 +8,9 @@ from collections.abc import Awaitable, Callable
 
 import asyncpg
 
+from deployments import logs, node
 from deployments.domain.errors import BadSetting, Unavailable
+from deployments.domain.ports import BatchedMemoryStore, SummaryStore
 from deployments.metrics import StoreMetrics, count_cpu
 from deployments.store.migrate import migrate, read_migrations
 from deployments.store.pool import Pool
@@ -18,9 +20,10 @@ from deployments.store.settings import Dedup, SearchSettings, StoreSettings
 _POOL_INTERVAL_S = 1.0
 _PURGE_INTERVAL_S = 60.0
 _TERMS_INTERVAL_S = 5.0
-_logger = logging.getLogger("ray.serve.memex")
+_logger = logging.getLogger(logs.NAME)
 
 
+@node.answering(BatchedMemoryStore, SummaryStore)
 class MemoryStore(PostgresMemoryStore):
     """The Postgres store as a Serve deployment: callable through its handle as it is.
 
@@ -32,6 +35,7 @@ class MemoryStore(PostgresMemoryStore):
     async def __init__(  # type: ignore[misc]  # Serve awaits it
         self, settings: StoreSettings, search: SearchSettings, dedup: Dedup, metrics: bool = True
     ) -> None:
+        node.prepare("MemoryStore")
         dsn = os.environ.get("DATABASE_URL")
         if not dsn:
             raise BadSetting("DATABASE_URL is not set where Ray runs: export it before `ray start`")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from deployments import logs
 from deployments.analyzer import Analyzer
 from deployments.domain.ids import uuid7
 from deployments.domain.ports import Embedder, SummaryStore
@@ -23,7 +24,7 @@ _FIRST_PAUSE_S = 60.0
 _LONGEST_PAUSE_S = 3_600.0
 _REMEMBERED_FAILURES = 10_000
 
-_logger = logging.getLogger("ray.serve.memex")
+_logger = logging.getLogger(logs.NAME)
 
 
 @dataclass(frozen=True, slots=True)

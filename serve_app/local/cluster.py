@@ -130,6 +130,7 @@ class LocalCluster:
         serve.start(
             proxy_location=config["proxy_location"],
             http_options={k: v for k, v in config["http_options"].items() if k != "location"},
+            logging_config=config["logging_config"],
         )
 
     def deploy(self, report: Callable[[str], None]) -> None:

@@ -5,6 +5,8 @@ import os
 import secrets
 from pathlib import Path
 
+from serve_app.request_ids import CALLBACK, CALLBACK_VARIABLE
+
 _MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 
 
@@ -20,10 +22,17 @@ _SPARED = {
     "RAY_SERVE_STATUS_GAUGE_REPORT_INTERVAL_S": "2",
 }
 
+# Unless the operator has set them. Throughput mode would keep a thousand lines of log back, and
+# there is none for a request that went well.
+_FOLLOWED = {
+    "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
+    CALLBACK_VARIABLE: CALLBACK,
+}
+
 
 def of_ray(temporary_dir: Path, fallback_port: int) -> dict[str, str]:
     """For throughput, few threads, a quick stop and no reports to anyone."""
-    saved = {name: os.environ.get(name, value) for name, value in _SPARED.items()}
+    saved = {name: os.environ.get(name, value) for name, value in (_SPARED | _FOLLOWED).items()}
     return saved | {
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_USAGE_STATS_ENABLED": "0",

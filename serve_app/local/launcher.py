@@ -15,6 +15,7 @@ from types import FrameType
 import asyncpg
 from tqdm import tqdm
 
+from deployments import tracing
 from deployments.domain.errors import DatabaseUnsuitable, StartupError, Unavailable
 from deployments.domain.types import ModelIdentity
 from deployments.embedder.load import load_encoder
@@ -52,6 +53,7 @@ def serve(settings: Settings) -> None:
 
 
 def _run(settings: Settings, undo: contextlib.ExitStack) -> None:
+    tracing.check()
     processes.adopt_orphans()
     folder = DataFolder(settings.data_dir)
     folder.open()

@@ -185,6 +185,7 @@ class EmbeddedPostgres:
             "max_connections": "100",
             "shared_buffers": "128MB",
             "log_timezone": "UTC",
+            "log_error_verbosity": "terse",  # else the log quotes rows that are refused
             "timezone": "UTC",
         }
 

@@ -16,12 +16,14 @@ from mcp_types import (
 )
 from pydantic import ValidationError
 
+from deployments import logs
 from deployments.domain.errors import (
     InvalidInput,
     MemexError,
     MemoryNotFound,
     RateLimited,
     StartupError,
+    Unavailable,
 )
 from serve_app.mcp.errors import FAULT, explained, failed
 from serve_app.mcp.prompts import recall
@@ -31,7 +33,7 @@ from serve_app.mcp.scope import FixedScope
 from serve_app.mcp.tools import TOOLS
 from serve_app.service import MemoryService
 
-_logger = logging.getLogger("ray.serve.memex")  # below it, so that Serve writes it to its files
+_logger = logging.getLogger(logs.NAME)
 
 
 class Backend(Protocol):
@@ -80,7 +82,7 @@ class ServiceBackend:
         try:
             result = dict(await TOOLS[name].call(self._service, arguments, scope))
         except (MemexError, ValidationError) as error:
-            self._note(error)
+            self._note(name, error)
             return failed(_said(name, error))
         except Exception as error:
             _logger.error("tool %s failed", name, exc_info=error)
@@ -97,7 +99,7 @@ class ServiceBackend:
                 INVALID_PARAMS, explained("resources/read", error), {"uri": uri}
             ) from None
         except MemexError as error:
-            self._note(error)
+            self._note("resources/read", error)
             raise MCPError(INTERNAL_ERROR, _said("resources/read", error)) from None
         except Exception as error:
             _logger.error("reading a resource failed", exc_info=error)
@@ -112,19 +114,23 @@ class ServiceBackend:
         except (InvalidInput, ValidationError) as error:
             raise MCPError(INVALID_PARAMS, explained("recall", error)) from None
         except MemexError as error:
-            self._note(error)
+            self._note("recall", error)
             raise MCPError(INTERNAL_ERROR, _said("recall", error)) from None
         except Exception as error:
             _logger.error("the prompt failed", exc_info=error)
             raise MCPError(INTERNAL_ERROR, FAULT) from None
 
-    def _note(self, error: Exception) -> None:
+    def _note(self, asked: str, error: Exception) -> None:
+        """Serve adds the request's id to a line of the log."""
         if isinstance(error, RateLimited):
             self._metrics.rate_limited(error.operation)
+        elif isinstance(error, Unavailable):
+            _logger.warning("%s failed: %s", asked, error)
+        elif isinstance(error, StartupError):
+            _logger.error("%s failed: %s", asked, error)
 
 
 def _said(asked: str, error: MemexError | ValidationError) -> str:
     if isinstance(error, StartupError):  # the operator's to mend: a model cannot
-        _logger.error("%s", error)
         return FAULT
     return explained(asked, error)

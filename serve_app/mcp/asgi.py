@@ -21,6 +21,7 @@ from serve_app.hosts import host_name, is_loopback, is_served
 from serve_app.mcp.scope import AGENT_HEADER, USER_HEADER, FixedScope, read_scope
 from serve_app.mcp.server import Context
 from serve_app.measured import Measured, RequestMetrics
+from serve_app.requests import Requests
 
 ROUTE = "/mcp"
 _SCOPE_KEY = "memex.scope"
@@ -54,7 +55,8 @@ def build_mcp_app(
     app = Starlette(lifespan=lifespan)
     # No routes, which would redirect from /mcp/ to /mcp: clients do not repeat a POST.
     door = _Door(manager.handle_request, allowed_hosts, allowed_origins)
-    app.router.default = Measured(door, metrics, lambda _scope: ROUTE)
+    measured = Measured(door, metrics, lambda _scope: ROUTE)
+    app.router.default = Requests(measured, lambda _scope: ROUTE)
     app.router.redirect_slashes = False
     return app
 

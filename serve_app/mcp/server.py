@@ -20,6 +20,7 @@ from mcp_types import (
     ReadResourceResult,
 )
 
+from deployments import tracing
 from serve_app.mcp.answering import Backend
 from serve_app.mcp.errors import cut
 from serve_app.mcp.prompts import RECALL, prompts
@@ -92,7 +93,8 @@ def build_server(
         on_list_prompts=list_prompts,
         on_get_prompt=get_prompt,
     )
-    server.middleware.clear()  # the SDK's spans: 4 % of a call's time, with nobody to read them
+    if not tracing.is_on():
+        server.middleware.clear()  # the SDK's spans: 4 % of a call's time, with nobody to read them
     return server
 
 

@@ -14,8 +14,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Scope
 
-from deployments.domain.errors import MemexError, RateLimited
+from deployments.domain.errors import MemexError, RateLimited, Unavailable
 from serve_app.measured import Measured, RequestMetrics
+from serve_app.requests import Requests, failed_with
 from serve_app.rest.docs import doc_routes
 from serve_app.rest.errors import (
     FaultBarrier,
@@ -59,6 +60,7 @@ def build_rest_app(
             *doc_routes(openapi_document(version)),
         ],
         middleware=[
+            Middleware(Requests, route_of=_route_of),
             Middleware(Measured, metrics=metrics, route_of=_route_of),
             Middleware(FaultBarrier),
             Middleware(HostGuard, allowed=allowed_hosts),
@@ -107,9 +109,11 @@ def _endpoint(
 def _health(service: MemoryService, version: str) -> Callable[[Request], Awaitable[Response]]:
     adapter = TypeAdapter(HealthOut)
 
-    async def answer(_request: Request) -> Response:
+    async def answer(request: Request) -> Response:
         health = await service.health()
         well = health.db and health.embedder
+        if not well:
+            failed_with(request.scope, Unavailable("embedder" if health.db else "database"))
         body = HealthOut(
             status="ok" if well else "degraded",
             db="ok" if health.db else "down",

@@ -1,6 +1,5 @@
 """Errors as answers: one table from error class to status, one shape (RFC 9457)."""
 
-import logging
 import math
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -23,9 +22,8 @@ from deployments.domain.errors import (
     Superseded,
     Unavailable,
 )
+from serve_app.requests import failed_with
 from serve_app.rest.schemas import FieldError, Problem
-
-_logger = logging.getLogger("ray.serve.memex")  # below it, so that Serve writes it to its files
 
 _STATUS: dict[type[MemexError], HTTPStatus] = {
     InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -58,16 +56,16 @@ def problem(
     )
 
 
-async def on_memex_error(_request: Request, error: Exception) -> Response:
+async def on_memex_error(request: Request, error: Exception) -> Response:
     """Our own errors; their messages are written to be read."""
     assert isinstance(error, MemexError)
     status = next(s for cls, s in _STATUS.items() if isinstance(error, cls))
+    failed_with(request.scope, error)
     if isinstance(error, InvalidInput):
         return problem(status, str(error), [FieldError(error.field, error.reason)])
     if isinstance(error, RateLimited | Unavailable | KeyInUse):
         return problem(status, str(error), headers=retry_after(error.retry_after_s))
     if isinstance(error, StartupError):  # the operator's to mend: the caller cannot
-        _logger.error("%s", error)
         detail = "the service is not set up correctly; its log says what to do"
         return problem(status, detail, headers=retry_after(60))
     return problem(status, str(error))
@@ -120,7 +118,7 @@ class FaultBarrier:
         except Exception as error:
             if started or scope["type"] != "http":
                 raise
-            _logger.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
+            failed_with(scope, error)
             answer = problem(
                 HTTPStatus.INTERNAL_SERVER_ERROR, "an internal error; it has been logged"
             )

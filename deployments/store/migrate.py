@@ -13,7 +13,7 @@ from deployments.store.queries import sql
 
 MIGRATIONS_DIR = Path(__file__).resolve().parents[2] / "migrations"
 _FILE_NAME = re.compile(r"^(\d{4})_\w+\.sql$")
-_MIN_VECTOR_VERSION = (0, 8)
+MIN_VECTOR_VERSION = (0, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
 
 async def _check_vector(connection: asyncpg.Connection) -> None:
     version = await connection.fetchval(sql("vector_version"))
-    if version is None or tuple(int(n) for n in version.split(".")[:2]) < _MIN_VECTOR_VERSION:
+    if version is None or tuple(int(n) for n in version.split(".")[:2]) < MIN_VECTOR_VERSION:
         raise DatabaseUnsuitable(
             f"the database has pgvector {version}; 0.8 or later is needed "
             "(ALTER EXTENSION vector UPDATE after installing it)"

@@ -26,6 +26,7 @@ from serve_app.local import processes
 from serve_app.local.cluster import LocalCluster
 from serve_app.local.folders import DataFolder
 from serve_app.local.postgres import EmbeddedPostgres
+from serve_app.local.running import api_url
 from serve_app.settings import DATABASE_URL, Settings
 
 _READY_TIMEOUT_S = 60.0
@@ -82,7 +83,7 @@ def _run(settings: Settings, undo: contextlib.ExitStack) -> None:
     undo.callback(cluster.stop)
     cluster.start(_say)
     cluster.deploy(_say)
-    url = _url(settings)
+    url = api_url(settings)
     _wait_until_healthy(url)
     print(_banner(settings, folder, url), flush=True)
     while True:
@@ -162,13 +163,6 @@ def _wait_until_healthy(url: str) -> None:
             if time.monotonic() > deadline:
                 raise StartupError(f"the API does not answer at {url}: {error}") from None
             time.sleep(0.1)
-
-
-def _url(settings: Settings) -> str:
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
-    if ":" in host and not host.startswith("["):
-        host = f"[{host}]"
-    return f"http://{host}:{settings.port}"
 
 
 def _banner(settings: Settings, folder: DataFolder, url: str) -> str:

@@ -91,7 +91,7 @@ def test_the_conversion_is_done_once(models_dir: Path, encoder: Encoder) -> None
 
 
 def test_altered_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifact, "_WEIGHTS_SHA256", "0" * 64)
+    monkeypatch.setattr(artifact, "WEIGHTS_SHA256", "0" * 64)
     with pytest.raises(ModelUnavailable, match="not the expected ones"):
         load_encoder(EmbeddingSettings(), tmp_path)
     assert list(tmp_path.iterdir()) == []

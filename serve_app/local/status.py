@@ -1,0 +1,241 @@
+"""`memex status`: how the running service does, in a few lines; what is not known says so."""
+
+import asyncio
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import asyncpg
+
+from deployments.domain.errors import BadSetting, InvalidInput, Unavailable
+from deployments.store.pool import connect
+from serve_app.local import figures
+from serve_app.local.folders import DataFolder
+from serve_app.local.postgres import EmbeddedPostgres
+from serve_app.local.running import (
+    NoAnswer,
+    api_url,
+    get,
+    is_http_url,
+    launcher_pid,
+    serve_details,
+)
+from serve_app.settings import DATABASE_URL, Settings
+
+_TIMEOUT_S = 5.0
+_METRICS_TIMEOUT_S = 15.0
+# The server's own estimate, from its statistics: counting millions of rows would take a second or
+# more. It reads nobody's rows.
+_MEMORIES = """
+select greatest(n_live_tup, reltuples::bigint, 0)
+from pg_stat_all_tables join pg_class on pg_class.oid = relid
+where relid = to_regclass('memories')
+"""
+
+Status = dict[str, Any]
+
+
+def status(settings: Settings, url: str | None, over_s: float, as_json: bool) -> bool:
+    """Print it. Whether the service answers and is well. Raises InvalidInput for a bad `url`."""
+    found = gather(settings, url, over_s)
+    print(json.dumps(found, indent=2) if as_json else "\n".join(_lines(found)))
+    return bool(found["health"] == "ok")
+
+
+def gather(settings: Settings, url: str | None, over_s: float) -> Status:
+    """With a `url`, what that service tells over HTTP, and nothing of this machine's. Requests are
+    counted over `over_s` seconds. `unknown` names what could not be learned, and why."""
+    base = (api_url(settings) if url is None else url).rstrip("/")
+    if not is_http_url(base):
+        raise InvalidInput("--url", "must be like http://127.0.0.1:8000")
+    unknown: dict[str, str] = {}
+    found: Status = {"url": base, **_health(base, unknown)}
+    metrics = _metrics(base, over_s, unknown)
+    found["deployments"] = _deployments(settings, metrics, url is None, unknown)
+    found |= _traffic(metrics, over_s, unknown)
+    found["memories"] = _memories(settings, unknown) if url is None else None
+    if url is not None:
+        unknown["memories"] = "counted on the service's own machine alone, without --url"
+    found["last_summariser_run"] = None
+    if metrics is not None:
+        found["last_summariser_run"] = figures.last_summariser_pass(metrics[1])
+    if found["last_summariser_run"] is None:
+        unknown["last_summariser_run"] = "no run is in the service's metrics"
+    return {**found, "unknown": unknown}
+
+
+def _health(base: str, unknown: dict[str, str]) -> Status:
+    try:
+        answer = get(f"{base}/health", {"Host": "localhost"}, _TIMEOUT_S)
+    except NoAnswer as error:
+        unknown["health"] = f"no answer at {base}: {error}"
+        return {"health": None, "version": None}
+    told = answer.json()
+    if not isinstance(told, dict) or "status" not in told:
+        unknown["health"] = f"what answers at {base} is not memex"
+        return {"health": None, "version": None}
+    return {"health": told["status"], "version": told.get("version")}
+
+
+def _metrics(
+    base: str, over_s: float, unknown: dict[str, str]
+) -> tuple[figures.Samples, figures.Samples] | None:
+    """Two looks, so far apart."""
+    if "health" in unknown:
+        unknown["metrics"] = "the service does not answer"
+        return None
+    try:
+        before = _look(base)
+        if over_s > 0:
+            if sys.stderr.isatty():
+                print(f"memex: counting requests for {over_s:g} s", file=sys.stderr)
+            time.sleep(over_s)
+            return before, _look(base)
+        return before, before
+    except (NoAnswer, ValueError) as error:
+        unknown["metrics"] = f"{base}/metrics: {error}"
+        return None
+
+
+def _look(base: str) -> figures.Samples:
+    answer = get(f"{base}/metrics", {"Host": "localhost"}, _METRICS_TIMEOUT_S)
+    if answer.status != 200:
+        raise NoAnswer(f"is answered with {answer.status}")
+    return figures.parsed(answer.body)
+
+
+def _traffic(
+    metrics: tuple[figures.Samples, figures.Samples] | None,
+    over_s: float,
+    unknown: dict[str, str],
+) -> Status:
+    found: Status = {"requests_per_s": None, "failures_per_s": None, "p99_s": None}
+    reason = unknown.get("metrics", "")
+    if metrics is not None and over_s <= 0:
+        reason = "nothing was counted; ask with --over"
+    elif metrics is not None:
+        requests, failures = (
+            count(*metrics) for count in (figures.requests_between, figures.failures_between)
+        )
+        if requests is not None and failures is not None:
+            found["requests_per_s"] = round(requests / over_s, 3)
+            found["failures_per_s"] = round(failures / over_s, 3)
+            p99_s = figures.p99_s(*metrics)
+            if p99_s is not None and not math.isinf(p99_s):
+                found["p99_s"] = round(p99_s, 4)
+            elif p99_s is not None:
+                unknown["p99_s"] = "it is longer than the longest that is told apart"
+            else:
+                unknown["p99_s"] = "there was no request"
+            return found
+        reason = f"{figures.REQUESTS} is not in the service's metrics yet"
+    return found | _all_unknown(unknown, reason, *found)
+
+
+def _deployments(
+    settings: Settings,
+    metrics: tuple[figures.Samples, figures.Samples] | None,
+    is_here: bool,
+    unknown: dict[str, str],
+) -> dict[str, Status]:
+    now = {} if metrics is None else metrics[1]
+    healthy = figures.healthy_replicas(now)
+    replicas = {name: {"replicas": n, "target": None} for name, n in (healthy or {}).items()}
+    if is_here:
+        replicas = _told_by_ray(settings) or replicas
+    if not replicas:
+        unknown["deployments"] = unknown.get("metrics", "neither Ray nor the metrics tell of them")
+    waiting, begun = figures.queued(now), figures.worked_on(now)
+    if replicas and (waiting is None or begun is None):
+        unknown["queues"] = unknown.get("metrics", "they are not in the service's metrics yet")
+    return {
+        name: {
+            **counts,
+            "queued": None if waiting is None else waiting.get(name, 0),
+            "worked_on": None if begun is None else begun.get(name, 0),
+        }
+        for name, counts in sorted(replicas.items())
+    }
+
+
+def _told_by_ray(settings: Settings) -> dict[str, Status]:
+    """Empty where its dashboard does not answer us."""
+    try:
+        told = serve_details(settings).json()
+    except NoAnswer:
+        return {}
+    if not isinstance(told, dict):
+        return {}
+    return {
+        name: {
+            "replicas": sum(one["state"] == "RUNNING" for one in deployment["replicas"]),
+            "target": deployment.get("target_num_replicas"),
+        }
+        for application in told.get("applications", {}).values()
+        for name, deployment in application.get("deployments", {}).items()
+    }
+
+
+def _memories(settings: Settings, unknown: dict[str, str]) -> int | None:
+    """About how many there are, of all agents."""
+    dsn = os.environ.get(DATABASE_URL)
+    if not dsn:
+        if launcher_pid(settings.data_dir) is None:
+            unknown["memories"] = "the embedded Postgres does not run"
+            return None
+        dsn = EmbeddedPostgres(DataFolder(settings.data_dir)).dsn
+    try:
+        found = asyncio.run(_counted(dsn, settings))
+    except (Unavailable, BadSetting, asyncpg.PostgresError, OSError, TimeoutError) as error:
+        is_ours = isinstance(error, Unavailable | BadSetting)
+        unknown["memories"] = str(error) if is_ours else "the database does not answer"
+        return None
+    if found is None:
+        unknown["memories"] = "the database has no table of them yet"
+    return found
+
+
+async def _counted(dsn: str, settings: Settings) -> int | None:
+    async with asyncio.timeout(_TIMEOUT_S):
+        connection = await connect(dsn, settings.db)
+        try:
+            found: int | None = await connection.fetchval(_MEMORIES)
+            return found
+        finally:
+            connection.terminate()
+
+
+def _all_unknown(unknown: dict[str, str], reason: str, *names: str) -> Status:
+    unknown |= dict.fromkeys(names, reason)
+    return dict.fromkeys(names)
+
+
+def _lines(found: Status) -> Iterator[str]:
+    unknown = found["unknown"]
+
+    def said(name: str, text: str) -> str:
+        return text if found[name] is not None else f"unknown: {unknown[name]}"
+
+    service = f"{found['health']}, version {found['version']}"
+    yield f"service          {said('health', service)}"
+    for name, told in found["deployments"].items():
+        of = "" if told["target"] is None else f" of {told['target']}"
+        waits = ""
+        if told["queued"] is not None and told["worked_on"] is not None:
+            waits = f", {told['queued']} calls wait, {told['worked_on']} are worked on"
+        yield f"{name:<16} {told['replicas']}{of} replicas{waits}"
+    for name in ("deployments", "queues"):
+        if name in unknown:
+            yield f"{name:<16} unknown: {unknown[name]}"
+    rate = f"{found['requests_per_s']} requests/s, {found['failures_per_s']} failures/s"
+    yield f"traffic          {said('requests_per_s', rate)}"
+    p99 = "" if found["p99_s"] is None else f"{found['p99_s'] * 1_000:.1f} ms"
+    yield f"p99              {said('p99_s', p99)}"
+    memories = f"about {found['memories']}"
+    yield f"memories         {said('memories', memories)}"
+    run = found["last_summariser_run"]
+    yield f"summariser       {said('last_summariser_run', f'ran last at {run}')}"

@@ -1,0 +1,354 @@
+"""What a person sees of a running service: its logs, its traces, `memex doctor`, `memex status`."""
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from mcp import Client
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from serve_app.local.folders import DataFolder
+from serve_app.local.postgres import EmbeddedPostgres
+from tests.integration.ray.conftest import NO_LIMITS
+from tests.integration.ray.service import Service
+from tests.integration.ray.test_service import until
+
+SCOPE = {"agent_id": "an-agent", "user_id": "a-user"}
+HEADER = "X-Request-ID"
+HIDDEN = "xylophone-in-the-attic"
+SEARCH = "POST /v1/memories/search"
+
+
+class Collector:
+    """Takes spans by OTLP over HTTP, as an operator's collector does."""
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+        spans = self.spans
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                assert self.path == "/v1/traces"
+                for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+                    for scope in resource.scope_spans:
+                        spans.extend(scope.spans)
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def named(self, name: str, trace_id: bytes | None = None) -> list[Span]:
+        return [
+            span
+            for span in list(self.spans)
+            if span.name == name and trace_id in (None, span.trace_id)
+        ]
+
+
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Collector]:
+    collector = Collector()
+    threading.Thread(target=collector.server.serve_forever, daemon=True).start()
+    yield collector
+    collector.server.shutdown()
+    collector.server.server_close()
+
+
+@pytest.fixture(scope="module")
+def service(collector: Collector) -> Iterator[Service]:
+    settings = {
+        **NO_LIMITS,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        "OTEL_BSP_SCHEDULE_DELAY": "200",
+        "MEMEX_DB_STATEMENT_TIMEOUT_S": "2",
+    }
+    with (
+        tempfile.TemporaryDirectory(prefix="memex-test-", ignore_cleanup_errors=True) as root,
+        Service(Path(root), **settings).running() as service,
+    ):
+        yield service
+
+
+@pytest.fixture
+async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+    async with service.client() as client:
+        yield client
+
+
+@pytest.fixture
+async def database(service: Service) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(EmbeddedPostgres(DataFolder(service.data_dir)).dsn)
+    yield connection
+    await connection.close()
+
+
+async def search(client: httpx.AsyncClient, query: str, **headers: str) -> httpx.Response:
+    return await client.post("/v1/memories/search", json={**SCOPE, "query": query}, headers=headers)
+
+
+def traced(trace_id: str) -> dict[str, str]:
+    return {"traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"}
+
+
+async def test_a_search_is_one_trace_over_three_processes(
+    client: httpx.AsyncClient, collector: Collector
+) -> None:
+    trace_id = uuid.uuid4().hex
+    assert (await search(client, "one trace", **traced(trace_id))).status_code == 200
+    names = [
+        SEARCH,
+        "embedder.embed_each",
+        "Embedder.embed_each",
+        "store.search_each",
+        "MemoryStore.search_each",
+    ]
+
+    async def all_came() -> bool:
+        return all(collector.named(name, bytes.fromhex(trace_id)) for name in names)
+
+    await until(all_came, 20)
+    request, embed, embedding, store, storing = (
+        collector.named(name, bytes.fromhex(trace_id))[0] for name in names
+    )
+    assert request.parent_span_id.hex() == "00f067aa0ba902b7"
+    assert embed.parent_span_id == store.parent_span_id == request.span_id
+    assert embedding.parent_span_id == embed.span_id
+    assert storing.parent_span_id == store.span_id
+    assert [link.span_id for link in store.links] == [request.span_id]
+
+
+async def test_a_call_for_several_links_to_them(
+    client: httpx.AsyncClient, collector: Collector
+) -> None:
+    await asyncio.gather(*(search(client, f"query number {n}") for n in range(24)))
+    linked: set[bytes] = set()
+
+    async def all_came() -> bool:
+        requests = {span.span_id for span in collector.named(SEARCH)}
+        for call in collector.named("store.search_each"):
+            linked.update(link.span_id for link in call.links)
+        return len(requests) >= 24 and requests <= linked
+
+    await until(all_came, 20)
+    several = [call for call in collector.named("store.search_each") if len(call.links) > 1]
+    assert several
+    for call in several:
+        carried = {link.span_id for link in call.links}
+        for request in collector.named(SEARCH):
+            if request.span_id in carried and request.span_id != call.parent_span_id:
+                assert call.span_id in [link.span_id for link in request.links]
+
+
+async def test_a_call_over_mcp_is_of_its_message(service: Service, collector: Collector) -> None:
+    async with Client(f"{service.url}/mcp") as mcp:
+        await mcp.call_tool("search_memories", {**SCOPE, "query": "over MCP"})
+
+    async def all_came() -> bool:
+        for tool in collector.named("tools/call search_memories"):
+            of_tool = [span for span in collector.spans if span.parent_span_id == tool.span_id]
+            http = [span for span in collector.spans if span.span_id == tool.parent_span_id]
+            return [span.name for span in http] == ["POST /mcp"] and {
+                span.name for span in of_tool
+            } == {"embedder.embed_each", "store.search_each"}
+        return False
+
+    await until(all_came, 20)
+
+
+async def test_every_answer_has_the_requests_id(
+    service: Service, client: httpx.AsyncClient
+) -> None:
+    large = {**SCOPE, "content": "x" * 40_000_000}
+    answers = [
+        await search(client, "x", **{HEADER: "mine"}),
+        await client.post("/v1/memories", json={}, headers={HEADER: "mine"}),
+        await client.get("/nowhere", headers={HEADER: "mine"}),
+        await client.put("/v1/memories", headers={HEADER: "mine"}),
+        await client.post("/v1/memories", json=large, headers={HEADER: "mine"}),
+        await client.get("/mcp", headers={HEADER: "mine"}),
+        await client.get("/health", headers={HEADER: "mine", "host": "evil.example"}),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 422, 404, 405, 413, 405, 421]
+    for answer in answers:
+        assert answer.headers.get_list(HEADER) == ["mine"]
+    made = {(await client.get("/health")).headers[HEADER] for _ in range(2)}
+    assert len({uuid.UUID(request_id) for request_id in made}) == 2
+
+
+@pytest.mark.parametrize("given", [b"two words", b"\xff\xfe", b"x" * 129])
+def test_an_id_that_cannot_be_used_is_replaced(service: Service, given: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+        connection.sendall(
+            b"GET /docs HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: " + given + b"\r\n\r\n"
+        )
+        head = connection.recv(4096).split(b"\r\n\r\n")[0]
+    assert head.startswith(b"HTTP/1.1 200"), head
+    (line,) = [line for line in head.split(b"\r\n") if line.lower().startswith(b"x-request-id:")]
+    uuid.UUID(line.split(b":")[1].strip().decode())
+
+
+async def test_a_fault_is_told_by_ingress_and_store_without_the_memory(
+    service: Service,
+    client: httpx.AsyncClient,
+    database: asyncpg.Connection,
+    collector: Collector,
+) -> None:
+    """Postgres quotes the row that it refuses, and the driver hands that on."""
+    await database.execute(
+        f"alter table memories add constraint hidden check (content not like '%{HIDDEN}%')"
+    )
+    ids = [f"fault-{n}" for n in range(8)]
+    try:
+        answers = await asyncio.gather(
+            *(
+                client.post(
+                    "/v1/memories",
+                    json={**SCOPE, "content": f"{HIDDEN} {request_id}"},
+                    headers={HEADER: request_id},
+                )
+                for request_id in ids
+            )
+        )
+    finally:
+        await database.execute("alter table memories drop constraint hidden")
+    assert [answer.status_code for answer in answers] == [500] * 8
+    assert [answer.headers[HEADER] for answer in answers] == ids
+    assert not any(HIDDEN in answer.text for answer in answers)
+    told: dict[str, list[str]] = {}
+
+    async def all_told() -> bool:
+        told.clear()
+        for line in lines(service):
+            if line["levelname"] == "ERROR" and line.get("request_id"):
+                for request_id in line["request_id"].split(", "):
+                    told.setdefault(line["deployment"], []).append(request_id)
+        return all(told.get(f"memex_{name}") for name in ("RestIngress", "MemoryStore"))
+
+    await until(all_told, 10)
+    assert sorted(told["memex_RestIngress"]) == ids  # once each
+    assert set(told["memex_MemoryStore"]) == set(ids)
+    failed = [line for line in lines(service) if "insert_each failed" in line["message"]]
+    assert failed
+    assert all("SQLSTATE 23514" in line["exc_text"] for line in failed)
+    assert logs_with(service, HIDDEN) == []
+    assert any("hidden" in path.read_text() for path in service.data_dir.glob("logs/postgres.log"))
+
+    async def spans_came() -> bool:
+        return any(
+            span.status.code == Status.STATUS_CODE_ERROR
+            for span in collector.named("MemoryStore.insert_each")
+        )
+
+    await until(spans_came, 20)
+    assert HIDDEN not in "".join(str(span) for span in collector.spans)
+
+
+async def test_what_is_away_is_told_and_good_requests_are_not(
+    service: Service, client: httpx.AsyncClient, database: asyncpg.Connection
+) -> None:
+    assert (await search(client, "all is well", **{HEADER: "good-1"})).status_code == 200
+    async with database.transaction():
+        await database.execute("lock table memories")  # statements wait until their time is over
+        answer = await search(client, "all is well", **{HEADER: "away-1"})
+    assert answer.status_code == 503
+
+    async def told() -> bool:
+        found = [
+            (line["deployment"], line["levelname"])
+            for line in lines(service)
+            if line.get("request_id") == "away-1"
+        ]
+        return sorted(found) == [("memex_MemoryStore", "WARNING"), ("memex_RestIngress", "WARNING")]
+
+    await until(told, 10)
+    assert not [line for line in lines(service) if line.get("request_id") == "good-1"]
+
+
+def test_doctor_finds_the_running_service_well(service: Service) -> None:
+    done = memex(service, "doctor", "--json")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["well"]) == (0, True), told
+    states = {check["name"]: check["state"] for check in told["checks"]}
+    names = ("Postgres", "pgvector", "migrations", "model", "memories", "Ray", "API")
+    replicas = ("RestIngress", "McpIngress", "Embedder", "MemoryStore")
+    assert dict.fromkeys((*names, *replicas), "ok").items() <= states.items()
+
+
+def test_doctor_says_what_is_wrong_beside_it(service: Service) -> None:
+    done = memex(service, "doctor", MEMEX_PORT="1", MEMEX_EMBEDDING_PRECISION="fp32")
+    assert done.returncode == 1
+    assert "→ set MEMEX_EMBEDDING_MODEL and MEMEX_EMBEDDING_PRECISION back" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+async def test_status_tells_how_it_does(service: Service, client: httpx.AsyncClient) -> None:
+    told: dict[str, Any] = {}
+
+    async def knows_the_traffic() -> bool:
+        await search(client, "seen")
+        done = await asyncio.to_thread(memex, service, "status", "--json", "--over", "2")
+        assert done.returncode == 0, done.stderr
+        told.update(json.loads(done.stdout))
+        return bool(told["requests_per_s"]) and told["p99_s"] is not None
+
+    await until(knows_the_traffic, 60)
+    assert told["health"] == "ok"
+    assert told["memories"] is not None
+    assert told["deployments"]["MemoryStore"]["replicas"] == 1
+    assert told["deployments"]["Embedder"]["queued"] is not None
+    assert 0 < told["p99_s"] < 15
+
+
+def memex(service: Service, *command: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "serve_app.cli", *command],
+        env={**os.environ, **service.settings, **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def lines(service: Service) -> list[dict[str, Any]]:
+    """Of all replicas' logs; each is JSON with a time, a level, a deployment and a replica."""
+    found = []
+    for path in service.data_dir.glob("ray/t/session_latest/logs/serve/replica_*.log"):
+        for text in path.read_text().splitlines():
+            line = json.loads(text)
+            assert {"levelname", "deployment", "replica", "message"} <= line.keys(), line
+            found.append(line)
+    assert found
+    assert all(line["time"].endswith("Z") for line in found if line.get("request_id"))
+    return found
+
+
+def logs_with(service: Service, words: str) -> list[Path]:
+    folders = (
+        service.data_dir / "ray" / "t" / "session_latest" / "logs",
+        service.data_dir / "logs",
+    )
+    return [
+        path
+        for folder in folders
+        for path in folder.rglob("*")
+        if path.is_file() and words.encode() in path.read_bytes()
+    ]

@@ -117,5 +117,6 @@ def _by_deployment(now: Samples, name: str) -> dict[str, int] | None:
         return None
     found: dict[str, int] = defaultdict(int)
     for sample in now[name]:
-        found[sample.labels.get("deployment", "?")] += int(sample.value)
+        if math.isfinite(sample.value):
+            found[sample.labels.get("deployment", "?")] += int(sample.value)
     return dict(found)

@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 
-from deployments.domain.errors import BadSetting, InvalidInput, Unavailable
+from deployments.domain.errors import InvalidInput, MemexError
 from deployments.store.pool import connect
 from serve_app.local import figures
 from serve_app.local.folders import DataFolder
@@ -28,13 +28,17 @@ from serve_app.settings import DATABASE_URL, Settings
 
 _TIMEOUT_S = 5.0
 _METRICS_TIMEOUT_S = 15.0
-# The server's own estimate, from its statistics: counting millions of rows would take a second or
-# more. It reads nobody's rows.
+# Counted where that takes some milliseconds (64 MB), else the server's own estimate from its
+# statistics, which it loses when it crashes. It reads that rows are there, nothing of them.
 _MEMORIES = """
-select greatest(n_live_tup, reltuples::bigint, 0)
-from pg_stat_all_tables join pg_class on pg_class.oid = relid
-where relid = to_regclass('memories')
+select pg_relation_size(oid) < 67108864 as is_exact, case
+    when pg_relation_size(oid) < 67108864 then (select count(*) from memories)
+    else greatest(pg_stat_get_live_tuples(oid), reltuples::bigint, 0)
+end as memories
+from pg_class
+where oid = to_regclass('memories')
 """
+_ARE_THERE = "select to_regclass('memories') is not null"
 
 Status = dict[str, Any]
 
@@ -57,8 +61,10 @@ def gather(settings: Settings, url: str | None, over_s: float) -> Status:
     metrics = _metrics(base, over_s, unknown)
     found["deployments"] = _deployments(settings, metrics, url is None, unknown)
     found |= _traffic(metrics, over_s, unknown)
-    found["memories"] = _memories(settings, unknown) if url is None else None
-    if url is not None:
+    found |= {"memories": None, "memories_are_exact": None}
+    if url is None:
+        found |= _memories(settings, unknown)
+    else:
         unknown["memories"] = "counted on the service's own machine alone, without --url"
     found["last_summariser_run"] = None
     if metrics is not None:
@@ -168,43 +174,45 @@ def _told_by_ray(settings: Settings) -> dict[str, Status]:
         told = serve_details(settings).json()
     except NoAnswer:
         return {}
-    if not isinstance(told, dict):
-        return {}
-    return {
-        name: {
-            "replicas": sum(one["state"] == "RUNNING" for one in deployment["replicas"]),
-            "target": deployment.get("target_num_replicas"),
-        }
-        for application in told.get("applications", {}).values()
-        for name, deployment in application.get("deployments", {}).items()
-    }
-
-
-def _memories(settings: Settings, unknown: dict[str, str]) -> int | None:
-    """About how many there are, of all agents."""
-    dsn = os.environ.get(DATABASE_URL)
-    if not dsn:
-        if launcher_pid(settings.data_dir) is None:
-            unknown["memories"] = "the embedded Postgres does not run"
-            return None
-        dsn = EmbeddedPostgres(DataFolder(settings.data_dir)).dsn
     try:
+        return {
+            name: {
+                "replicas": sum(one["state"] == "RUNNING" for one in deployment["replicas"]),
+                "target": deployment.get("target_num_replicas"),
+            }
+            for application in told["applications"].values()
+            for name, deployment in application["deployments"].items()
+        }
+    except (KeyError, TypeError, AttributeError):  # something else answers there
+        return {}
+
+
+def _memories(settings: Settings, unknown: dict[str, str]) -> Status:
+    """How many there are, of all agents."""
+    dsn = os.environ.get(DATABASE_URL)
+    if not dsn and launcher_pid(settings.data_dir) is None:
+        unknown["memories"] = "the embedded Postgres does not run"
+        return {}
+    try:
+        dsn = dsn or EmbeddedPostgres(DataFolder(settings.data_dir)).dsn
         found = asyncio.run(_counted(dsn, settings))
-    except (Unavailable, BadSetting, asyncpg.PostgresError, OSError, TimeoutError) as error:
-        is_ours = isinstance(error, Unavailable | BadSetting)
+    except (MemexError, asyncpg.PostgresError, OSError, TimeoutError) as error:
+        is_ours = isinstance(error, MemexError)
         unknown["memories"] = str(error) if is_ours else "the database does not answer"
-        return None
-    if found is None:
+        return {}
+    if not found:
         unknown["memories"] = "the database has no table of them yet"
     return found
 
 
-async def _counted(dsn: str, settings: Settings) -> int | None:
+async def _counted(dsn: str, settings: Settings) -> Status:
     async with asyncio.timeout(_TIMEOUT_S):
         connection = await connect(dsn, settings.db)
         try:
-            found: int | None = await connection.fetchval(_MEMORIES)
-            return found
+            if not await connection.fetchval(_ARE_THERE):
+                return {}
+            row = await connection.fetchrow(_MEMORIES)
+            return {"memories": row["memories"], "memories_are_exact": row["is_exact"]}
         finally:
             connection.terminate()
 
@@ -235,7 +243,7 @@ def _lines(found: Status) -> Iterator[str]:
     yield f"traffic          {said('requests_per_s', rate)}"
     p99 = "" if found["p99_s"] is None else f"{found['p99_s'] * 1_000:.1f} ms"
     yield f"p99              {said('p99_s', p99)}"
-    memories = f"about {found['memories']}"
+    memories = f"{'' if found['memories_are_exact'] else 'about '}{found['memories']}"
     yield f"memories         {said('memories', memories)}"
     run = found["last_summariser_run"]
     yield f"summariser       {said('last_summariser_run', f'ran last at {run}')}"

@@ -293,8 +293,11 @@ def test_doctor_finds_the_running_service_well(service: Service) -> None:
     assert dict.fromkeys((*names, *replicas), "ok").items() <= states.items()
 
 
-def test_doctor_says_what_is_wrong_beside_it(service: Service) -> None:
-    done = memex(service, "doctor", MEMEX_PORT="1", MEMEX_EMBEDDING_PRECISION="fp32")
+async def test_doctor_says_what_is_wrong_beside_it(
+    service: Service, client: httpx.AsyncClient
+) -> None:
+    await client.post("/v1/memories", json={**SCOPE, "content": "made by the int8 model"})
+    done = await asyncio.to_thread(memex, service, "doctor", MEMEX_EMBEDDING_PRECISION="fp32")
     assert done.returncode == 1
     assert "→ set MEMEX_EMBEDDING_MODEL and MEMEX_EMBEDDING_PRECISION back" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
@@ -312,7 +315,7 @@ async def test_status_tells_how_it_does(service: Service, client: httpx.AsyncCli
 
     await until(knows_the_traffic, 60)
     assert told["health"] == "ok"
-    assert told["memories"] is not None
+    assert (told["memories"], told["memories_are_exact"]) == (1, True)
     assert told["deployments"]["MemoryStore"]["replicas"] == 1
     assert told["deployments"]["Embedder"]["queued"] is not None
     assert 0 < told["p99_s"] < 15

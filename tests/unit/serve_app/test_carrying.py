@@ -51,7 +51,7 @@ async def test_a_requests_own_call_is_left_to_serve() -> None:
     context = in_request("a")
     await RemoteStore(handle, 5).count("agent", None)  # type: ignore[arg-type]
     assert handle.contexts == [context]
-    assert handle.calls == [(("agent", None), {})]
+    assert handle.calls == [(("agent", None, False), {})]
 
 
 async def test_a_call_for_several_says_all_of_them_and_ends_with_none_of_them() -> None:

@@ -11,6 +11,7 @@ from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
 from deployments.embedder.deployment import Embedder
+from deployments.embedder.settings import EmbeddingSettings
 from deployments.reranker.deployment import Reranker
 from deployments.store.deployment import MemoryStore
 from serve_app.ingress import McpIngress, RestIngress
@@ -48,6 +49,13 @@ def build_memex_app(args: AppArgs) -> Application:
     ingress = serve.ingress(None)(RestIngress)
     return _decorated(ingress, settings, "RestIngress").bind(
         settings, embedder, store, reranker, summariser
+    )
+
+
+def build_embedder_app(settings: Settings, embedding: EmbeddingSettings) -> Application:
+    """An Embedder alone, of another model than the graph's: memories are being moved to it."""
+    return _decorated(Embedder, settings).bind(
+        embedding, str(settings.models_dir), _threads(settings, "Embedder")
     )
 
 

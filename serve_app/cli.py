@@ -5,12 +5,20 @@ import importlib.metadata
 import sys
 from pathlib import Path
 
-from deployments.domain.errors import BackupFailed, InvalidInput, StartupError, Unavailable
+from deployments.domain.errors import (
+    BackupFailed,
+    InvalidInput,
+    ReembeddingFailed,
+    StartupError,
+    Unavailable,
+)
 from serve_app.settings import Settings, load_settings
 
 _KEPT_DAYS = 7
 _PROMETHEUS_PORT = 9090
 _COUNTED_S = 10.0  # the exporters tell anew every few seconds
+_PARALLEL = 4
+_MOST_PARALLEL = 64
 _STOPPED = {
     "backup": "stopped; no backup was written",
     "doctor": "stopped",
@@ -82,6 +90,22 @@ def main() -> int:
     )
     for looking in (examining, telling):
         looking.add_argument("--json", action="store_true", help="for programs")
+    moving = commands.add_parser(
+        "reembed",
+        help="move all memories to another embedding model or precision; the service may run",
+    )
+    moving.add_argument("--model", metavar="NAME", help="as in MEMEX_EMBEDDING_MODEL")
+    moving.add_argument("--precision", choices=("int8", "fp32"), help="of the default model")
+    moving.add_argument(
+        "--parallel",
+        type=_count,
+        default=_PARALLEL,
+        metavar="N",
+        help=f"pages of memories under way in a running service (default: {_PARALLEL})",
+    )
+    instead = moving.add_mutually_exclusive_group()
+    instead.add_argument("--status", action="store_true", help="say how far a run is")
+    instead.add_argument("--abandon", action="store_true", help="drop what a run has built")
     over_stdio = commands.add_parser(
         "mcp", help="serve the tools of a running service over stdin and stdout, for MCP clients"
     )
@@ -126,11 +150,21 @@ def main() -> int:
             from serve_app.local.status import status
 
             return 0 if status(settings, arguments.url, arguments.over, arguments.json) else 1
+        elif command == "reembed":
+            from serve_app.local import reembed
+
+            if arguments.status:
+                reembed.tell_status(settings)
+            elif arguments.abandon:
+                reembed.abandon(settings)
+            else:
+                wish = reembed.Wish(arguments.model, arguments.precision, arguments.parallel)
+                reembed.reembed(settings, wish)
         else:
             from serve_app.local.reindex import reindex
 
             reindex(settings)
-    except (StartupError, Unavailable, InvalidInput, BackupFailed) as error:
+    except (StartupError, Unavailable, InvalidInput, BackupFailed, ReembeddingFailed) as error:
         print(f"memex: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:  # the launcher has its own way with signals
@@ -166,6 +200,12 @@ def _span(text: str) -> float:
     if not 0 <= seconds <= 600:
         raise argparse.ArgumentTypeError("a number of seconds, at most 600")
     return seconds
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= _MOST_PARALLEL:
+        raise argparse.ArgumentTypeError(f"a number from 1 to {_MOST_PARALLEL}")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,9 @@ class RemoteEmbedder:
         identity: ModelIdentity = await self._edge.call_again("identity")
         return identity
 
+    async def has(self, identity: ModelIdentity) -> bool:
+        return await self.identity() == identity
+
     async def embed(
         self, texts: Sequence[str], kind: TextKind, identity: ModelIdentity
     ) -> Embeddings:

@@ -36,6 +36,9 @@ class CoalescedEmbedder:
     async def identity(self) -> ModelIdentity:
         return await self._inner.identity()
 
+    async def has(self, identity: ModelIdentity) -> bool:
+        return await self._inner.has(identity)
+
     async def embed(
         self, texts: Sequence[str], kind: TextKind, identity: ModelIdentity
     ) -> Embeddings:

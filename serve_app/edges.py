@@ -6,9 +6,11 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.domain.ports import BatchedEmbedder, BatchedMemoryStore, Embedder, MemoryStore
 from deployments.metrics import EdgeMetrics, count_cpu
+from serve_app import embedder_apps
 from serve_app.clients import RemoteEmbedder, RemoteReranker, RemoteStore, RemoteSummariser
 from serve_app.coalesced_embedder import CoalescedEmbedder
 from serve_app.coalesced_store import CoalescedStore
+from serve_app.embedders import Embedders
 from serve_app.embedding_cache import CachedEmbedder
 from serve_app.reranking import Reranking
 from serve_app.service import MemoryService
@@ -26,7 +28,7 @@ def build_service(
     """With edges and a cache of its own. Call it once in a replica: it makes instruments."""
     timeout_s, metrics = settings.request_timeout_s, EdgeMetrics(settings.metrics)
     count_cpu(settings.metrics)
-    watched = WatchedEmbedder(RemoteEmbedder(embedder, timeout_s), metrics.embedding_failed)
+    watched = WatchedEmbedder(embedders(embedder, timeout_s), metrics.embedding_failed)
     return MemoryService(
         _embedder(settings.edge, watched, metrics),
         _store(settings.edge, RemoteStore(store, timeout_s), metrics),
@@ -36,6 +38,12 @@ def build_service(
         summariser=None if summariser is None else RemoteSummariser(summariser, timeout_s),
         found=metrics.found,
     )
+
+
+def embedders(home: DeploymentHandle, timeout_s: float) -> Embedders:
+    """The graph's own, and any that was brought up beside it."""
+    find = functools.partial(embedder_apps.find, timeout_s=timeout_s)
+    return Embedders(RemoteEmbedder(home, timeout_s), find)
 
 
 def _embedder(edge: EdgeSettings, remote: BatchedEmbedder, metrics: EdgeMetrics) -> Embedder:

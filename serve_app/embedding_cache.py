@@ -66,6 +66,9 @@ class CachedEmbedder:
     async def identity(self) -> ModelIdentity:
         return await self._inner.identity()
 
+    async def has(self, identity: ModelIdentity) -> bool:
+        return await self._inner.has(identity)
+
     async def embed(
         self, texts: Sequence[str], kind: TextKind, identity: ModelIdentity
     ) -> Embeddings:

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from deployments.domain.errors import MemoryNotFound, RateLimited, Unavailable
 from deployments.domain.ids import uuid7
+from deployments.domain.model_in_use import ModelInUse
 from deployments.domain.ports import Embedder, MemoryStore, Summariser
 from deployments.domain.summaries import PassReport
 from deployments.domain.types import (
@@ -23,7 +24,6 @@ from deployments.domain.types import (
     Memory,
     MemoryPatch,
     MemoryVersion,
-    ModelIdentity,
     NewMemory,
     Operation,
     Page,
@@ -40,12 +40,7 @@ _REMEMBERED_REFUSALS = 10_000
 _PASS_BUDGET_S = 10.0
 
 _Found = TypeVar("_Found")
-
-
-@dataclass(frozen=True, slots=True)
-class _Model:
-    identity: ModelIdentity
-    generation: int
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +66,8 @@ class MemoryService:
         found: Callable[[int], None] = lambda _memories: None,
     ) -> None:
         """`found` is told how many memories each search has found."""
-        self._embedder = embedder
         self._store = store
-        self._model: _Model | None = None
+        self._model = ModelInUse(embedder, store)
         self._limits = {
             "write": RateLimit("write", writes_per_minute),
             "search": RateLimit("search", searches_per_minute),
@@ -84,36 +78,50 @@ class MemoryService:
         self._refusals = _Refusals(monotonic_s)
 
     async def adopt_model(self) -> None:
-        """Have the embedder's model recorded in the database. Raises ModelMismatch, Unavailable."""
-        if self._model is None:
-            identity = await self._embedder.identity()
-            self._model = _Model(identity, await self._store.adopt_generation(identity))
+        """As ModelInUse says."""
+        await self._model.adopt()
 
-    async def _embed(self, texts: Sequence[str], kind: TextKind) -> tuple[Embeddings, int]:
-        """The rows, and the generation they belong to."""
-        await self.adopt_model()
-        assert self._model is not None
-        embeddings = await self._embedder.embed(texts, kind, self._model.identity)
-        return embeddings, self._model.generation
+    async def _with_embeddings(
+        self,
+        texts: Sequence[str],
+        kind: TextKind,
+        limit: RateLimit | None,
+        call: Callable[[Embeddings, int, RateLimit | None], Awaitable[_T]],
+    ) -> _T:
+        """What `call` to the store returns, given the texts' rows, their generation and the limit.
+        Where it is made again with another model, the limit has been counted."""
+        left = limit
+
+        async def noted(rows: Embeddings, generation: int) -> _T:
+            nonlocal left
+            counted, left = left, None
+            with self._refusals.noted():
+                return await call(rows, generation, counted)
+
+        return await self._model.with_embeddings(texts, kind, noted)
 
     async def add(self, memories: Sequence[NewMemory], key: WriteKey | None = None) -> list[Memory]:
         """Store all or none; returns them in order. One write for the rate limit of each agent
         among them, however many. With a key, of one agent's memories, it is done once however
         often it is called; raises KeyInUse, KeyReused."""
         limit = self._limit("write", *{memory.agent_id for memory in memories})
-        embeddings, generation = await self._embed([m.content for m in memories], "passage")
-        with self._refusals.noted():
-            if key is not None:
-                return await self._store.insert_once(memories, embeddings, generation, limit, key)
-            return await self._store.insert(memories, embeddings, generation, limit)
+
+        async def store(rows: Embeddings, generation: int, left: RateLimit | None) -> list[Memory]:
+            if key is not None:  # what is refused under a key has not been counted
+                return await self._store.insert_once(memories, rows, generation, limit, key)
+            return await self._store.insert(memories, rows, generation, left)
+
+        return await self._with_embeddings([m.content for m in memories], "passage", limit, store)
 
     async def search(self, query: SearchQuery) -> SearchResult:
         """The scope's best `top_k`, best first."""
         limit = self._limit("search", query.agent_id)
-        embeddings, generation = await self._embed([query.text], "query")
         asked = query if self._reranking is None else self._reranking.widened(query)
-        with self._refusals.noted():
-            hits = await self._store.search(asked, embeddings[0], generation, limit)
+
+        async def find(rows: Embeddings, generation: int, left: RateLimit | None) -> list[Memory]:
+            return await self._store.search(asked, rows[0], generation, left)
+
+        hits = await self._with_embeddings([query.text], "query", limit, find)
         result = SearchResult(hits)
         if self._reranking is not None:
             result = await self._reranking.applied(query, hits)
@@ -141,14 +149,17 @@ class MemoryService:
     async def update(self, agent_id: str, memory_id: UUID, patch: MemoryPatch) -> Memory:
         """Change some fields; new content is embedded anew. Raises MemoryNotFound, Superseded."""
         limit = self._limit("write", agent_id)
-        embedding, generation = None, None
-        if patch.content is not None:
-            embeddings, generation = await self._embed([patch.content], "passage")
-            embedding = embeddings[0]
-        with self._refusals.noted():
-            memory = await self._store.update(
-                agent_id, memory_id, patch, embedding, generation, limit
-            )
+        if patch.content is None:
+            with self._refusals.noted():
+                memory = await self._store.update(agent_id, memory_id, patch, None, None, limit)
+            return _found(memory, memory_id)
+
+        async def change(
+            rows: Embeddings, generation: int, left: RateLimit | None
+        ) -> Memory | None:
+            return await self._store.update(agent_id, memory_id, patch, rows[0], generation, left)
+
+        memory = await self._with_embeddings([patch.content], "passage", limit, change)
         return _found(memory, memory_id)
 
     async def history(
@@ -188,7 +199,7 @@ class MemoryService:
     async def health(self) -> Health:
         """Whether what is behind the ingress answers."""
         db, embedder = await asyncio.gather(
-            _answers(self._store.ping()), _answers(self._embedder.identity())
+            _answers(self._store.ping()), _answers(self._model.answers())
         )
         return Health(db, embedder)
 

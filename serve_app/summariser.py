@@ -13,7 +13,8 @@ from deployments.domain import ports
 from deployments.domain.summaries import PassReport
 from deployments.metrics import SummariserMetrics, count_cpu
 from deployments.summariser.passes import Passes
-from serve_app.clients import RemoteEmbedder, RemoteSummaryStore
+from serve_app.clients import RemoteSummaryStore
+from serve_app.edges import embedders
 from serve_app.settings import Settings
 
 _LAG_INTERVAL_S = 1.0
@@ -38,7 +39,7 @@ class Summariser:
         self._passes = Passes(
             settings.summarization,
             RemoteSummaryStore(store, timeout_s),
-            RemoteEmbedder(embedder, timeout_s),
+            embedders(embedder, timeout_s),
             Analyzer(settings.search.language),
             self._metrics.condensed,
         )

@@ -16,6 +16,7 @@ class WatchedEmbedder:
         self._inner = inner
         self._failed = failed
         self.identity = inner.identity
+        self.has = inner.has
 
     async def embed(
         self, texts: Sequence[str], kind: TextKind, identity: ModelIdentity

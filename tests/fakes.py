@@ -14,6 +14,7 @@ import numpy as np
 
 from deployments.domain.bm25 import idf
 from deployments.domain.errors import (
+    GenerationRetired,
     KeyReused,
     MemexError,
     ModelMismatch,
@@ -61,10 +62,12 @@ def embed_words(text: str) -> Embeddings:
 
 
 class FakeEmbedder:
-    """The BatchedEmbedder port; `down` makes it unavailable."""
+    """The BatchedEmbedder port; `down` makes it unavailable. `others` are models that answer beside
+    its own."""
 
     def __init__(self) -> None:
         self.down = False
+        self.others: set[ModelIdentity] = set()
         self.calls: list[tuple[list[str], TextKind]] = []
 
     async def identity(self) -> ModelIdentity:
@@ -72,10 +75,13 @@ class FakeEmbedder:
             raise Unavailable("embedder")
         return IDENTITY
 
+    async def has(self, identity: ModelIdentity) -> bool:
+        return identity in self.others or identity == await self.identity()
+
     async def embed(
         self, texts: Sequence[str], kind: TextKind, identity: ModelIdentity
     ) -> Embeddings:
-        if self.down or identity != IDENTITY:
+        if self.down or identity not in {IDENTITY, *self.others}:
             raise Unavailable("embedder")
         self.calls.append((list(texts), kind))
         return np.stack([embed_words(text) for text in texts])
@@ -97,6 +103,8 @@ class InMemoryStore:
         self._kept: set[UUID] = set()
         self._hits: dict[tuple[str, str], list[float]] = {}
         self._identity: ModelIdentity | None = None
+        self._generation = 1
+        self._is_reembedded = False
         self._lexicon = Lexicon(SearchSettings())
 
     async def ping(self) -> None:
@@ -109,10 +117,15 @@ class InMemoryStore:
 
     async def adopt_generation(self, identity: ModelIdentity) -> int:
         await self.ping()
-        if self._identity not in (None, identity) and self._rows:
-            raise ModelMismatch("another model")
+        if self._identity not in (None, identity) and (self._rows or self._is_reembedded):
+            raise ModelMismatch("another model", self._identity)
         self._identity = identity
-        return 1
+        return self._generation
+
+    def switch(self, identity: ModelIdentity) -> None:
+        """As if all memories had been embedded with that model."""
+        self._identity, self._is_reembedded = identity, True
+        self._generation += 1
 
     async def insert(
         self,
@@ -124,6 +137,7 @@ class InMemoryStore:
         await self.ping()
         for agent_id in sorted({memory.agent_id for memory in memories}):
             self._hit(agent_id, limit)
+        self._check(generation)
         now = datetime.now(UTC)
         for memory, embedding in zip(memories, embeddings, strict=True):
             stored = Memory(
@@ -151,6 +165,7 @@ class InMemoryStore:
     ) -> list[Memory]:
         first = self._keys.get((memories[0].agent_id, key.key))
         if first is None:
+            self._check(generation)
             stored = await self.insert(memories, embeddings, generation, limit)
             self._keys[memories[0].agent_id, key.key] = (key.fingerprint, stored)
             return stored
@@ -163,6 +178,7 @@ class InMemoryStore:
     ) -> list[Memory]:
         await self.ping()
         self._hit(query.agent_id, limit)
+        self._check(generation)
         now = query.as_of or datetime.now(UTC)
         candidates = [row for row in self._rows.values() if visible(row[0], query)]
         cosines = [float(vector @ embedding) for _, vector in candidates]
@@ -258,6 +274,8 @@ class InMemoryStore:
     ) -> Memory | None:
         memory = await self.get(agent_id, memory_id)
         self._hit(agent_id, limit)
+        if generation is not None:
+            self._check(generation)
         if memory is None:
             return None
         if memory.superseded_by is not None:
@@ -381,7 +399,6 @@ class InMemoryStore:
                 memory.id,
                 memory.content,
                 vector,
-                1,
                 memory.importance,
                 memory.metadata,
                 memory.created_at,
@@ -400,7 +417,9 @@ class InMemoryStore:
             if (source.agent_id, source.user_id) != scope or not self._is_condensable(source):
                 return None
         summary = condensation.summary
-        (stored,) = await self.insert([summary], condensation.embedding[None], 1, None)
+        (stored,) = await self.insert(
+            [summary], condensation.embedding[None], condensation.generation, None
+        )
         self._kept.add(stored.id)
         for source in sources:
             assert source is not None
@@ -424,6 +443,10 @@ class InMemoryStore:
 
     def _put(self, memory: Memory) -> None:
         self._rows[memory.id] = (memory, self._rows[memory.id][1])
+
+    def _check(self, generation: int) -> None:
+        if generation != self._generation:
+            raise GenerationRetired
 
     def _hit(self, agent_id: str, limit: RateLimit | None) -> None:
         if limit is None:

@@ -34,7 +34,7 @@ def sources(scope: dict[str, Any], encoder: Encoder) -> list[Source]:
     embeddings = encoder.encode(contents, "passage")
     times = [datetime.fromisoformat(memory["created_at"]) for memory in scope["memories"]]
     return [
-        Source(uuid7(), content, embedding, 1, 1.0, {}, time, time)
+        Source(uuid7(), content, embedding, 1.0, {}, time, time)
         for content, embedding, time in zip(contents, embeddings, times, strict=True)
     ]
 

@@ -9,7 +9,9 @@
     ├── KeyReused           an idempotency key was used for another write before
     ├── RateLimited         the agent's calls of one minute are used up
     ├── Unavailable         a part of the service does not answer now; trying again may help
+    ├── GenerationRetired   an embedding is of a model that is no longer the one in use
     ├── BackupFailed        a backup cannot be written or restored; says why
+    ├── ReembeddingFailed   memories cannot be moved to another model; says why
     └── StartupError        the service cannot start as it is set up; says what to change
         ├── BadSetting
         ├── ModelUnavailable
@@ -22,6 +24,8 @@
 Messages are written for the person who reads them and carry no SQL, host or secret. Errors cross
 processes by pickle: positional arguments, all of them handed to `super().__init__`.
 """
+
+from deployments.domain.types import ModelIdentity
 
 
 class MemexError(Exception):
@@ -133,8 +137,19 @@ class Unavailable(MemexError):
         return f"the {self.part} is not available right now"
 
 
+class GenerationRetired(MemexError):
+    """The memories have been moved to another model; ask anew which one is in use."""
+
+    def __str__(self) -> str:
+        return "the memories have been moved to another embedding model"
+
+
 class BackupFailed(MemexError):
     """A backup cannot be written, or cannot be restored; nothing was changed."""
+
+
+class ReembeddingFailed(MemexError):
+    """Memories cannot be moved to another model; those in use stay as they are."""
 
 
 class StartupError(MemexError):
@@ -154,7 +169,14 @@ class ModelUnavailable(StartupError):
 
 
 class ModelMismatch(StartupError):
-    """The stored embeddings were made by another model than the one that is set."""
+    """The stored embeddings were made by another model, `active`, than the one that is set."""
+
+    def __init__(self, reason: str, active: ModelIdentity | None = None) -> None:
+        super().__init__(reason, active)
+        self.active = active
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class MigrationRefused(StartupError):

@@ -41,7 +41,14 @@ class Encoder(Protocol):
 class Embedder(Protocol):
     """Texts to embeddings, wherever the model runs. Raises Unavailable."""
 
-    async def identity(self) -> ModelIdentity: ...
+    async def identity(self) -> ModelIdentity:
+        """Of the model that the settings name."""
+        ...
+
+    async def has(self, identity: ModelIdentity) -> bool:
+        """Whether that model answers here, or is to: memories may have been moved to another one
+        than the settings name. Raises Unavailable where it does not answer now."""
+        ...
 
     async def embed(
         self, texts: Sequence[str], kind: TextKind, identity: ModelIdentity
@@ -49,7 +56,8 @@ class Embedder(Protocol):
         """`(len(texts), dimensions) float32`, L2-normalised rows, in the order of `texts`.
 
         Raises Unavailable also where another model than `identity` answers, as it may while one
-        version of the graph takes over from another.
+        version of the graph takes over from another, and GenerationRetired where the model was
+        taken away because memories have been moved to another one.
         """
         ...
 
@@ -70,6 +78,10 @@ class MemoryStore(Protocol):
     All raise Unavailable where the database does not answer; those that take a `limit` raise
     RateLimited when the agent has used it up, and then change nothing. What returns has been
     committed.
+
+    Those that take embeddings take their generation, too, and raise GenerationRetired where it is
+    no longer the one in use: they then have changed nothing but counted the limit. (A write under
+    a key has not counted it, either.)
     """
 
     async def ping(self) -> None: ...
@@ -77,7 +89,8 @@ class MemoryStore(Protocol):
     async def adopt_generation(self, identity: ModelIdentity) -> int:
         """The number of this model's embedding generation, recorded on the first call.
 
-        Raises ModelMismatch where the stored embeddings were made by another model.
+        Raises ModelMismatch where the stored embeddings were made by another model, or memories
+        were moved to it, if there be none any more.
         """
         ...
 
@@ -223,7 +236,7 @@ class SummaryStore(Protocol):
 
     async def condense(self, condensation: Condensation) -> Memory | None:
         """Stores the summary and hides its sources in one transaction. None, and nothing done,
-        where a source has changed or gone since it was read."""
+        where a source has changed or gone since it was read. Raises GenerationRetired."""
         ...
 
     async def purge_superseded(self, before: datetime) -> int:

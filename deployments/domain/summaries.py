@@ -10,12 +10,11 @@ from deployments.domain.types import Embeddings, NewMemory
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A memory that may be condensed. `embedding` is `(D,) float32`, of `generation`."""
+    """A memory that may be condensed. `embedding` is `(D,) float32`, of the generation in use."""
 
     id: UUID
     content: str
     embedding: Embeddings
-    generation: int
     importance: float
     metadata: dict[str, Any]
     created_at: datetime

@@ -38,6 +38,9 @@ class Embedder:
     async def identity(self) -> ModelIdentity:
         return self._encoder.identity
 
+    async def has(self, identity: ModelIdentity) -> bool:
+        return identity == self._encoder.identity
+
     async def embed(
         self, texts: Sequence[str], kind: TextKind, identity: ModelIdentity
     ) -> Embeddings:

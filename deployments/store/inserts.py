@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pgvector import Vector
 
+from deployments.domain.errors import GenerationRetired
 from deployments.domain.types import Embeddings, InsertCall, Memory, NewMemory
 from deployments.store.lexicon import IndexedTerms, Lexicon
 from deployments.store.pool import Connection
@@ -60,8 +61,10 @@ class Inserts:
         connection: Connection,
         calls: Sequence[InsertCall],
         terms_of_calls: Sequence[Sequence[IndexedTerms]],
-    ) -> list[list[Memory]]:
-        """All or none, in one commit: each call's memories, as they are stored."""
+    ) -> list[list[Memory] | GenerationRetired]:
+        """In one commit: each call's memories, as they are stored, or what they are not stored for.
+        A call's are all stored or none. Raises GenerationRetired where identical ones are touched
+        and any is of a retired generation: then nothing is changed."""
         return await self._insert(connection, calls, terms_of_calls, self._touches)
 
     async def add(
@@ -69,7 +72,7 @@ class Inserts:
         connection: Connection,
         calls: Sequence[InsertCall],
         terms_of_calls: Sequence[Sequence[IndexedTerms]],
-    ) -> list[list[Memory]]:
+    ) -> list[list[Memory] | GenerationRetired]:
         """As `insert`, beside whatever is there already."""
         return await self._insert(connection, calls, terms_of_calls, touches=False)
 
@@ -79,7 +82,7 @@ class Inserts:
         calls: Sequence[InsertCall],
         terms_of_calls: Sequence[Sequence[IndexedTerms]],
         touches: bool,
-    ) -> list[list[Memory]]:
+    ) -> list[list[Memory] | GenerationRetired]:
         if not calls:
             return []
         lexicon = await self._terms.adopt(connection)
@@ -94,7 +97,12 @@ class Inserts:
             stored = await self._touched_or_added(connection, rows, lexicon)
         else:
             stored = await self._added(connection, rows, lexicon)
-        return [[stored[memory.id] for memory in call.memories] for call in calls]
+        return [
+            [stored[memory.id] for memory in call.memories]
+            if all(memory.id in stored for memory in call.memories)
+            else GenerationRetired()
+            for call in calls
+        ]
 
     async def _touched_or_added(
         self, connection: Connection, rows: Sequence[_Row], lexicon: int
@@ -122,11 +130,14 @@ class Inserts:
             new = [row for row in firsts if row.memory.id not in stored]
             if new:
                 stored |= await self._added(connection, new, lexicon)
+                if len(stored) < len(firsts):
+                    raise GenerationRetired
         return {row.memory.id: stored[same[0].memory.id] for same in alike.values() for row in same}
 
     async def _added(
         self, connection: Connection, rows: Sequence[_Row], lexicon: int
     ) -> dict[UUID, Memory]:
+        """By ids; without those of a retired generation."""
         memories = [row.memory for row in rows]
         ids = [memory.id for memory in memories]
         agent_ids = [memory.agent_id for memory in memories]

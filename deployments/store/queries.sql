@@ -2,6 +2,11 @@
 -- No statement here that answers a caller reads or writes a memory without an agent_id. Those that
 -- keep what is derived from memories (renew_terms and its like), and purge_expired, run for all agents
 -- and answer none.
+-- Whoever brings an embedding names its generation, and a statement looks whether that one is still in
+-- use: both embeddings and generations are seen as of after the statement has its lock on memories.
+
+-- fragment: generation_in_use
+(select generation from embedding_generations where state = 'active')
 
 -- fragment: columns
 -- What a row of memories is read of.
@@ -13,11 +18,11 @@ id, agent_id, user_id, content, importance, memory_type, metadata, created_at, u
 -- $8 memory_types, $9 metadata, $10 created_at (null: now), $11 lexicon, $12 terms, $13 term_keys (as
 -- text: an array of arrays must be rectangular), $14 expires_at
 insert into memories (
-    id, agent_id, user_id, content, embedding, generation, lexicon, terms, term_keys,
+    id, agent_id, user_id, content, embedding, lexicon, terms, term_keys,
     importance, memory_type, metadata, created_at, updated_at, expires_at
 )
 select
-    n.id, n.agent_id, n.user_id, n.content, n.embedding, n.generation,
+    n.id, n.agent_id, n.user_id, n.content, n.embedding,
     $11::smallint, n.terms, n.term_keys::bigint[],
     n.importance, n.memory_type, n.metadata, coalesce(n.created_at, now()), now(), n.expires_at
 from unnest(
@@ -28,6 +33,7 @@ from unnest(
     id, agent_id, user_id, content, embedding, generation, importance, memory_type, metadata,
     created_at, terms, term_keys, expires_at
 )
+where n.generation = {{generation_in_use}}
 on conflict (id) do nothing
 returning {{columns}};
 
@@ -123,7 +129,7 @@ superseded_by is null and {{alive}}
 -- What the search q may see, and what was condensed. Bounds of time are written so that an index of
 -- scopes serves them in a
 -- plan that does not know whether there are any.
-agent_id = q.agent_id and user_id = q.user_id and generation = q.generation and {{alive}}
+agent_id = q.agent_id and user_id = q.user_id and {{alive}}
             and (q.memory_type is null or memory_type = q.memory_type)
             and (q.metadata is null or metadata @> q.metadata)
             and created_at > coalesce(q.created_after, '-infinity')
@@ -267,6 +273,7 @@ unnest(
 select q.search, hits.*
 from (
     select n.*, false as by_rank from {{many}}
+    where n.generation = {{generation_in_use}}
 ) as q, lateral (
     {{whole}}
 ) as hits
@@ -276,6 +283,7 @@ order by q.search, hits.score desc, hits.created_at desc, hits.id desc;
 select q.search, hits.*
 from (
     select n.*, true as by_rank from {{many}}
+    where n.generation = {{generation_in_use}}
 ) as q, lateral (
     {{whole}}
 ) as hits
@@ -300,6 +308,7 @@ select 1 as search, $1::text as agent_id, $2::text as user_id, $3::vector as emb
 select q.search, hits.*
 from (
     {{one}}
+    where $4::smallint = {{generation_in_use}}
 ) as q, lateral (
     {{whole}}
 ) as hits
@@ -323,6 +332,7 @@ select q.search, hits.*
 from (
     {{one}}, $18::int as nearest, $19::int as recent, $20::timestamptz as recent_after,
         $21::int as newest, $22::bigint[] as rarest, $23::int as wordy
+    where $4::smallint = {{generation_in_use}}
 ) as q, lateral (
     {{large}}
 ) as hits
@@ -424,7 +434,6 @@ select user_id from memories where agent_id = $1 and id = $2 and {{alive}};
 update memories
 set content = coalesce($3::text, content),
     embedding = coalesce($4::vector, embedding),
-    generation = case when $4::vector is null then generation else $5::smallint end,
     lexicon = case when $4::vector is null then lexicon else $9::smallint end,
     terms = coalesce($10::sparsevec, terms),
     term_keys = coalesce($11::bigint[], term_keys),
@@ -434,6 +443,7 @@ set content = coalesce($3::text, content),
     expires_at = case when $12::boolean then $13::timestamptz else expires_at end,
     updated_at = now()
 where agent_id = $1 and id = $2 and {{shown}}
+    and ($4::vector is null or $5::smallint = {{generation_in_use}})
 returning {{columns}};
 
 -- name: memory_versions
@@ -629,17 +639,23 @@ group by term_key;
 lock table embedding_generations in exclusive mode;
 
 -- name: active_generation
-select generation, model, revision, precision, dimensions
-from embedding_generations
-order by generation desc
-limit 1;
+-- As JSON, since a backup may be of a database in which generations had no state yet.
+select generation, model, revision, precision, dimensions,
+    to_jsonb(g) ->> 'reembedded_at' is not null as is_reembedded
+from embedding_generations g
+where coalesce(to_jsonb(g) ->> 'state', 'active') = 'active';
 
--- name: generation_in_use
--- $1 generation: whether any memory was embedded by it; reads no row of anyone's
-select exists (select from memories where generation = $1);
+-- name: building_generation
+select generation, model, revision, precision, dimensions
+from embedding_generations g
+where to_jsonb(g) ->> 'state' = 'building';
+
+-- name: has_memories
+-- Reads no row of anyone's.
+select exists (select from memories);
 
 -- name: drop_generation
--- $1 generation, which no memory uses
+-- $1 generation, where there are no memories
 delete from embedding_generations where generation = $1;
 
 -- name: add_generation
@@ -647,6 +663,119 @@ delete from embedding_generations where generation = $1;
 insert into embedding_generations (model, revision, precision, dimensions)
 values ($1, $2, $3, $4)
 returning generation;
+
+-- name: add_next_generation
+-- $1 model, $2 revision, $3 precision, $4 dimensions
+insert into embedding_generations (model, revision, precision, dimensions, state)
+values ($1, $2, $3, $4, 'building');
+
+-- name: try_reembedding
+-- The key is 'reembe' in ASCII. Held by the session; false where another has it.
+select pg_try_advisory_lock(125779818930789);
+
+-- name: end_reembedding
+select pg_advisory_unlock(125779818930789);
+
+-- name: begin_reembedding
+select begin_reembedding($1::integer);
+
+-- name: abandon_reembedding
+select abandon_reembedding();
+
+-- name: switch_embeddings
+select switch_embeddings();
+
+-- name: count_missing_next
+-- All memories, and those without a next embedding; reads no row of anyone's
+select count(*) as memories, count(*) filter (where embedding_next is null) as missing from memories;
+
+-- name: memories_to_reembed
+-- $1 after id, $2 limit. Of all agents, for set_next_embeddings, which writes what is derived from each
+-- memory back to it alone.
+select id, agent_id, content
+from memories
+where id > $1 and embedding_next is null
+order by id
+limit $2;
+
+-- name: set_next_embeddings
+-- $1 ids, $2 agent_ids, $3 contents, $4 embeddings. Not of those whose content is another by now; rows
+-- in use are left for the next time, so that nobody's statement waits for this one in a circle.
+with free as (
+    select m.id, m.agent_id, n.embedding
+    from unnest($1::uuid[], $2::text[], $3::text[], $4::vector[]) as n (id, agent_id, content, embedding)
+    join memories m on m.agent_id = n.agent_id and m.id = n.id and m.content = n.content
+    for no key update of m skip locked
+)
+update memories m
+set embedding_next = n.embedding
+from free n
+where m.agent_id = n.agent_id and m.id = n.id;
+
+-- name: next_indexes
+select relname as name, indisvalid as is_valid
+from pg_index
+join pg_class on pg_class.oid = indexrelid
+where indrelid = 'memories'::regclass
+    and relname in ('memories_embedding_next', 'memories_embedding_next_missing');
+
+-- name: drop_next_index
+drop index concurrently memories_embedding_next;
+
+-- name: drop_missing_index
+drop index concurrently memories_embedding_next_missing;
+
+-- name: create_next_index
+-- As create_embedding_index does for the column in use. :dimensions is the next embedding's.
+create index concurrently memories_embedding_next on memories using hnsw
+    ((embedding_next::halfvec(:dimensions)) halfvec_cosine_ops) with (ef_construction = 128);
+
+-- name: create_missing_index
+create index concurrently memories_embedding_next_missing on memories (id)
+where embedding_next is null;
+
+-- name: index_progress
+select coalesce(max(tuples_done), 0) from pg_stat_progress_create_index
+where relid = 'memories'::regclass;
+
+-- name: wait_for_locks
+-- $1 how long, such as 250ms
+select set_config('lock_timeout', $1, true);
+
+-- name: keep_vacuum_away
+-- It is asked to end, unless it must not, and nobody else waits. A switch that is given up after less
+-- than a second would not have it ended.
+lock table memories in share update exclusive mode;
+
+-- name: keep_writers_away
+lock table memories in exclusive mode;
+
+-- name: keep_all_away
+lock table memories in access exclusive mode;
+
+-- name: is_unchecked
+-- Whether a switch has still to be followed by the next three.
+select exists (
+    select from pg_constraint
+    where conrelid = 'memories'::regclass and conname = 'memories_embedding_there'
+);
+
+-- name: check_embeddings
+alter table memories validate constraint memories_embedding_there;
+
+-- name: forbid_null_embeddings
+alter table memories alter column embedding set not null;
+
+-- name: drop_check_of_embeddings
+alter table memories drop constraint memories_embedding_there;
+
+-- name: analyze_memories
+analyze memories;
+
+-- name: count_other_sessions
+-- of the same user, in this database
+select count(*) from pg_stat_activity
+where datname = current_database() and usename = session_user and pid <> pg_backend_pid();
 
 -- name: embedding_dimensions
 -- of the column; pgvector keeps them as the type's modifier

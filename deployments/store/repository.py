@@ -5,7 +5,7 @@ from itertools import compress
 from typing import Any
 from uuid import UUID
 
-from deployments.domain.errors import BadSetting, MemexError, Superseded
+from deployments.domain.errors import BadSetting, GenerationRetired, MemexError, Superseded
 from deployments.domain.types import (
     Embeddings,
     InsertCall,
@@ -21,7 +21,7 @@ from deployments.domain.types import (
     SearchQuery,
     WriteKey,
 )
-from deployments.store.generations import adopt_generation
+from deployments.store.generations import active_generation, adopt_generation
 from deployments.store.idempotency import write_once
 from deployments.store.inserts import Inserts
 from deployments.store.lexicon import Lexicon
@@ -78,8 +78,9 @@ class PostgresMemoryStore(PostgresSummaries):
         async with self._pool.acquire() as connection:
             await hit_together(connection, agent_ids, limit)
             (stored,) = await self._inserts.insert(connection, [call], terms)
-        self._count("insert", len(stored))
-        return stored
+        memories_stored = _result(stored)
+        self._count("insert", len(memories_stored))
+        return memories_stored
 
     async def insert_each(self, calls: Sequence[InsertCall]) -> list[list[Memory] | MemexError]:
         terms = await self._inserts.index(calls)
@@ -91,7 +92,7 @@ class PostgresMemoryStore(PostgresSummaries):
             stored = await self._inserts.insert(
                 connection, list(compress(calls, let_in)), list(compress(terms, let_in))
             )
-        self._count("insert", sum(map(len, stored)))
+        self._count("insert", sum(len(part) for part in stored if isinstance(part, list)))
         rest = iter(stored)
         return [refusal or next(rest) for refusal in refusals]
 
@@ -112,7 +113,8 @@ class PostgresMemoryStore(PostgresSummaries):
                 (refusal,) = await hit_each(connection, [(memories[0].agent_id, limit)])
                 if refusal is not None:
                     raise refusal
-                (stored,) = await self._inserts.insert(connection, [call], terms)
+                (found,) = await self._inserts.insert(connection, [call], terms)
+                stored = _result(found)
                 self._count("insert", len(stored))
                 return stored
 
@@ -139,7 +141,7 @@ class PostgresMemoryStore(PostgresSummaries):
             let_in = [refusal is None for refusal in refusals]
             searches = await self._search.prepare(connection, list(compress(calls, let_in)))
             found = await self._search.hits_each(connection, searches)
-        self._count("search", sum(hits is not None for hits in found))
+        self._count("search", sum(isinstance(hits, list) for hits in found))
         rest = iter(found)
         return [refusal or next(rest) for refusal in refusals]
 
@@ -202,6 +204,8 @@ class PostgresMemoryStore(PostgresSummaries):
                 row = await connection.fetchrow(sql("get_memory"), agent_id, memory_id)
                 if row is not None and row["superseded_by"] is not None:
                     raise Superseded(str(memory_id), str(row["superseded_by"]))
+                if generation not in (None, await active_generation(connection)):
+                    raise GenerationRetired
                 return None
         self._count("update", 1)
         return memory_of(row)

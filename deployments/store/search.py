@@ -8,6 +8,7 @@ from typing import Any
 
 from pgvector import SparseVector, Vector
 
+from deployments.domain.errors import GenerationRetired
 from deployments.domain.ranking import MAX_IMPORTANCE, fuses_by_rank, lexical_share
 from deployments.domain.types import (
     Explanation,
@@ -17,6 +18,7 @@ from deployments.domain.types import (
     SearchCall,
     SearchQuery,
 )
+from deployments.store.generations import active_generation
 from deployments.store.lexicon import Lexicon, QueryTerms
 from deployments.store.pool import Connection
 from deployments.store.queries import sql
@@ -126,16 +128,31 @@ class Search:
 
     async def hits_each(
         self, connection: Connection, searches: Sequence[Prepared]
-    ) -> list[list[Memory] | None]:
+    ) -> list[list[Memory] | GenerationRetired | None]:
         """Best first, of each; together in as few statements as there are ways to fuse.
 
         None for one that takes long, unless there is no other search: those would wait for it.
         """
         is_alone = len(searches) == 1
+        found: list[list[Memory] | GenerationRetired | None]
         if is_alone and searches[0].call.query.include_superseded:
-            return [await self._hits_with_superseded(connection, searches[0])]
-        if is_alone and searches[0].is_large:
-            return [await self._large_hits(connection, searches[0])]
+            found = [await self._hits_with_superseded(connection, searches[0])]
+        elif is_alone and searches[0].is_large:
+            found = [await self._large_hits(connection, searches[0])]
+        else:
+            found = [*await self._hits_together(connection, searches, is_alone)]
+        # No statement finds anything for a retired generation, but that is not to be said.
+        empty = [place for place, hits in enumerate(found) if hits == []]
+        if empty:
+            active = await active_generation(connection)
+            for place in empty:
+                if searches[place].call.generation != active:
+                    found[place] = GenerationRetired()
+        return found
+
+    async def _hits_together(
+        self, connection: Connection, searches: Sequence[Prepared], is_alone: bool
+    ) -> list[list[Memory] | None]:
         found: list[list[Memory] | None] = [None] * len(searches)
         for name in ("search_each_weighted", "search_each_by_rank"):
             places = [

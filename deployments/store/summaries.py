@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
 
-from deployments.domain.errors import NotASummary
+from deployments.domain.errors import GenerationRetired, NotASummary
 from deployments.domain.summaries import Condensation, ScopeToCondense, Source
 from deployments.domain.types import InsertCall, Memory
 from deployments.store.inserts import Inserts
@@ -47,7 +47,6 @@ class PostgresSummaries:
                 id=UUID(int=row["id"].int),
                 content=row["content"],
                 embedding=row["embedding"].to_numpy(),
-                generation=row["generation"],
                 importance=row["importance"],
                 metadata=row["metadata"],
                 created_at=row["created_at"],
@@ -67,7 +66,9 @@ class PostgresSummaries:
             try:
                 async with connection.transaction():
                     await connection.execute(sql("lock_scope"), new.agent_id, new.user_id)
-                    ((summary,),) = await self._inserts.add(connection, [call], terms)
+                    (stored,) = await self._inserts.add(connection, [call], terms)
+                    if isinstance(stored, GenerationRetired):
+                        raise stored
                     await connection.execute(sql("leave_as_it_is"), new.agent_id, new.id)
                     hidden = await connection.fetchval(
                         sql("supersede"),
@@ -82,7 +83,7 @@ class PostgresSummaries:
             except _SourcesChanged:
                 return None
         self._count("condense", len(sources))
-        return summary
+        return stored[0]
 
     async def sources(self, agent_id: str, memory_id: UUID) -> list[Memory] | None:
         async with self._pool.acquire() as connection:

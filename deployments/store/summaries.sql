@@ -39,7 +39,7 @@ limit $4::int;
 -- name: oldest_condensable
 -- $1 agent_id, $2 user_id, $3 threshold, $4 at most so many. Nothing where there are not more than the
 -- threshold.
-select id, content, embedding, generation, importance, metadata, created_at, updated_at
+select id, content, embedding, importance, metadata, created_at, updated_at
 from memories
 where {{condensable}} and agent_id = $1 and user_id = $2
     and exists (

@@ -72,15 +72,8 @@ def _sentences(sources: Sequence[Source], analyzer: Analyzer) -> list[Sentence]:
 
 
 def _cosines(sources: Sequence[Source]) -> NDArray[np.float32]:
-    """`(N, N) float32`. Of embeddings of one model: of several, those of others count as unlike."""
-    generation = sources[-1].generation
-    width = len(sources[-1].embedding)
-    rows = np.stack(
-        [
-            source.embedding if source.generation == generation else np.zeros(width, np.float32)
-            for source in sources
-        ]
-    )
+    """`(N, N) float32`."""
+    rows = np.stack([source.embedding for source in sources])
     cosines: NDArray[np.float32] = rows @ rows.T
     return cosines
 

@@ -11,9 +11,10 @@ from typing import Any
 from deployments import logs
 from deployments.analyzer import Analyzer
 from deployments.domain.ids import uuid7
+from deployments.domain.model_in_use import ModelInUse
 from deployments.domain.ports import Embedder, SummaryStore
 from deployments.domain.summaries import Condensation, PassReport, ScopeToCondense, Source
-from deployments.domain.types import MemoryType, NewMemory
+from deployments.domain.types import Embeddings, Memory, MemoryType, NewMemory
 from deployments.summariser.extract import extract
 from deployments.summariser.settings import SummarizationSettings
 
@@ -51,7 +52,7 @@ class Passes:
     ) -> None:
         self._settings = settings
         self._store = store
-        self._embedder = embedder
+        self._model = ModelInUse(embedder, store)
         self._analyzer = analyzer
         self._condensed = condensed
         self._now_s = monotonic_s
@@ -116,12 +117,15 @@ class Passes:
         while sources := await self._store.oldest_condensable(
             scope.agent_id, scope.user_id, settings.threshold, settings.batch_size
         ):
-            identity = await self._embedder.identity()
-            generation = await self._store.adopt_generation(identity)
             summary = await asyncio.to_thread(summarised, scope, sources, settings, self._analyzer)
-            rows = await self._embedder.embed([summary.content], "passage", identity)
             changes = [(source.id, source.updated_at) for source in sources]
-            stored = await self._store.condense(Condensation(summary, rows[0], generation, changes))
+
+            async def condense(rows: Embeddings, generation: int) -> Memory | None:
+                return await self._store.condense(
+                    Condensation(summary, rows[0], generation, changes)  # noqa: B023
+                )
+
+            stored = await self._model.with_embeddings([summary.content], "passage", condense)
             if stored is None:  # another one was first, or a source has changed: the next pass sees
                 return
             yield len(sources)

@@ -84,6 +84,7 @@ class LocalCluster:
     def clean_up_leftovers(self) -> None:
         """End what a killed launcher left. Ray's daemons go with it where the system can tie them
         to us, but HAProxy and some of their helpers stay."""
+        self._folder.ray_address.unlink(missing_ok=True)
         for folder in (self._haproxy_dir, self._ray_dir):
             processes.end(processes.using(folder), patience_s=0.5)
         for folder in (self._haproxy_dir, self._temporary_dir):
@@ -96,7 +97,7 @@ class LocalCluster:
     def start(self, report: Callable[[str], None]) -> None:
         """Start Ray and Serve. Raises StartupError."""
         try:
-            with _quiet():
+            with quiet():
                 self._start(report)
         except Exception as error:  # whatever class Ray wraps it in
             raise StartupError(
@@ -141,9 +142,18 @@ class LocalCluster:
         report("deploying the graph")
         config = self._deploy_config()
         client = _get_global_client()
-        with _quiet():
+        with quiet():
             client.deploy_apps(ServeDeploySchema.model_validate(config))
             self._wait_until_running(client, config)
+        self._tell_address()
+
+    def _tell_address(self) -> None:
+        """To commands that have something done on the cluster, for as long as it runs."""
+        import ray
+
+        fresh = self._folder.ray_address.with_suffix(".new")
+        fresh.write_text(ray.get_runtime_context().gcs_address, encoding="utf-8")
+        fresh.rename(self._folder.ray_address)
 
     def _wait_until_running(self, client: Any, config: dict[str, Any]) -> None:
         from ray.serve.schema import ApplicationStatus
@@ -154,7 +164,7 @@ class LocalCluster:
             statuses = {status.name: status.app_status for status in client.list_serve_statuses()}
             for name in wanted & statuses.keys():
                 if statuses[name].status == ApplicationStatus.DEPLOY_FAILED:
-                    raise StartupError(f"application {name}: {_last_line(statuses[name].message)}")
+                    raise StartupError(f"application {name}: {last_line(statuses[name].message)}")
             running = [
                 name
                 for name in wanted & statuses.keys()
@@ -176,6 +186,7 @@ class LocalCluster:
 
     def stop(self) -> None:
         """Stop Serve, Ray, and whatever of them is left."""
+        self._folder.ray_address.unlink(missing_ok=True)
         ray: Any = sys.modules.get("ray")
         if ray is None:
             return
@@ -183,7 +194,7 @@ class LocalCluster:
         if ray.is_initialized():
             from ray import serve
 
-            with _quiet():
+            with quiet():
                 if _finishes(serve.shutdown):
                     _finishes(ray.shutdown)
         processes.end(ours | set(self._processes()))
@@ -201,7 +212,7 @@ class LocalCluster:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the notes about its own tasks that Ray prints into a driver's terminal; what goes
     wrong is reported once, by us, and stands in Ray's logs."""
     with (
@@ -231,10 +242,10 @@ def _finishes(step: Callable[[], None]) -> bool:
 def cause(message: str) -> str:
     """Of what Ray and HAProxy had to say: the address that was taken, where it was that."""
     taken = [line.strip() for line in message.splitlines() if "cannot bind" in line]
-    return taken[0] if taken else _last_line(message)
+    return taken[0] if taken else last_line(message)
 
 
-def _last_line(message: str) -> str:
+def last_line(message: str) -> str:
     """Of a traceback: the error, without its class's module path."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     error = lines[-1] if lines else "deployment failed"

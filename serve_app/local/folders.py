@@ -25,6 +25,7 @@ class DataFolder:
         self.logs = root / "logs"
         self.backups = root / "backups"
         self.ray_token = root / "ray_token"
+        self.ray_address = root / "ray_address"
         self._lock_file: int | None = None
         # A short name for a long path, the same at each start: what a killed run left is found.
         name = hashlib.sha256(f"{os.geteuid()}:{root}".encode()).hexdigest()[:12]

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from types import FrameType
 
 import asyncpg
@@ -19,10 +19,11 @@ from deployments import tracing
 from deployments.domain.errors import DatabaseUnsuitable, StartupError, Unavailable
 from deployments.domain.types import ModelIdentity
 from deployments.embedder.load import load_encoder
+from deployments.store.generations import active_identity
 from deployments.store.migrate import Migration, migrate, read_migrations
-from deployments.store.pool import Pool
+from deployments.store.pool import Pool, Prepare
 from deployments.store.repository import PostgresMemoryStore
-from serve_app.local import processes
+from serve_app.local import processes, stored_model
 from serve_app.local.cluster import LocalCluster
 from serve_app.local.folders import DataFolder
 from serve_app.local.postgres import EmbeddedPostgres
@@ -72,9 +73,14 @@ def _run(settings: Settings, undo: contextlib.ExitStack) -> None:
         postgres.start()
         dsn = postgres.dsn
     # Before Ray, which takes longest: whatever is wrong here is said at once.
+    stored = asyncio.run(_prepare_database(dsn, settings))
+    _check_stopped()
+    if stored is not None and not stored_model.is_set(settings):
+        settings = stored_model.taken(settings, stored)
+        os.environ.update(stored_model.variables(stored))  # for the replicas, too
     identity = _prepare_model(settings)
     _prepare_reranker(settings)
-    asyncio.run(_prepare_database(dsn, settings, identity))
+    asyncio.run(_adopt_model(dsn, settings, identity))
     _check_stopped()
 
     if not cluster.has_haproxy:
@@ -129,17 +135,33 @@ def _prepare_reranker(settings: Settings) -> None:
         CrossEncoder(settings.reranker.model, settings.models_dir, 1)
 
 
-async def _prepare_database(dsn: str, settings: Settings, identity: ModelIdentity) -> None:
+async def _prepare_database(dsn: str, settings: Settings) -> ModelIdentity | None:
+    """Apply migrations; the model of the memories that are there."""
+
     def tell(migration: Migration) -> None:
         _say(f"applying migration {migration.name}")
 
     async def prepare(connection: asyncpg.Connection) -> None:
         await migrate(connection, read_migrations(), tell)
 
+    async with _pool(dsn, settings, prepare) as pool, pool.acquire() as connection:
+        return await active_identity(connection)
+
+
+async def _adopt_model(dsn: str, settings: Settings, identity: ModelIdentity) -> None:
+    async with _pool(dsn, settings) as pool:
+        await PostgresMemoryStore(pool, settings.db).adopt_generation(identity)
+
+
+@contextlib.asynccontextmanager
+async def _pool(
+    dsn: str, settings: Settings, prepare: Prepare | None = None
+) -> AsyncIterator[Pool]:
+    """Open; what the database refuses is said as a StartupError."""
     pool = Pool(dsn, settings.db, prepare)
     try:
         await pool.open()
-        await PostgresMemoryStore(pool, settings.db).adopt_generation(identity)
+        yield pool
     except Unavailable:
         raise StartupError(
             "the database does not answer, or does not let the user of DATABASE_URL in or write"

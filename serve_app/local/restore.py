@@ -174,6 +174,7 @@ async def _fill(connection: asyncpg.Connection, dump: Path, manifest: Manifest, 
     if tuple(row["name"] for row in rows) != manifest.migrations:
         raise BackupFailed("the backup was made under other migrations than its manifest says")
     await _fit_dimensions(connection)
+    await _fit_reembedding(connection)
     # Indexes are built faster, and better, of all rows at once.
     indexes = await connection.fetch(_INDEXES, present)
     for index in indexes:
@@ -239,6 +240,14 @@ async def _fit_dimensions(connection: asyncpg.Connection) -> None:
         return
     if await connection.fetchval(sql("embedding_dimensions")) != generation["dimensions"]:
         await connection.execute(sql("set_embedding_dimensions"), generation["dimensions"])
+
+
+async def _fit_reembedding(connection: asyncpg.Connection) -> None:
+    """A backup that was made while memories were moved to another model has what there was of it,
+    and it can be gone on with."""
+    building = await connection.fetchrow(sql("building_generation"))
+    if building is not None:
+        await connection.execute(sql("begin_reembedding"), building["dimensions"])
 
 
 async def _finish(connection: asyncpg.Connection, manifest: Manifest) -> None:

@@ -22,6 +22,10 @@ FUNCTIONS = (
     "count_changed_terms",
     "keep_version",
     "drop_versions",
+    "forget_next_embedding",
+    "begin_reembedding",
+    "abandon_reembedding",
+    "switch_embeddings",
 )
 
 _SCHEMA = """

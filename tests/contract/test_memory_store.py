@@ -8,7 +8,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from deployments.domain.errors import KeyReused, ModelMismatch, RateLimited
+from deployments.domain.errors import GenerationRetired, KeyReused, ModelMismatch, RateLimited
 from deployments.domain.ids import uuid7
 from deployments.domain.ports import MemoryStore
 from deployments.domain.types import (
@@ -485,3 +485,24 @@ async def test_a_write_that_failed_leaves_its_key_free(scope: Scope) -> None:
         await scope.store.insert_once(again, embeddings, scope.generation, limit, key)
     stored = await scope.store.insert_once(again, embeddings, scope.generation, None, key)
     assert stored[0].id == again[0].id
+
+
+async def test_embeddings_of_another_generation_are_refused(scope: Scope) -> None:
+    (stored,) = await scope.add("a fox")
+    store, vector = scope.store, embed_words("a dog")
+    retired = scope.generation + 1
+    one = [NewMemory(uuid7(), scope.agent, scope.user, "a dog")]
+    rows = vector[None]
+    limit = RateLimit("write", 10)
+    for call in (
+        store.insert(one, rows, retired, None),
+        store.insert(one, rows, retired, limit),
+        store.insert_once(one, rows, retired, None, WriteKey("retired", b"1")),
+        store.update(scope.agent, stored.id, MemoryPatch("a dog"), vector, retired, None),
+        store.search(SearchQuery(scope.agent, scope.user, "dog"), vector, retired, None),
+    ):
+        with pytest.raises(GenerationRetired):
+            await call
+    (only,) = (await store.list_page(scope.agent, scope.user, None, 10, None)).memories
+    assert only == stored
+    await store.insert_once(one, rows, scope.generation, None, WriteKey("retired", b"1"))

@@ -171,7 +171,6 @@ async def test_only_episodic_memories_that_stay_are_condensed(store: Store) -> N
     assert [source.id for source in sources] == [memory.id for memory in memories[:2]]
     assert [source.updated_at for source in sources] == [m.updated_at for m in memories[:2]]
     assert np.allclose(sources[0].embedding, embed_words("memory 0 of agent"), atol=1e-6)
-    assert sources[0].generation == 1
 
 
 async def test_scopes_come_page_by_page(store: Store) -> None:

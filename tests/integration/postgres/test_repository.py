@@ -89,7 +89,9 @@ def test_every_statement_on_memories_is_scoped() -> None:
     # These read no row of anyone's, write what is derived from a memory back to it alone, delete
     # what no statement sees any more or a setting wants gone, or say where work is to be done.
     unscoped = {
-        "generation_in_use",
+        "has_memories",
+        "count_missing_next",
+        "memories_to_reembed",
         "count_outdated",
         "outdated_memories",
         "count_frequencies",

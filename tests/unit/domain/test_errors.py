@@ -3,6 +3,7 @@ import pickle
 import pytest
 
 from deployments.domain import errors
+from deployments.domain.types import ModelIdentity
 
 
 @pytest.mark.parametrize(
@@ -12,7 +13,9 @@ from deployments.domain import errors
         errors.MemoryNotFound("x"),
         errors.RateLimited("agent", "write", 60, 1.5),
         errors.Unavailable("database", 2.0),
-        errors.ModelMismatch("why"),
+        errors.ModelMismatch("why", ModelIdentity("model", "1", "fp32", 3)),
+        errors.GenerationRetired(),
+        errors.ReembeddingFailed("why"),
     ],
 )
 def test_survive_the_way_between_processes(error: errors.MemexError) -> None:

@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import pytest
 
-from deployments.domain.errors import MemoryNotFound, RateLimited, Unavailable
-from deployments.domain.types import MemoryPatch, NewMemory, SearchQuery
+from deployments.domain.errors import MemoryNotFound, ModelMismatch, RateLimited, Unavailable
+from deployments.domain.types import MemoryPatch, NewMemory, SearchQuery, WriteKey
 from serve_app.service import MemoryService, new_id
-from tests.fakes import FakeEmbedder, InMemoryStore
+from tests.fakes import IDENTITY, FakeEmbedder, InMemoryStore
+
+OTHER = replace(IDENTITY, name="fake/other")
 
 
 class Clock:
@@ -110,3 +114,58 @@ async def test_what_searches_find_is_told(embedder: FakeEmbedder, store: InMemor
     await service.add([memory(content="q"), memory(content="q")])
     await service.search(SearchQuery("agent", "user", "q"))
     assert found == [0, 2]
+
+
+async def test_calls_go_on_with_the_model_that_memories_were_moved_to(
+    service: MemoryService, embedder: FakeEmbedder, store: InMemoryStore
+) -> None:
+    (stored,) = await service.add([memory(content="a fox")])
+    embedder.others.add(OTHER)
+    for call in (
+        lambda: service.search(SearchQuery("agent", "user", "fox")),
+        lambda: service.add([memory(content="a dog")]),
+        lambda: service.add([memory(content="a cow")], WriteKey("key", b"1")),
+        lambda: service.update("agent", stored.id, MemoryPatch(content="a cat")),
+    ):
+        store.switch(IDENTITY)
+        store.switch(OTHER)
+        await call()
+    assert await service.count("agent", None) == 3
+    assert (await service.get("agent", stored.id)).content == "a cat"
+    embedder.others.clear()
+    assert (await service.health()).embedder is False
+
+
+async def test_a_move_costs_one_call_of_the_limit(
+    embedder: FakeEmbedder, store: InMemoryStore
+) -> None:
+    service = MemoryService(embedder, store, 2, 0)
+    embedder.others.add(OTHER)
+    await service.add([memory()])
+    store.switch(OTHER)
+    await service.add([memory()])
+    with pytest.raises(RateLimited):
+        await service.add([memory()])
+
+
+async def test_a_model_that_answers_nowhere_is_named(
+    service: MemoryService, store: InMemoryStore
+) -> None:
+    await service.add([memory()])
+    store.switch(OTHER)
+    for _ in range(2):
+        with pytest.raises(ModelMismatch):
+            await service.search(SearchQuery("agent", "user", "q"))
+
+
+async def test_a_fresh_replica_takes_the_model_that_memories_were_moved_to(
+    embedder: FakeEmbedder, store: InMemoryStore
+) -> None:
+    store.switch(OTHER)
+    with pytest.raises(ModelMismatch):
+        await MemoryService(embedder, store, 0, 0).adopt_model()
+    embedder.others.add(OTHER)
+    service = MemoryService(embedder, store, 0, 0)
+    await service.adopt_model()
+    assert (await service.health()).embedder is True
+    await service.add([memory()])

@@ -21,9 +21,7 @@ METHODS: tuple[Method, ...] = ("frequency", "diversity")
 
 def sources(*contents: str) -> list[Source]:
     return [
-        Source(
-            uuid7(), content, embed_words(content), 1, 1.0, {}, START + timedelta(hours=n), START
-        )
+        Source(uuid7(), content, embed_words(content), 1.0, {}, START + timedelta(hours=n), START)
         for n, content in enumerate(contents)
     ]
 
@@ -73,18 +71,11 @@ def test_odd_memories_leave_something(contents: list[str], method: Method) -> No
     assert "".join(extracted(contents, method)).strip()
 
 
-def test_embeddings_of_an_older_model_are_not_compared() -> None:
-    old, new = sources("Ann likes tea.", "Bob likes wine.")
-    narrow = Source(old.id, old.content, old.embedding[:8], 1, 1, {}, START, START)
-    wide = Source(new.id, new.content, new.embedding, 2, 1, {}, START, START)
-    assert len(extract([narrow, wide], Analyzer("english"), "diversity", 20, 8_000)) == 2
-
-
 def test_what_differs_is_chosen_before_what_repeats() -> None:
     """By the embeddings: the words are all different."""
     vectors = [embed_words(text) for text in ("a", "a", "a", "b")]
     memories = [
-        Source(uuid7(), content, vector, 1, 1, {}, START, START)
+        Source(uuid7(), content, vector, 1, {}, START, START)
         for content, vector in zip(
             [
                 "alpha beta gamma delta",

@@ -6,6 +6,7 @@ from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
 from deployments.domain.errors import ModelMismatch
+from deployments.domain.types import ModelIdentity
 from serve_app.mcp.scope import FixedScope
 from serve_app.mcp.tools import TOOLS
 from serve_app.service import MemoryService
@@ -204,12 +205,12 @@ async def test_after_a_failed_write_it_may_be_there(connect: Connect, store: InM
 
 
 async def test_what_an_operator_has_to_mend_is_not_told(
-    connect: Connect, service: MemoryService, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, store: InMemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def mismatch() -> None:
+    async def mismatch(_identity: ModelIdentity) -> int:
         raise ModelMismatch("set MEMEX_EMBEDDING_MODEL")
 
-    monkeypatch.setattr(service, "adopt_model", mismatch)
+    monkeypatch.setattr(store, "adopt_generation", mismatch)
     async with connect() as client:
         failed = await client.call_tool("search_memories", {**MINE, "query": "q"})
     assert failed.is_error

@@ -1,0 +1,408 @@
+"""Moving memories to another model, on a real database: interrupted, written to, searched."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import asyncpg
+import numpy as np
+import pytest
+
+from deployments.domain.errors import GenerationRetired, ModelMismatch, ReembeddingFailed
+from deployments.domain.ids import uuid7
+from deployments.domain.types import (
+    Embeddings,
+    MemoryPatch,
+    ModelIdentity,
+    NewMemory,
+    Ranking,
+    SearchQuery,
+    TextKind,
+)
+from deployments.store import reembedding
+from deployments.store.generations import active_identity
+from deployments.store.migrate import migrate, read_migrations
+from deployments.store.pool import Connection, Pool
+from deployments.store.repository import PostgresMemoryStore
+from deployments.store.settings import StoreSettings
+from serve_app.local.reembed import Run
+from serve_app.settings import Settings
+from tests.fakes import IDENTITY, embed_words
+from tests.integration.postgres.data import fill, sentences
+
+SAME_WIDTH = replace(IDENTITY, name="fake/other")
+WIDER = ModelIdentity("fake/wider", "1", "as published", 520)
+TABLE = """
+select (select count(*) from memories where embedding is null) as missing,
+    (select attnotnull from pg_attribute
+     where attrelid = 'memories'::regclass and attname = 'embedding') as not_null,
+    (select array_agg(indexdef order by indexdef) from pg_indexes
+     where tablename = 'memories') as indexes,
+    (select array_agg(tgname order by tgname) from pg_trigger
+     where tgrelid = 'memories'::regclass and not tgisinternal) as triggers,
+    (select array_agg(conname order by conname) from pg_constraint
+     where conrelid = 'memories'::regclass and contype = 'c') as checks,
+    (select array_agg(attname order by attname) from pg_attribute
+     where attrelid = 'memories'::regclass and attnum > 0 and not attisdropped) as columns,
+    (select attstorage from pg_attribute
+     where attrelid = 'memories'::regclass and attname = 'embedding') as storage
+"""
+
+
+def vector_of(identity: ModelIdentity, text: str) -> Embeddings:
+    """As the model of that identity would embed it: no model's vectors are like another's."""
+    if identity == IDENTITY:
+        return embed_words(text)
+    other = embed_words(f"{identity.name} {text}")
+    wide = np.resize(other[::-1], identity.dimensions)
+    return wide / np.linalg.norm(wide)
+
+
+class Model:
+    """An embedder of one model; `meanwhile` happens before each answer."""
+
+    def __init__(self, identity: ModelIdentity) -> None:
+        self.identity = identity
+        self.embedded: list[str] = []
+
+    async def embed(
+        self, texts: Sequence[str], kind: TextKind, identity: ModelIdentity
+    ) -> Embeddings:
+        assert (kind, identity) == ("passage", self.identity)
+        await self.meanwhile(texts)
+        self.embedded += texts
+        return np.stack([vector_of(self.identity, text) for text in texts])
+
+    async def meanwhile(self, texts: Sequence[str]) -> None: ...
+
+
+@asynccontextmanager
+async def locked(dsn: str) -> AsyncIterator[Connection]:
+    """A connection as a run has it."""
+    pool = Pool(dsn, StoreSettings(max_pool_size=1))
+    try:
+        async with pool.acquire() as connection:
+            await reembedding.lock(connection)
+            yield connection
+    finally:
+        await pool.close()
+
+
+async def move(dsn: str, model: Model, parallel: int = 3) -> None:
+    """What `memex reembed` does once the model is up."""
+    async with locked(dsn) as connection:
+        await reembedding.finish(connection)
+        building = await reembedding.building_identity(connection)
+        if building is None and await active_identity(connection) == model.identity:
+            return
+        await reembedding.begin(connection, model.identity)
+        run = Run(connection, dsn, Settings(), model, model.identity, parallel)
+        await run.build()
+        await run.switch()
+        await reembedding.finish(connection)
+
+
+async def table(dsn: str) -> dict[str, Any]:
+    """All that a run must leave as it was, or as it is in a new database of that width."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        found = dict(await connection.fetchrow(TABLE))
+    finally:
+        await connection.close()
+    return found
+
+
+async def new_table(store: PostgresMemoryStore, dsn: str, identity: ModelIdentity) -> Any:
+    """As it is where the first memory was of that model."""
+    await store.adopt_generation(identity)
+    return await table(dsn)
+
+
+async def check_searches(
+    store: PostgresMemoryStore, identity: ModelIdentity, texts: Sequence[str]
+) -> None:
+    """Each search of a stored text finds it, with the cosine that the model gives, first."""
+    generation = await store.adopt_generation(identity)
+    memories = [m async for m in _all(store)]
+    rows = np.stack([vector_of(identity, memory.content) for memory in memories])
+    for text in texts:
+        asked = vector_of(identity, text)
+        query = SearchQuery("agent", "user", text, 5, Ranking(1.0, mode="semantic"))
+        hits = await store.search(query, asked, generation, None)
+        expected = sorted((rows @ asked).tolist(), reverse=True)[:5]
+        assert [hit.score for hit in hits] == pytest.approx(expected, abs=2e-4)
+        assert hits[0].content == text
+
+
+async def _all(store: PostgresMemoryStore) -> Any:
+    after = None
+    while True:
+        page = await store.list_page("agent", "user", None, 100, after)
+        for memory in page.memories:
+            yield memory
+        if (after := page.next_key) is None:
+            return
+
+
+async def filled(store: PostgresMemoryStore, count: int = 150) -> list[str]:
+    contents = [f"{n} {text}" for n, text in enumerate(sentences(count))]
+    await fill(
+        store, count, vectors=np.stack([embed_words(text) for text in contents]), contents=contents
+    )
+    return contents
+
+
+@pytest.mark.parametrize("identity", [SAME_WIDTH, WIDER])
+async def test_all_memories_move(
+    dsn: str, empty_dsn: str, postgres_store: PostgresMemoryStore, identity: ModelIdentity
+) -> None:
+    contents = await filled(postgres_store)
+    fresh = Pool(empty_dsn, StoreSettings(), _migrate)
+    expected = await new_table(PostgresMemoryStore(fresh, StoreSettings()), empty_dsn, identity)
+    await fresh.close()
+
+    await move(dsn, Model(identity))
+    assert await table(dsn) == expected
+    await check_searches(postgres_store, identity, contents[:5])
+    large = PostgresMemoryStore(postgres_store._pool, StoreSettings(exact_search_rows=10))
+    await check_searches(large, identity, contents[:5])
+    with pytest.raises(ModelMismatch) as mismatch:
+        await postgres_store.adopt_generation(IDENTITY)
+    assert mismatch.value.active == identity
+    await postgres_store.forget("agent", "user")
+    with pytest.raises(ModelMismatch):  # chosen on purpose: a replica must not undo it
+        await postgres_store.adopt_generation(IDENTITY)
+
+    await move(dsn, Model(IDENTITY))  # and back
+    (memory,) = await filled(postgres_store, 1)
+    await check_searches(postgres_store, IDENTITY, [memory])
+
+
+class Killed(BaseException):
+    """As if the process had ended there."""
+
+
+def killed_before_each_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
+    """Runs that each end before the first statement that none before has ended at; those so far."""
+    real, steps = reembedding.sql, set[str]()
+
+    def counted(name: str) -> str:
+        if name not in steps:
+            steps.add(name)
+            raise Killed(name)
+        return real(name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reembedding, "sql", counted)
+        while True:
+            yield steps
+
+
+async def test_a_run_that_ends_anywhere_is_gone_on_with(
+    dsn: str, postgres_store: PostgresMemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = await filled(postgres_store)
+    embedded = 0
+    for steps in killed_before_each_step(monkeypatch):  # noqa: B007  # the last is all
+        model = Model(WIDER)
+        try:
+            await move(dsn, model, parallel=1)
+        except Killed:
+            pass
+        else:
+            break
+        finally:
+            embedded += len(model.embedded)
+        await check_searches(postgres_store, await _active(postgres_store), contents[:2])
+    assert {"begin_reembedding", "set_next_embeddings", "create_next_index"} <= steps
+    assert {"create_missing_index", "switch_embeddings", "check_embeddings"} <= steps
+    # What was done is not done again.
+    assert len(contents) < embedded <= len(contents) + 2 * reembedding.PAGE_ROWS
+    await check_searches(postgres_store, WIDER, contents[:5])
+    assert (await table(dsn))["checks"] == ["memories_memory_type_check"]
+
+
+async def test_an_index_that_was_left_half_built_is_built_anew(
+    dsn: str, pool: Pool, postgres_store: PostgresMemoryStore
+) -> None:
+    contents = await filled(postgres_store)
+    async with locked(dsn) as connection:
+        await reembedding.begin(connection, WIDER)
+        await Run(connection, dsn, Settings(), Model(WIDER), WIDER, 1).build()
+        await connection.execute(
+            "update pg_index set indisvalid = false from pg_class "
+            "where pg_class.oid = indexrelid and relname like 'memories_embedding_next%'"
+        )
+    await move(dsn, Model(WIDER))
+    async with pool.acquire() as connection:
+        assert await connection.fetchval("select bool_and(indisvalid) from pg_index")
+    await check_searches(postgres_store, WIDER, contents[:3])
+
+
+async def test_what_is_written_during_a_run_moves_too(
+    dsn: str, postgres_store: PostgresMemoryStore
+) -> None:
+    """Before each answer of the model, those that it was asked for and others are changed, deleted
+    and added: what it says is then of texts that are not there any more."""
+    contents = await filled(postgres_store, 500)
+    generation = await postgres_store.adopt_generation(IDENTITY)
+    by_content = {memory.content: memory.id async for memory in _all(postgres_store)}
+    numbers = itertools.count()
+
+    class Busy(Model):
+        async def meanwhile(self, texts: Sequence[str]) -> None:
+            number = next(numbers)
+            if len(texts) <= reembedding.LAST_ROWS:  # writers wait, as we would
+                return
+            there = [text for text in texts if text in by_content]
+            for text in there[:2]:
+                changed = f"{text} changed"
+                vector = embed_words(changed)
+                patch = MemoryPatch(changed)
+                memory_id = by_content.pop(text)
+                await postgres_store.update("agent", memory_id, patch, vector, generation, None)
+                by_content[changed] = memory_id
+            for text in there[2:4]:
+                await postgres_store.delete("agent", by_content.pop(text))
+            added = NewMemory(uuid7(), "agent", "user", f"added {number}")
+            await postgres_store.insert([added], embed_words(added.content)[None], generation, None)
+            by_content[added.content] = added.id
+            first = f"{contents[-1]} early {number}"  # its id is behind what a pass has come to
+            early = NewMemory(uuid7(), "agent", "user", first)
+            early = replace(early, id=type(early.id)(int=number + 1))
+            await postgres_store.insert([early], embed_words(first)[None], generation, None)
+            by_content[first] = early.id
+
+    await move(dsn, Busy(WIDER))
+    assert {memory.content async for memory in _all(postgres_store)} == set(by_content)
+    assert (await table(dsn))["missing"] == 0
+    changed = [text for text in by_content if "changed" in text or "added" in text]
+    assert len(changed) > 10
+    await check_searches(postgres_store, WIDER, changed[:10])
+
+
+async def test_no_call_meets_the_switch_half_done(
+    dsn: str, postgres_store: PostgresMemoryStore
+) -> None:
+    """Calls go on all the time; each is answered by the model it came with, or refused as retired
+    and then made again, and what was stored is there in the end."""
+    contents = await filled(postgres_store)
+    generation = await postgres_store.adopt_generation(IDENTITY)
+    model = (IDENTITY, generation)
+    stop = asyncio.Event()
+    stored: list[str] = []
+    retired = 0
+
+    async def again(call: Any) -> Any:
+        nonlocal model, retired
+        for _ in range(3):
+            identity, number = model
+            try:
+                return await call(identity, number)
+            except GenerationRetired:
+                retired += 1
+                model = (WIDER, await postgres_store.adopt_generation(WIDER))
+        raise AssertionError("retired again and again")
+
+    async def searches(number: int) -> None:
+        for turn in itertools.count(number):
+            await asyncio.sleep(0.005)
+            if stop.is_set():
+                return
+            text = contents[turn % len(contents)]
+            query = SearchQuery("agent", "user", text, 1, Ranking(1.0, mode="semantic"))
+            (hit,) = await again(
+                lambda identity, of, query=query: postgres_store.search(
+                    query, vector_of(identity, query.text), of, None
+                )
+            )
+            assert (hit.content, hit.score) == (text, pytest.approx(1.0, abs=1e-3))
+
+    async def writes(number: int) -> None:
+        for turn in itertools.count():
+            await asyncio.sleep(0.01)
+            if stop.is_set():
+                return
+            new = NewMemory(uuid7(), "agent", "user", f"writer{number} wrote{turn}")
+            await again(
+                lambda identity, of, new=new: postgres_store.insert(
+                    [new], vector_of(identity, new.content)[None], of, None
+                )
+            )
+            changed = MemoryPatch(f"{new.content} and changed it")
+            await again(
+                lambda identity, of, new=new, changed=changed: postgres_store.update(
+                    "agent", new.id, changed, vector_of(identity, changed.content or ""), of, None
+                )
+            )
+            stored.append(f"{new.content} and changed it")
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(3):
+            group.create_task(searches(number))
+            group.create_task(writes(number))
+        async with asyncio.timeout(30):
+            await move(dsn, Model(WIDER))
+            await asyncio.sleep(0.3)
+        stop.set()
+    assert retired > 0
+    await check_searches(postgres_store, WIDER, [*stored[:5], *stored[-5:]])
+    there = {memory.content async for memory in _all(postgres_store)}
+    assert set(stored) <= there
+
+
+async def test_a_long_reader_delays_the_switch_alone(
+    dsn: str, pool: Pool, postgres_store: PostgresMemoryStore
+) -> None:
+    """As a backup is one: nobody waits for the switch while it waits."""
+    contents = await filled(postgres_store, 20)
+    async with locked(dsn) as connection:
+        await reembedding.begin(connection, WIDER)
+        run = Run(connection, dsn, Settings(), Model(WIDER), WIDER, 1)
+        await run.build()
+        async with pool.acquire() as reader, reader.transaction():
+            await reader.fetchval("select count(*) from memories")
+            assert not await reembedding.try_switch(connection, run._embed)
+            await check_searches(postgres_store, IDENTITY, contents[:1])
+            switching = asyncio.create_task(run.switch())
+            await asyncio.sleep(0.2)
+        await switching
+        await reembedding.finish(connection)
+    await check_searches(postgres_store, WIDER, contents[:3])
+
+
+async def test_giving_up_leaves_what_was(dsn: str, postgres_store: PostgresMemoryStore) -> None:
+    contents = await filled(postgres_store)
+    before = await table(dsn)
+    async with locked(dsn) as connection:
+        await reembedding.begin(connection, WIDER)
+        await Run(connection, dsn, Settings(), Model(WIDER), WIDER, 1).build()
+        assert await reembedding.progress(connection) == reembedding.Progress(WIDER, 150, 150)
+        await reembedding.abandon(connection)
+        assert await reembedding.progress(connection) is None
+    assert await table(dsn) == before
+    await check_searches(postgres_store, IDENTITY, contents[:3])
+
+
+async def test_one_run_at_a_time(dsn: str) -> None:
+    async with locked(dsn):
+        with pytest.raises(ReembeddingFailed, match="another"):
+            async with locked(dsn):
+                pass
+    async with locked(dsn):
+        pass
+
+
+async def _active(store: PostgresMemoryStore) -> ModelIdentity:
+    try:
+        await store.adopt_generation(WIDER)
+    except ModelMismatch:
+        return IDENTITY
+    return WIDER
+
+
+async def _migrate(connection: asyncpg.Connection) -> None:
+    await migrate(connection, read_migrations())

@@ -5,6 +5,7 @@ import itertools
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -28,7 +29,9 @@ from deployments.store.migrate import migrate, read_migrations
 from deployments.store.pool import Connection, Pool
 from deployments.store.repository import PostgresMemoryStore
 from deployments.store.settings import StoreSettings
+from serve_app.local.backup import write_backup
 from serve_app.local.reembed import Run
+from serve_app.local.restore import load_backup
 from serve_app.settings import Settings
 from tests.fakes import IDENTITY, embed_words
 from tests.integration.postgres.data import fill, sentences
@@ -185,9 +188,9 @@ class Killed(BaseException):
     """As if the process had ended there."""
 
 
-def killed_before_each_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
-    """Runs that each end before the first statement that none before has ended at; those so far."""
-    real, steps = reembedding.sql, set[str]()
+def killed_before_each_step(monkeypatch: pytest.MonkeyPatch, steps: set[str]) -> Iterator[None]:
+    """Runs that each end before a statement that none before has ended at, kept in `steps`."""
+    real = reembedding.sql
 
     def counted(name: str) -> str:
         if name not in steps:
@@ -198,7 +201,7 @@ def killed_before_each_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str
     with monkeypatch.context() as patched:
         patched.setattr(reembedding, "sql", counted)
         while True:
-            yield steps
+            yield
 
 
 async def test_a_run_that_ends_anywhere_is_gone_on_with(
@@ -206,7 +209,8 @@ async def test_a_run_that_ends_anywhere_is_gone_on_with(
 ) -> None:
     contents = await filled(postgres_store)
     embedded = 0
-    for steps in killed_before_each_step(monkeypatch):  # noqa: B007  # the last is all
+    steps = set[str]()
+    for _ in killed_before_each_step(monkeypatch, steps):
         model = Model(WIDER)
         try:
             await move(dsn, model, parallel=1)
@@ -385,6 +389,30 @@ async def test_giving_up_leaves_what_was(dsn: str, postgres_store: PostgresMemor
         assert await reembedding.progress(connection) is None
     assert await table(dsn) == before
     await check_searches(postgres_store, IDENTITY, contents[:3])
+
+
+async def test_a_backup_made_during_a_run_can_be_gone_on_with(
+    dsn: str, empty_dsn: str, postgres_store: PostgresMemoryStore, tmp_path: Path
+) -> None:
+    contents = await filled(postgres_store)
+    async with locked(dsn) as connection:
+        await reembedding.begin(connection, WIDER)
+        page = await reembedding.missing(connection, None)
+        rows = await Model(WIDER).embed(page.contents, "passage", WIDER)
+        await reembedding.store(connection, page, rows)
+        dump, manifest, _ = await write_backup(dsn, StoreSettings(), tmp_path, 7)
+    assert manifest.embedding is not None
+    assert manifest.embedding.model == IDENTITY.name
+
+    await load_backup(empty_dsn, StoreSettings(), dump, manifest, False, lambda *_: None)
+    pool = Pool(empty_dsn, StoreSettings())
+    restored = PostgresMemoryStore(pool, StoreSettings())
+    await check_searches(restored, IDENTITY, contents[:3])
+    model = Model(WIDER)
+    await move(empty_dsn, model)
+    assert len(model.embedded) == len(contents) - len(page)
+    await check_searches(restored, WIDER, contents[:3])
+    await pool.close()
 
 
 async def test_one_run_at_a_time(dsn: str) -> None:

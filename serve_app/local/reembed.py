@@ -130,6 +130,8 @@ def chosen(
     if wish.model is None and wish.precision is None and building is None:
         raise ReembeddingFailed("say where to: --model, --precision, or both")
     model = wish.model or base.name
+    if building is not None and model != building.name:
+        raise _other_run(building)
     if wish.precision is not None and model != DEFAULT_MODEL:
         raise BadSetting(f"--precision is of {DEFAULT_MODEL}; {model} has that of its file")
     precision = wish.precision or (base.precision if model == base.name else "int8")
@@ -140,11 +142,15 @@ def chosen(
 
 def check_same_run(identity: ModelIdentity, building: ModelIdentity | None) -> None:
     """Raises ReembeddingFailed where a run to another model is in progress."""
-    if building not in (None, identity):
-        raise ReembeddingFailed(
-            f"a run to {building} is in progress: go on with it (`memex reembed`), or give it up "
-            "(`memex reembed --abandon`)"
-        )
+    if building is not None and building != identity:
+        raise _other_run(building)
+
+
+def _other_run(building: ModelIdentity) -> ReembeddingFailed:
+    return ReembeddingFailed(
+        f"a run to {building} is in progress: go on with it (`memex reembed`), or give it up "
+        "(`memex reembed --abandon`)"
+    )
 
 
 async def _choose(dsn: str, settings: Settings, wish: Wish, is_served: bool) -> EmbeddingSettings:

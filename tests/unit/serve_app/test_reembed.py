@@ -44,6 +44,8 @@ def test_what_cannot_be_asked_is_said() -> None:
         chosen(wish(), INT8, None)
     with pytest.raises(BadSetting, match="--precision"):
         chosen(wish(BGE.name, "fp32"), INT8, None)
+    with pytest.raises(ReembeddingFailed, match="--abandon"):  # before anything is downloaded
+        chosen(wish(BGE.name), INT8, FP32)
     with pytest.raises(ReembeddingFailed, match="--abandon"):
         check_same_run(FP32, BGE)
     check_same_run(FP32, FP32)

@@ -6,10 +6,12 @@ import asyncio
 import asyncpg
 
 from deployments.domain.errors import BadSetting, Unavailable
-from deployments.embedder.settings import DEFAULT_MODEL, EmbeddingSettings
+from deployments.embedder.settings import DEFAULT_MODEL
+from deployments.store.generations import active_identity
 from deployments.store.migrate import MIN_VECTOR_VERSION, read_migrations
 from deployments.store.pool import connect
 from deployments.store.queries import sql
+from serve_app.local import stored_model
 from serve_app.local.checks import Check
 from serve_app.local.folders import DataFolder
 from serve_app.local.postgres import program
@@ -56,7 +58,7 @@ async def _connected(dsn: str, settings: Settings, is_embedded: bool) -> list[Ch
                 Check("Postgres", "ok", f"{version}, {which}"),
                 await _vector(connection),
                 await _migrations(connection),
-                await _model(connection, settings.embedding),
+                await _model(connection, settings),
             ]
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         found, todo = _refusal(error)
@@ -120,20 +122,19 @@ async def _migrations(connection: asyncpg.Connection) -> Check:
     return Check("migrations", "ok", f"{len(applied)} applied{more}")
 
 
-async def _model(connection: asyncpg.Connection, settings: EmbeddingSettings) -> Check:
+async def _model(connection: asyncpg.Connection, settings: Settings) -> Check:
     name = "memories"
     if await connection.fetchval("select to_regclass('embedding_generations')") is None:
         return Check(name, "ok", "none yet")
-    made_by = await connection.fetchrow(sql("active_generation"))
-    if made_by is None or not await connection.fetchval(
-        sql("generation_in_use"), made_by["generation"]
-    ):
+    stored = await active_identity(connection)
+    if stored is None:
         return Check(name, "ok", "none yet")
-    is_same = made_by["model"].lower() == settings.model.lower() and (
-        settings.model != DEFAULT_MODEL or made_by["precision"] == settings.precision
+    wanted = settings.embedding
+    is_same = stored.name.lower() == wanted.model.lower() and (
+        wanted.model != DEFAULT_MODEL or stored.precision == wanted.precision
     )
-    model = f"{made_by['model']} ({made_by['precision']})"
-    if not is_same:
-        todo = "set MEMEX_EMBEDDING_MODEL and MEMEX_EMBEDDING_PRECISION back, or another database"
+    model = f"{stored.name} ({stored.precision})"
+    if stored_model.is_set(settings) and not is_same:
+        todo = "leave MEMEX_EMBEDDING_MODEL and MEMEX_EMBEDDING_PRECISION unset, or `memex reembed`"
         return Check(name, "failed", f"embedded with {model}, not with the model set", todo)
     return Check(name, "ok", f"embedded with {model}")

@@ -49,10 +49,14 @@ async def test_so_is_one_in_use(
 
 @pytest.mark.parametrize(("model", "precision"), [("other/model", "int8"), (DEFAULT_MODEL, "fp32")])
 async def test_another_models_memories_are_told(
-    dsn: str, settings: Settings, postgres_store: PostgresMemoryStore, model: str, precision: str
+    dsn: str, tmp_path: Path, postgres_store: PostgresMemoryStore, model: str, precision: str
 ) -> None:
     await store_one(postgres_store, model, precision)
-    check = (await examined(dsn, settings))["memories"]
+    environ = {"MEMEX_DATA_DIR": str(tmp_path)}
+    check = (await examined(dsn, load_settings(environ)))["memories"]
+    assert check.state == "ok"  # it is taken
+    environ["MEMEX_EMBEDDING_PRECISION"] = "int8"
+    check = (await examined(dsn, load_settings(environ)))["memories"]
     assert check.state == "failed"
     assert model in check.found
     assert "MEMEX_EMBEDDING_MODEL" in check.todo

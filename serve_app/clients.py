@@ -1,7 +1,8 @@
 """Deployment handles as the domain's ports: deadlines, safe retries, errors unwrapped once."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -17,6 +18,8 @@ from deployments.domain.errors import Fault, MemexError, Unavailable
 from deployments.domain.summaries import Condensation, PassReport, ScopeToCondense, Source
 from deployments.domain.types import (
     Embeddings,
+    ExportPage,
+    Imported,
     InsertCall,
     Memory,
     MemoryPatch,
@@ -231,6 +234,27 @@ class RemoteStore:
         restored: list[Memory] | None = await self._edge.call_once("restore", agent_id, memory_id)
         return restored
 
+    async def export(self, agent_id: str, user_id: str | None) -> AsyncGenerator[ExportPage, None]:
+        async with aclosing(self._edge.stream("export", agent_id, user_id)) as pages:
+            async for page in pages:
+                yield page
+
+    async def known(self, agent_id: str, ids: Sequence[UUID]) -> set[UUID]:
+        known: set[UUID] = await self._edge.call_again("known", agent_id, ids)
+        return known
+
+    async def insert_missing(
+        self,
+        memories: Sequence[NewMemory],
+        embeddings: Embeddings,
+        generation: int,
+        limit: RateLimit | None,
+    ) -> list[Imported]:
+        outcomes: list[Imported] = await self._edge.call_again(
+            "insert_missing", memories, embeddings, generation, _Once(limit)
+        )
+        return outcomes
+
 
 class RemoteSummaryStore:
     """The SummaryStore port over its handle. All may be made twice: a summary whose answer was lost
@@ -344,16 +368,48 @@ class _Edge:
         except (_ReplicaDied, TimeoutError) as error:
             raise Unavailable(self._part) from error
 
+    async def stream(self, method: str, *args: Any) -> AsyncGenerator[Any, None]:
+        """What a generator there yields, each when it is asked for: Ray's gRPC, which memex runs
+        with, lets the other side go ahead by its window alone. Closing this cancels the other side.
+
+        When a replica dies before the first item, another one is tried.
+        """
+        begun = False
+        for attempt in range(_ATTEMPTS):
+            response = getattr(self._handle.options(stream=True), method).remote(*args)
+            try:
+                while True:
+                    try:
+                        async with asyncio.timeout(self._timeout_s):
+                            with self._named_errors():
+                                item = await anext(response)
+                    except StopAsyncIteration:
+                        return
+                    begun = True
+                    yield item
+            except (_ReplicaDied, TimeoutError) as error:
+                if begun or isinstance(error, TimeoutError):
+                    raise Unavailable(self._part) from error
+            finally:
+                response.cancel()
+            await asyncio.sleep(_PAUSE_S * 2**attempt)
+        raise Unavailable(self._part)
+
     async def _call(self, method: str, *args: Any) -> Any:
+        with self._named_errors(), carried(self._part, method) as extra:
+            response = getattr(self._handle, method).remote(*args, **extra)
+            try:
+                return await response
+            except asyncio.CancelledError:  # late, or the request has gone away
+                if self._cancel_late:
+                    response.cancel()
+                raise
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Turns Ray's many ways to fail into ours; raises _ReplicaDied where another may do."""
         try:
-            with carried(self._part, method) as extra:
-                response = getattr(self._handle, method).remote(*args, **extra)
-                try:
-                    return await response
-                except asyncio.CancelledError:  # late, or the request has gone away
-                    if self._cancel_late:
-                        response.cancel()
-                    raise
+            yield
         except (MemexError, Fault):  # raised in the replica; or it comes as a RayTaskError below
             raise
         except RayTaskError as error:

@@ -69,6 +69,9 @@ class CoalescedStore:
         self.count = inner.count
         self.sources = inner.sources
         self.restore = inner.restore
+        self.export = inner.export
+        self.known = inner.known
+        self.insert_missing = inner.insert_missing
 
     async def insert(
         self,

@@ -8,7 +8,7 @@ remembers its refusal until the window lets it in again.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -21,6 +21,8 @@ from deployments.domain.ports import Embedder, MemoryStore, Summariser
 from deployments.domain.summaries import PassReport
 from deployments.domain.types import (
     Embeddings,
+    ExportPage,
+    Imported,
     Memory,
     MemoryPatch,
     MemoryVersion,
@@ -195,6 +197,36 @@ class MemoryService:
         if self._summariser is None:
             raise Unavailable("summariser")
         return await self._summariser.run(agent_id, user_id, _PASS_BUDGET_S)
+
+    def export(self, agent_id: str, user_id: str | None) -> AsyncGenerator[ExportPage, None]:
+        """All of the agent's memories, or of a user's, as they were at its start, oldest first.
+        To be closed where it is not read to its end."""
+        return self._store.export(agent_id, user_id)
+
+    async def add_missing(
+        self, agent_id: str, memories: Sequence[NewMemory], is_counted: bool
+    ) -> list[Imported]:
+        """Store the agent's memories whose ids nobody has; what became of each. One write for the
+        rate limit where `is_counted`, unless all are there already: those cost no embedding."""
+        known = await self._store.known(agent_id, [memory.id for memory in memories])
+        missing: dict[UUID, NewMemory] = {}
+        for memory in memories:
+            if memory.id not in known:
+                missing.setdefault(memory.id, memory)
+        became = dict.fromkeys(known, Imported.THERE)
+        if missing:
+            new = list(missing.values())
+            limit = self._limit("write", agent_id) if is_counted else None
+            embeddings, generation = await self._embed([m.content for m in new], "passage")
+            with self._refusals.noted():
+                outcomes = await self._store.insert_missing(new, embeddings, generation, limit)
+            became |= zip(missing, outcomes, strict=True)
+        said: list[Imported] = []
+        for memory in memories:
+            said.append(became[memory.id])
+            if became[memory.id] is Imported.STORED:
+                became[memory.id] = Imported.THERE  # for the next one of that id
+        return said
 
     async def health(self) -> Health:
         """Whether what is behind the ingress answers."""

@@ -4,9 +4,10 @@ the Postgres store does."""
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
+from itertools import compress
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +29,8 @@ from deployments.domain.summaries import Condensation, ScopeToCondense, Source
 from deployments.domain.types import (
     Embeddings,
     Explanation,
+    ExportPage,
+    Imported,
     InsertCall,
     Memory,
     MemoryPatch,
@@ -49,6 +52,7 @@ from deployments.store.lexicon import Lexicon
 from deployments.store.settings import SearchSettings
 
 DIMENSIONS = 384
+EXPORTED_AT_ONCE = 3
 IDENTITY = ModelIdentity("fake/words", "1", "fp32", DIMENSIONS)
 
 
@@ -149,7 +153,7 @@ class InMemoryStore:
                 memory_type=memory.memory_type,
                 metadata=memory.metadata,
                 created_at=memory.created_at or now,
-                updated_at=now,
+                updated_at=memory.updated_at or now,
                 expires_at=memory.expires_at,
             )
             self._rows.setdefault(memory.id, (stored, embedding))
@@ -447,6 +451,36 @@ class InMemoryStore:
     def _check(self, generation: int) -> None:
         if generation != self._generation:
             raise GenerationRetired
+
+    async def export(self, agent_id: str, user_id: str | None) -> AsyncGenerator[ExportPage, None]:
+        page = await self.list_page(agent_id, user_id, None, len(self._rows), None)
+        oldest_first = page.memories[::-1]
+        for start in range(0, max(1, len(oldest_first)), EXPORTED_AT_ONCE):
+            yield ExportPage(len(oldest_first), oldest_first[start : start + EXPORTED_AT_ONCE])
+
+    async def known(self, agent_id: str, ids: Sequence[UUID]) -> set[UUID]:
+        await self.ping()
+        return {id_ for id_ in ids if id_ in self._rows and self._rows[id_][0].agent_id == agent_id}
+
+    async def insert_missing(
+        self,
+        memories: Sequence[NewMemory],
+        embeddings: Embeddings,
+        generation: int,
+        limit: RateLimit | None,
+    ) -> list[Imported]:
+        known = await self.known(memories[0].agent_id, [memory.id for memory in memories])
+        taken = self._rows.keys() - known
+        missing = [memory.id not in self._rows for memory in memories]
+        self._hit(memories[0].agent_id, limit)
+        new = list(compress(memories, missing))
+        await self.insert(new, embeddings[missing], generation, None)
+        return [
+            Imported.THERE if memory.id in known
+            else Imported.TAKEN if memory.id in taken
+            else Imported.STORED
+            for memory in memories
+        ]  # fmt: skip
 
     def _hit(self, agent_id: str, limit: RateLimit | None) -> None:
         if limit is None:

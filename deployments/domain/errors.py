@@ -10,8 +10,10 @@
     ├── RateLimited         the agent's calls of one minute are used up
     ├── Unavailable         a part of the service does not answer now; trying again may help
     ├── GenerationRetired   an embedding is of a model that is no longer the one in use
+    ├── TooManyExports      as many exports run as the store has connections to spare for
     ├── BackupFailed        a backup cannot be written or restored; says why
     ├── ReembeddingFailed   memories cannot be moved to another model; says why
+    ├── TransferFailed      an export or an import did not come to its end; says why
     └── StartupError        the service cannot start as it is set up; says what to change
         ├── BadSetting
         ├── ModelUnavailable
@@ -144,12 +146,29 @@ class GenerationRetired(MemexError):
         return "the memories have been moved to another embedding model"
 
 
+class TooManyExports(MemexError):
+    """A store replica has `at_once` exports under way, each of which holds a connection."""
+
+    retry_after_s = 10.0
+
+    def __init__(self, at_once: int) -> None:
+        super().__init__(at_once)
+        self.at_once = at_once
+
+    def __str__(self) -> str:
+        return f"{self.at_once} exports run already: try again when one of them has ended"
+
+
 class BackupFailed(MemexError):
     """A backup cannot be written, or cannot be restored; nothing was changed."""
 
 
 class ReembeddingFailed(MemexError):
     """Memories cannot be moved to another model; those in use stay as they are."""
+
+
+class TransferFailed(MemexError):
+    """An export or an import did not come to its end."""
 
 
 class StartupError(MemexError):

@@ -1,7 +1,7 @@
 """What the service needs of the nodes behind it. The graph's deployments and the tests' fakes
 both have these shapes; a port's docstring is its contract."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -10,6 +10,8 @@ from deployments.domain.errors import MemexError
 from deployments.domain.summaries import Condensation, PassReport, ScopeToCondense, Source
 from deployments.domain.types import (
     Embeddings,
+    ExportPage,
+    Imported,
     InsertCall,
     Memory,
     MemoryPatch,
@@ -184,6 +186,30 @@ class MemoryStore(Protocol):
     async def restore(self, agent_id: str, memory_id: UUID) -> list[Memory] | None:
         """Undo a summary: it goes, its sources are back, oldest first, and are not condensed again.
         None where there is no such memory. Raises NotASummary."""
+        ...
+
+    def export(self, agent_id: str, user_id: str | None) -> AsyncGenerator[ExportPage, None]:
+        """All memories of the agent, or of one user of it, oldest first, then by id: as they are
+        when the first page is read, whatever is written until the last. There is always a first.
+
+        It holds a connection until its end or until it is closed, and breaks off with Unavailable
+        where no page is asked for for too long. Raises TooManyExports.
+        """
+        ...
+
+    async def known(self, agent_id: str, ids: Sequence[UUID]) -> set[UUID]:
+        """Those ids that memories of this agent have."""
+        ...
+
+    async def insert_missing(
+        self,
+        memories: Sequence[NewMemory],
+        embeddings: Embeddings,
+        generation: int,
+        limit: RateLimit | None,
+    ) -> list[Imported]:
+        """Those of one agent's memories whose ids nobody has, all in one commit; what became of
+        each. The others' ids, and memories that say the same, are left as they are."""
         ...
 
 

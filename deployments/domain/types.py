@@ -122,6 +122,18 @@ class NewMemory:
     metadata: dict[str, Any] = field(default_factory=dict)
     created_at: datetime | None = None
     expires_at: datetime | None = None
+    updated_at: datetime | None = None
+    """None is now, like `created_at`."""
+
+
+class Imported(StrEnum):
+    """What became of a memory that came with an id of its own."""
+
+    STORED = "stored"
+    THERE = "there"
+    """The agent has one of that id, which was left as it is."""
+    TAKEN = "taken"
+    """Another agent has one of that id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +246,14 @@ class Page:
 
     memories: list[Memory]
     next_key: PageKey | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExportPage:
+    """Some of an export's memories; `total` is how many all its pages have."""
+
+    total: int
+    memories: list[Memory]
 
 
 @dataclass(frozen=True, slots=True)

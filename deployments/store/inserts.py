@@ -3,12 +3,14 @@
 import json
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from pgvector import Vector
 
 from deployments.domain.errors import GenerationRetired
-from deployments.domain.types import Embeddings, InsertCall, Memory, NewMemory
+from deployments.domain.types import Embeddings, Imported, InsertCall, Memory, NewMemory
+from deployments.store.generations import active_generation
 from deployments.store.lexicon import IndexedTerms, Lexicon
 from deployments.store.pool import Connection
 from deployments.store.queries import sql
@@ -86,13 +88,7 @@ class Inserts:
         if not calls:
             return []
         lexicon = await self._terms.adopt(connection)
-        rows = [
-            _Row(memory, embedding, call.generation, terms)
-            for call, entries in zip(calls, terms_of_calls, strict=True)
-            for memory, embedding, terms in zip(
-                call.memories, call.embeddings, entries, strict=True
-            )
-        ]
+        rows = _rows(calls, terms_of_calls)
         if touches:
             stored = await self._touched_or_added(connection, rows, lexicon)
         else:
@@ -103,6 +99,23 @@ class Inserts:
             else GenerationRetired()
             for call in calls
         ]
+
+    async def insert_missing(
+        self, connection: Connection, call: InsertCall, terms: Sequence[IndexedTerms]
+    ) -> list[Imported]:
+        """In one commit: what became of each of one agent's memories. Raises GenerationRetired."""
+        rows = _rows([call], [terms])
+        lexicon = await self._terms.adopt(connection)
+        found = await self._inserted(connection, rows, lexicon)
+        outcomes = {UUID(int=row["id"].int): Imported.STORED for row in found}
+        left = [row.memory.id for row in rows if row.memory.id not in outcomes]
+        if left:
+            if call.generation != await active_generation(connection):
+                raise GenerationRetired
+            agent_id = call.memories[0].agent_id
+            known = await known_ids(connection, agent_id, left)
+            outcomes |= {id_: Imported.THERE if id_ in known else Imported.TAKEN for id_ in left}
+        return [outcomes[memory.id] for memory in call.memories]
 
     async def _touched_or_added(
         self, connection: Connection, rows: Sequence[_Row], lexicon: int
@@ -138,13 +151,21 @@ class Inserts:
         self, connection: Connection, rows: Sequence[_Row], lexicon: int
     ) -> dict[UUID, Memory]:
         """By ids; without those of a retired generation."""
+        found = await self._inserted(connection, rows, lexicon)
+        if len(found) < len(rows):
+            ids, agents = zip(*((row.memory.id, row.memory.agent_id) for row in rows), strict=True)
+            found = await connection.fetch(sql("select_inserted"), ids, agents)
+        return {memory.id: memory for memory in map(memory_of, found)}
+
+    async def _inserted(
+        self, connection: Connection, rows: Sequence[_Row], lexicon: int
+    ) -> Sequence[Any]:
+        """The stored rows of those whose ids were not there."""
         memories = [row.memory for row in rows]
-        ids = [memory.id for memory in memories]
-        agent_ids = [memory.agent_id for memory in memories]
-        found = await connection.fetch(
+        return await connection.fetch(  # type: ignore[no-any-return]
             sql("insert_memories"),
-            ids,
-            agent_ids,
+            [memory.id for memory in memories],
+            [memory.agent_id for memory in memories],
             [memory.user_id for memory in memories],
             [memory.content for memory in memories],
             [Vector(row.embedding) for row in rows],  # asyncpg splits arrays
@@ -157,7 +178,21 @@ class Inserts:
             [row.terms.weights for row in rows],
             [row.terms.keys_text() for row in rows],
             [memory.expires_at for memory in memories],
+            [memory.updated_at for memory in memories],
         )
-        if len(found) < len(memories):
-            found = await connection.fetch(sql("select_inserted"), ids, agent_ids)
-        return {memory.id: memory for memory in map(memory_of, found)}
+
+
+async def known_ids(connection: Connection, agent_id: str, ids: Sequence[UUID]) -> set[UUID]:
+    """Those that memories of the agent have."""
+    rows = await connection.fetch(sql("known_ids"), agent_id, ids)
+    return {UUID(int=row["id"].int) for row in rows}
+
+
+def _rows(
+    calls: Sequence[InsertCall], terms_of_calls: Sequence[Sequence[IndexedTerms]]
+) -> list[_Row]:
+    return [
+        _Row(memory, embedding, call.generation, terms)
+        for call, entries in zip(calls, terms_of_calls, strict=True)
+        for memory, embedding, terms in zip(call.memories, call.embeddings, entries, strict=True)
+    ]

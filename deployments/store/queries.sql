@@ -16,7 +16,7 @@ id, agent_id, user_id, content, importance, memory_type, metadata, created_at, u
 -- name: insert_memories
 -- $1 ids, $2 agent_ids, $3 user_ids, $4 contents, $5 embeddings, $6 generations, $7 importances,
 -- $8 memory_types, $9 metadata, $10 created_at (null: now), $11 lexicon, $12 terms, $13 term_keys (as
--- text: an array of arrays must be rectangular), $14 expires_at
+-- text: an array of arrays must be rectangular), $14 expires_at, $15 updated_at (null: now)
 insert into memories (
     id, agent_id, user_id, content, embedding, lexicon, terms, term_keys,
     importance, memory_type, metadata, created_at, updated_at, expires_at
@@ -24,14 +24,15 @@ insert into memories (
 select
     n.id, n.agent_id, n.user_id, n.content, n.embedding,
     $11::smallint, n.terms, n.term_keys::bigint[],
-    n.importance, n.memory_type, n.metadata, coalesce(n.created_at, now()), now(), n.expires_at
+    n.importance, n.memory_type, n.metadata, coalesce(n.created_at, now()),
+    coalesce(n.updated_at, now()), n.expires_at
 from unnest(
     $1::uuid[], $2::text[], $3::text[], $4::text[], $5::vector[], $6::smallint[],
     $7::float8[], $8::text[], $9::jsonb[], $10::timestamptz[], $12::sparsevec[], $13::text[],
-    $14::timestamptz[]
+    $14::timestamptz[], $15::timestamptz[]
 ) as n (
     id, agent_id, user_id, content, embedding, generation, importance, memory_type, metadata,
-    created_at, terms, term_keys, expires_at
+    created_at, terms, term_keys, expires_at, updated_at
 )
 where n.generation = {{generation_in_use}}
 on conflict (id) do nothing
@@ -418,6 +419,34 @@ where agent_id = $1 and {{alive}} and ($6::boolean or superseded_by is null)
     and (created_at, id) < (coalesce($4::timestamptz, 'infinity'), coalesce($5::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
 order by created_at desc, id desc
 limit $3::int;
+
+-- name: bound_idle_transaction
+-- $1 milliseconds, in a transaction: when nobody has asked it anything for so long, Postgres ends it.
+select set_config('idle_in_transaction_session_timeout', $1, true);
+
+-- name: export_of_user
+-- $1 agent_id, $2 user_id, $3 limit, $4 after created_at, $5 after id. Oldest first.
+select id, agent_id, user_id, content, importance, memory_type, metadata, created_at, updated_at,
+    expires_at
+from memories
+where agent_id = $1 and user_id = $2 and {{alive}}
+    and (created_at, id) > (coalesce($4::timestamptz, '-infinity'), coalesce($5::uuid, '00000000-0000-0000-0000-000000000000'))
+order by created_at, id
+limit $3::int;
+
+-- name: export_of_agent
+-- $1 agent_id, $2 limit, $3 after created_at, $4 after id
+select id, agent_id, user_id, content, importance, memory_type, metadata, created_at, updated_at,
+    expires_at
+from memories
+where agent_id = $1 and {{alive}}
+    and (created_at, id) > (coalesce($3::timestamptz, '-infinity'), coalesce($4::uuid, '00000000-0000-0000-0000-000000000000'))
+order by created_at, id
+limit $2::int;
+
+-- name: known_ids
+-- $1 agent_id, $2 ids
+select id from memories where agent_id = $1 and id = any($2::uuid[]);
 
 -- name: user_of
 -- $1 agent_id, $2 id

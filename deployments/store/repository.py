@@ -8,6 +8,7 @@ from uuid import UUID
 from deployments.domain.errors import BadSetting, GenerationRetired, MemexError, Superseded
 from deployments.domain.types import (
     Embeddings,
+    Imported,
     InsertCall,
     Memory,
     MemoryPatch,
@@ -21,9 +22,10 @@ from deployments.domain.types import (
     SearchQuery,
     WriteKey,
 )
+from deployments.store.exports import Exports
 from deployments.store.generations import active_generation, adopt_generation
 from deployments.store.idempotency import write_once
-from deployments.store.inserts import Inserts
+from deployments.store.inserts import Inserts, known_ids
 from deployments.store.lexicon import Lexicon
 from deployments.store.limits import hit_each, hit_together
 from deployments.store.pool import Connection, Pool
@@ -54,6 +56,7 @@ class PostgresMemoryStore(PostgresSummaries):
         self._terms = TermsUpkeep(self._lexicon)
         self._inserts = Inserts(self._lexicon, self._terms, dedup)
         self._count = count
+        self.export = Exports(pool, settings, count).pages
 
     async def ping(self) -> None:
         async with self._pool.acquire() as connection:
@@ -298,6 +301,27 @@ class PostgresMemoryStore(PostgresSummaries):
                     sql("count_of_user"), agent_id, user_id, include_superseded
                 )
         return int(count)
+
+    async def known(self, agent_id: str, ids: Sequence[UUID]) -> set[UUID]:
+        async with self._pool.acquire() as connection:
+            return await known_ids(connection, agent_id, ids)
+
+    async def insert_missing(
+        self,
+        memories: Sequence[NewMemory],
+        embeddings: Embeddings,
+        generation: int,
+        limit: RateLimit | None,
+    ) -> list[Imported]:
+        call = InsertCall(memories, embeddings, generation, limit)
+        (terms,) = await self._inserts.index([call])
+        async with self._pool.acquire() as connection:
+            (refusal,) = await hit_each(connection, [(memories[0].agent_id, limit)])
+            if refusal is not None:
+                raise refusal
+            outcomes = await self._inserts.insert_missing(connection, call, terms)
+        self._count("import", outcomes.count(Imported.STORED))
+        return outcomes
 
     async def renew_terms(self) -> None:
         """Make anew what an older lexicon made, unless a newer one is in use."""

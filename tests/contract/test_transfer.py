@@ -1,0 +1,151 @@
+"""What every MemoryStore does when memories leave and come with their ids."""
+
+from contextlib import aclosing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from deployments.domain.errors import RateLimited
+from deployments.domain.ids import uuid7
+from deployments.domain.ports import MemoryStore
+from deployments.domain.types import (
+    ExportPage,
+    Imported,
+    Memory,
+    MemoryPatch,
+    MemoryType,
+    NewMemory,
+    RateLimit,
+)
+from deployments.store.repository import PostgresMemoryStore
+from tests.contract.test_memory_store import Scope
+from tests.fakes import IDENTITY, InMemoryStore, embed_words
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture(params=["in memory", "postgres"])
+def store(request: pytest.FixtureRequest, postgres_store: PostgresMemoryStore) -> MemoryStore:
+    return InMemoryStore() if request.param == "in memory" else postgres_store
+
+
+@pytest.fixture
+async def scope(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> Scope:
+    monkeypatch.setattr("deployments.store.exports._ROWS_AT_ONCE", 3)
+    return Scope(store, await store.adopt_generation(IDENTITY), "agent", "user")
+
+
+async def exported(store: MemoryStore, agent: str, user: str | None = None) -> list[ExportPage]:
+    return [page async for page in store.export(agent, user)]
+
+
+def memories_of(pages: list[ExportPage]) -> list[Memory]:
+    return [memory for page in pages for memory in page.memories]
+
+
+async def insert_missing(
+    scope: Scope, *memories: NewMemory, limit: RateLimit | None = None
+) -> list[Imported]:
+    embeddings = np.stack([embed_words(memory.content) for memory in memories])
+    return await scope.store.insert_missing(memories, embeddings, scope.generation, limit)
+
+
+async def test_an_export_has_all_oldest_first(scope: Scope) -> None:
+    stored = []
+    for n in range(7):
+        created_at = NOW - timedelta(hours=n // 2)  # some at the same moment
+        stored += await scope.add(f"m {n}", created_at=created_at, metadata={"n": n})
+    stored += await Scope(scope.store, scope.generation, "agent", "second").add(
+        "of another user", memory_type=MemoryType.SEMANTIC, expires_at=NOW + timedelta(days=1)
+    )
+    await Scope(scope.store, scope.generation, "another", "user").add("of another agent")
+    await scope.add("over", expires_at=NOW - timedelta(seconds=1))
+    stored.sort(key=lambda memory: (memory.created_at, memory.id))
+    pages = await exported(scope.store, "agent")
+    assert memories_of(pages) == stored
+    assert {page.total for page in pages} == {8}
+    assert len(pages) > 1
+    one = await exported(scope.store, "agent", "user")
+    assert memories_of(one) == [memory for memory in stored if memory.user_id == "user"]
+    assert one[0].total == 7
+
+
+@pytest.mark.parametrize("count", [0, 3, 6])
+async def test_an_export_of_any_size_has_a_first_page_and_an_end(scope: Scope, count: int) -> None:
+    if count:
+        await scope.add(*(f"m {n}" for n in range(count)))
+    pages = await exported(scope.store, "agent")
+    assert pages[0].total == len(memories_of(pages)) == count
+
+
+async def test_what_is_written_during_an_export_is_not_in_it(scope: Scope) -> None:
+    store = scope.store
+    stored = await scope.add(*(f"m {n}" for n in range(9)))
+    stored.sort(key=lambda memory: memory.id)  # all of one moment
+    async with aclosing(store.export("agent", None)) as pages:
+        seen = (await anext(pages)).memories
+        await scope.add("newer")
+        await scope.add("older", created_at=NOW - timedelta(days=1))
+        await store.update("agent", stored[7].id, MemoryPatch(importance=2.0), None, None, None)
+        await store.delete("agent", stored[8].id)
+        async for page in pages:
+            seen += page.memories
+            assert page.total == 9
+    assert seen == stored
+    after = memories_of(await exported(store, "agent"))
+    assert len(after) == 10
+    assert stored[7] not in after
+
+
+async def test_ids_are_known_to_their_agent_alone(scope: Scope) -> None:
+    mine, other = await scope.add("mine", "mine, too")
+    ids = [mine.id, uuid7(), other.id]
+    assert await scope.store.known("agent", ids) == {mine.id, other.id}
+    assert await scope.store.known("another", ids) == set()
+    assert await scope.store.known("agent", []) == set()
+
+
+async def test_what_is_exported_can_be_inserted_as_it_was(scope: Scope) -> None:
+    metadata = {"tags": ["a", {"b": None}], "n": 1.5, "large": 1e300, "ü": True}
+    (memory,) = await scope.add(
+        "Grüße, 東京 🙂", importance=0.25, metadata=metadata, created_at=NOW - timedelta(days=3),
+        memory_type=MemoryType.PROCEDURAL, expires_at=NOW + timedelta(days=3),
+    )  # fmt: skip
+    await scope.store.update("agent", memory.id, MemoryPatch(importance=2.0), None, None, None)
+    (before,) = memories_of(await exported(scope.store, "agent"))
+    assert before.updated_at > memory.updated_at
+    await scope.store.forget("agent", "user")
+    same = NewMemory(
+        before.id, before.agent_id, before.user_id, before.content, before.importance,
+        before.memory_type, before.metadata, before.created_at, before.expires_at,
+        before.updated_at,
+    )  # fmt: skip
+    assert await insert_missing(scope, same) == [Imported.STORED]
+    assert memories_of(await exported(scope.store, "agent")) == [before]
+
+
+async def test_only_what_is_missing_is_inserted(scope: Scope) -> None:
+    (mine,) = await scope.add("mine")
+    (foreign,) = await Scope(scope.store, scope.generation, "another", "user").add("foreign")
+    new = NewMemory(uuid7(), "agent", "user", "new")
+    changed = replace(new, id=mine.id, content="says something else")
+    taken = replace(new, id=foreign.id, content="somebody else's id")
+    outcomes = await insert_missing(scope, changed, new, taken)
+    assert outcomes == [Imported.THERE, Imported.STORED, Imported.TAKEN]
+    assert {memory.content for memory in memories_of(await exported(scope.store, "agent"))} == {
+        "mine", "new",
+    }  # fmt: skip
+    assert memories_of(await exported(scope.store, "another")) == [foreign]
+    outcomes = await insert_missing(scope, changed, new, taken)
+    assert outcomes == [Imported.THERE, Imported.THERE, Imported.TAKEN]
+
+
+async def test_inserting_what_is_missing_is_a_write_for_the_limit(scope: Scope) -> None:
+    limit = RateLimit("write", 1)
+    first, second = (NewMemory(uuid7(), "agent", "user", f"m {n}") for n in range(2))
+    assert await insert_missing(scope, first, limit=limit) == [Imported.STORED]
+    with pytest.raises(RateLimited):
+        await insert_missing(scope, second, limit=limit)
+    assert await scope.store.known("agent", [first.id, second.id]) == {first.id}

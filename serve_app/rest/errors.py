@@ -20,6 +20,7 @@ from deployments.domain.errors import (
     RateLimited,
     StartupError,
     Superseded,
+    TooManyExports,
     Unavailable,
 )
 from serve_app.requests import failed_with
@@ -33,6 +34,7 @@ _STATUS: dict[type[MemexError], HTTPStatus] = {
     KeyInUse: HTTPStatus.CONFLICT,
     KeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
+    TooManyExports: HTTPStatus.SERVICE_UNAVAILABLE,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     StartupError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -63,7 +65,7 @@ async def on_memex_error(request: Request, error: Exception) -> Response:
     failed_with(request.scope, error)
     if isinstance(error, InvalidInput):
         return problem(status, str(error), [FieldError(error.field, error.reason)])
-    if isinstance(error, RateLimited | Unavailable | KeyInUse):
+    if isinstance(error, RateLimited | Unavailable | TooManyExports | KeyInUse):
         return problem(status, str(error), headers=retry_after(error.retry_after_s))
     if isinstance(error, StartupError):  # the operator's to mend: the caller cannot
         detail = "the service is not set up correctly; its log says what to do"
@@ -74,14 +76,22 @@ async def on_memex_error(request: Request, error: Exception) -> Response:
 async def on_validation_error(_request: Request, error: Exception) -> Response:
     """Input that breaks a rule of its schema: every broken rule, with its field."""
     assert isinstance(error, ValidationError)
-    found = error.errors(include_url=False, include_input=False, include_context=False)
-    errors = [
+    errors = _field_errors(error)
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, said(error), errors[:_LISTED_ERRORS])
+
+
+def said(error: ValidationError) -> str:
+    """The first three broken rules, and how many more there are."""
+    found = _field_errors(error)
+    detail = "; ".join(f"{entry.field}: {entry.message}" for entry in found[:3])
+    return detail + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
+
+
+def _field_errors(error: ValidationError) -> list[FieldError]:
+    return [
         FieldError(_path(entry["loc"]), entry["msg"].removeprefix("Value error, "))
-        for entry in found[:_LISTED_ERRORS]
+        for entry in error.errors(include_url=False, include_input=False, include_context=False)
     ]
-    detail = "; ".join(f"{entry.field}: {entry.message}" for entry in errors[:3])
-    more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail + more, errors)
 
 
 def retry_after(seconds: float) -> dict[str, str]:

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
+from serve_app.jsonl import MEDIA_TYPE
 from serve_app.rest.input import KEY_HEADER
 from serve_app.rest.routes import OPERATIONS, Operation
 from serve_app.rest.schemas import HealthOut, Problem
@@ -18,7 +19,7 @@ _ERROR_TEXTS = {
     404: "No such memory belongs to this agent",
     409: "It is at odds with what is there or under way; detail says how",
     413: "The body is larger than 1 MiB",
-    415: "The body is not sent as application/json",
+    415: "The body is not sent as the content type that is named here",
     421: "The Host header names a host that is not served here",
     422: "The input breaks a rule; errors names each field",
     429: "The agent's rate limit is used up; Retry-After says for how long",
@@ -103,6 +104,10 @@ def _describe(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
         "tags": ["memories"],
         "responses": {str(operation.status): _answer(operation.answer, operation.status, schemas)},
     }
+    if operation.lines:
+        described["responses"][str(operation.status)]["content"] = _lines(
+            [schemas.reference(line, "validation") for line in operation.lines]
+        )
     if parameters:
         described["parameters"] = parameters
     errors = {*_COMMON_ERRORS, *operation.errors}
@@ -114,9 +119,19 @@ def _describe(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
             },
         }
         errors.update(_BODY_ERRORS)
+    if operation.body_lines is not None:
+        schema = schemas.reference(operation.body_lines, "validation")
+        described["requestBody"] = {"required": True, "content": _lines([schema])}
+        errors.add(415)
     for status in sorted(errors):
         described["responses"][str(status)] = _problem(status, schemas)
     return described
+
+
+def _lines(of: list[dict[str, Any]]) -> dict[str, Any]:
+    """JSON Lines, each of which is one of these."""
+    schema = of[0] if len(of) == 1 else {"oneOf": of}
+    return {MEDIA_TYPE: {"schema": schema}}
 
 
 def _answer(of: type | None, status: int, schemas: _Schemas) -> dict[str, Any]:

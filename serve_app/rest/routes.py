@@ -12,6 +12,8 @@ from deployments.domain.errors import InvalidInput
 from deployments.domain.summaries import PassReport
 from deployments.domain.types import Memory
 from serve_app.cursor import decode_cursor, encode_cursor
+from serve_app.rest.exporting import export_memories
+from serve_app.rest.importing import import_memories
 from serve_app.rest.input import read_body, read_memory_id, read_query, read_write_key
 from serve_app.rest.schemas import (
     BatchIn,
@@ -19,14 +21,19 @@ from serve_app.rest.schemas import (
     CountOut,
     CountQuery,
     DeletedOut,
+    EndLine,
+    ExportQuery,
     HistoryOut,
     HistoryQuery,
+    ImportedOut,
     ListQuery,
     MemoriesOut,
     MemoryIn,
+    MemoryLine,
     OwnerQuery,
     PageOut,
     PatchIn,
+    RefusedLine,
     ScopeQuery,
     SearchIn,
     SearchOut,
@@ -48,14 +55,20 @@ class Operation:
     status: int
     answer: type | None
     body: type[BaseModel] | None = None
+    body_lines: type[BaseModel] | None = None
+    """Of a body in JSON Lines, in the place of `body`."""
     query: type[BaseModel] | None = None
     is_keyed: bool = False
     """Whether it takes an Idempotency-Key."""
     errors: tuple[int, ...] = ()
     """Beside those that every operation can answer with."""
+    lines: tuple[type, ...] = ()
+    """Of an answer in JSON Lines, which the handler makes itself: any of these."""
 
     def encoder(self) -> Callable[[Any], Response]:
         """From what the handler returns to its answer."""
+        if self.lines:
+            return lambda response: response
         if self.answer is None:
             return lambda _value: Response(status_code=self.status)
         adapter: TypeAdapter[Any] = TypeAdapter(self.answer)
@@ -194,6 +207,28 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "GET", f"{MEMORIES}/count", count, "Count memories", 200, CountOut, query=CountQuery
+    ),
+    Operation(
+        "GET",
+        f"{MEMORIES}/export",
+        export_memories,
+        "Export memories as JSON Lines, oldest first, as they are at one moment",
+        200,
+        None,
+        query=ExportQuery,
+        lines=(MemoryLine, EndLine),
+    ),
+    Operation(
+        "POST",
+        f"{MEMORIES}/import",
+        import_memories,
+        "Import memories from JSON Lines, with their ids and times; one write for the rate limit",
+        200,
+        None,
+        body_lines=MemoryLine,
+        query=OwnerQuery,
+        errors=(429,),
+        lines=(RefusedLine, ImportedOut),
     ),
     Operation("GET", MEMORY, get, "Get a memory", 200, Memory, query=OwnerQuery, errors=(404,)),
     Operation(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -80,6 +81,36 @@ class BatchIn(_Body):
     """Memories to store together: all of them or none."""
 
     memories: Annotated[list[MemoryIn], Field(min_length=1, max_length=MAX_BATCH)]
+
+
+class MemoryLine(_Body):
+    """A line of an export or an import: a memory of the agent that the request names."""
+
+    id: UUID
+    user_id: Id
+    content: Content
+    importance: Importance = 1.0
+    memory_type: MemoryType = MemoryType.EPISODIC
+    metadata: Metadata = Field(default_factory=dict)
+    created_at: TimePast | None = Field(None, description="Now where it is left out.")
+    updated_at: TimePast | None = Field(None, description="Now where it is left out.")
+    expires_at: Time | None = Field(
+        None, description="When it is forgotten; null: never. What is over is not stored."
+    )
+
+    def to_domain(self, agent_id: str) -> NewMemory:
+        return NewMemory(
+            id=self.id,
+            agent_id=agent_id,
+            user_id=self.user_id,
+            content=self.content,
+            importance=self.importance,
+            memory_type=self.memory_type,
+            metadata=self.metadata,
+            created_at=self.created_at,
+            expires_at=self.expires_at,
+            updated_at=self.updated_at,
+        )
 
 
 class PatchIn(_Body):
@@ -184,6 +215,10 @@ class CountQuery(_Query):
     include_superseded: bool = Field(False, description="Count what was condensed, too.")
 
 
+class ExportQuery(CountQuery):
+    pass
+
+
 class ListQuery(_Query):
     agent_id: Id
     user_id: Id | None = Field(None, description="All users of the agent where it is left out.")
@@ -257,6 +292,33 @@ class CountOut:
 @dataclass(frozen=True, slots=True)
 class DeletedOut:
     deleted: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndLine:
+    """The last line of an export; without it, something is missing."""
+
+    end: Literal[True]
+    memories: int
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedLine:
+    """A line of an import that was not stored. The first line is number 1."""
+
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedOut:
+    """The last line of an import's answer: what became of the memories."""
+
+    stored: int
+    already_there: Annotated[int, Field(description="The agent's own ids: left as they are.")]
+    expired: Annotated[int, Field(description="Over by now, and so not stored.")]
+    refused: int
+    whole: Annotated[bool, Field(description="Whether the body ended with an export's last line.")]
 
 
 @dataclass(frozen=True, slots=True)

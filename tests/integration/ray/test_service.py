@@ -108,7 +108,12 @@ async def test_scopes_hold_by_every_route(client: httpx.AsyncClient, agent: str)
             body = {"importance": 0.0} if operation.method == "PATCH" else None
             if operation.handler.__name__ == "search":
                 body = {"agent_id": other, "user_id": "user", "query": "xylophone"}
-            answer = await client.request(operation.method, path, params=params, json=body)
+            if operation.handler.__name__ == "import_memories":
+                line = json.dumps({"id": mine["id"], "user_id": "user", "content": "stolen"})
+                jsonl = {"content-type": "application/x-ndjson"}
+                answer = await client.post(path, params=params, content=line, headers=jsonl)
+            else:
+                answer = await client.request(operation.method, path, params=params, json=body)
             assert answer.status_code in (200, 404), answer.text
             assert "xylophone" not in answer.text.replace('"query":"xylophone"', "")
             seen += 1

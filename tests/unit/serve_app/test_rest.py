@@ -671,6 +671,8 @@ async def test_openapi_describes_every_route(client: httpx.AsyncClient) -> None:
         ("POST", "/v1/memories/batch"),
         ("POST", "/v1/memories/search"),
         ("GET", "/v1/memories/count"),
+        ("GET", "/v1/memories/export"),
+        ("POST", "/v1/memories/import"),
         ("GET", "/v1/memories/{memory_id}"),
         ("GET", "/v1/memories/{memory_id}/history"),
         ("GET", "/v1/memories/{memory_id}/sources"),

@@ -1,0 +1,220 @@
+"""Exports and imports through the running service: whole, or seen not to be."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from deployments.domain.ids import uuid7
+from serve_app.local.folders import DataFolder
+from serve_app.local.postgres import EmbeddedPostgres
+from tests.integration.ray.service import Service
+from tests.integration.ray.test_service import until
+
+COUNT = 2_000
+SCOPE = {"agent_id": "exporter"}
+JSONL = {"content-type": "application/x-ndjson"}
+
+
+def lines_of(count: int, padding: int) -> list[str]:
+    """Of one text, which is embedded once."""
+    return [
+        json.dumps(
+            {
+                "id": str(uuid7()),
+                "user_id": f"user {n % 3}",
+                "content": "the same text",
+                "importance": n / count,
+                "metadata": {"n": n, "padding": "x" * padding},
+                "created_at": f"2024-01-01T00:{n % 60:02}:00Z",
+                "updated_at": f"2024-02-01T00:00:00.{n:06}Z",
+            }
+        )
+        for n in range(count)
+    ]
+
+
+LINES = lines_of(COUNT, 100)
+BODY = "\n".join(LINES).encode()
+
+
+@pytest.fixture
+async def database(service: Service) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(EmbeddedPostgres(DataFolder(service.data_dir)).dsn)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def stored(client: httpx.AsyncClient) -> None:
+    """LINES are there, for SCOPE's agent."""
+    said = await imported(client, BODY)
+    assert (said[-1]["stored"] + said[-1]["already_there"], said[-1]["refused"]) == (COUNT, 0), said
+
+
+async def imported(client: httpx.AsyncClient, body: Any, **scope: str) -> list[dict[str, Any]]:
+    answer = await client.post(
+        "/v1/memories/import", params=scope or SCOPE, content=body, headers=JSONL, timeout=120
+    )
+    assert answer.status_code == 200, answer.text
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+async def exported(client: httpx.AsyncClient, **scope: str) -> list[dict[str, Any]]:
+    answer = await client.get("/v1/memories/export", params=scope or SCOPE, timeout=120)
+    assert answer.status_code == 200, answer.text
+    *lines, end = [json.loads(line) for line in answer.text.splitlines()]
+    assert end == {"end": True, "memories": len(lines)}
+    assert answer.headers["x-memex-memories"] == str(len(lines))
+    return lines
+
+
+def transactions(database: asyncpg.Connection, count: int) -> Callable[[], Any]:
+    """Whether so many exports hold one, waiting for their readers."""
+
+    async def condition() -> bool:
+        found = await database.fetchval(
+            "select count(*) from pg_stat_activity where state = 'idle in transaction'"
+        )
+        return bool(found == count)
+
+    return condition
+
+
+@pytest.mark.usefixtures("stored")
+async def test_what_was_exported_comes_back_as_it_was(client: httpx.AsyncClient) -> None:
+    before = await exported(client)
+    assert {line["id"] for line in before} == {json.loads(line)["id"] for line in LINES}
+    assert [line["created_at"] for line in before] == sorted(line["created_at"] for line in before)
+    one = await exported(client, **SCOPE, user_id="user 1")
+    assert one == [line for line in before if line["user_id"] == "user 1"]
+
+    body = (await client.get("/v1/memories/export", params=SCOPE, timeout=120)).content
+    (again,) = await imported(client, body)
+    assert again == {
+        "stored": 0, "already_there": COUNT, "expired": 0, "refused": 0, "whole": True,
+    }  # fmt: skip
+    *refused, end = await imported(client, body, agent_id="another")
+    assert refused[0] == {"line": 1, "reason": "id: is taken"}
+    assert (len(refused), end["refused"], end["stored"]) == (COUNT, COUNT, 0)
+
+    for n in range(3):
+        await client.delete("/v1/memories", params={**SCOPE, "user_id": f"user {n}"})
+    assert await exported(client) == []
+    lines = body.split(b"\n")
+    lines[500] = lines[500][:-10]
+    (broken, end) = await imported(client, b"\n".join(lines))
+    assert broken["line"] == 501
+    assert "not JSON" in broken["reason"]
+    assert (end["stored"], end["refused"], end["whole"]) == (COUNT - 1, 1, True)
+    (end,) = await imported(client, body)
+    assert (end["stored"], end["already_there"]) == (1, COUNT - 1)
+    assert await exported(client) == before
+
+
+async def test_an_export_shows_one_moment_and_lets_go_of_it(
+    client: httpx.AsyncClient, database: asyncpg.Connection
+) -> None:
+    scope = {"agent_id": "heavy"}
+    count = 4_500  # 68 MB: more than the sockets on the way hold
+    await imported(client, "\n".join(lines_of(count, 15_000)).encode(), **scope)
+    before = await exported(client, **scope)
+    async with AsyncExitStack() as stack:
+        answers = [
+            await stack.enter_async_context(
+                client.stream("GET", "/v1/memories/export", params=scope, timeout=120)
+            )
+            for _ in range(2)
+        ]
+        # A reader that takes nothing makes the store wait: it has not read all ahead.
+        await asyncio.sleep(1)
+        assert await transactions(database, 2)()
+        refused = await client.get("/v1/memories/export", params=scope)
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) >= 1
+
+        last = f"/v1/memories/{before[-1]['id']}"
+        await client.patch(last, params=scope, json={"importance": 2.0})
+        await client.delete(f"/v1/memories/{before[-2]['id']}", params=scope)
+        body = {**scope, "user_id": "u", "content": "x", "created_at": "2023-01-01T00:00:00Z"}
+        written = (await client.post("/v1/memories", json=body)).json()
+        text = (await answers[0].aread()).decode()
+        *seen, end = [json.loads(line) for line in text.splitlines()]
+        assert (seen, end) == (before, {"end": True, "memories": count})
+        await until(transactions(database, 1), 5)
+        # The other hangs up in the middle.
+        await answers[1].aclose()
+        await until(transactions(database, 0), 5)
+    after = await exported(client, **scope)
+    assert written["id"] == after[0]["id"]
+    assert len(after) == count
+
+
+async def test_a_body_waits_at_its_sender(service: Service, client: httpx.AsyncClient) -> None:
+    """Memory does not depend on how fast it is sent."""
+    sent = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal sent
+        new = json.dumps({"id": str(uuid7()), "user_id": "u", "content": "never embedded yet"})
+        yield f"{new}\n".encode() * 200
+        while True:
+            yield b" " * 65_535 + b"\n"
+            sent += 65_536
+
+    embedders = service.replicas("Embedder")
+    for process in embedders:
+        process.suspend()
+    try:
+        sending = asyncio.create_task(imported(client, body(), agent_id="waiting"))
+        before = -1
+        while sent != before:
+            before = sent
+            await asyncio.sleep(1)
+            assert sent < 64 * 1024 * 1024
+        assert before > 0
+        sending.cancel()
+        await asyncio.wait([sending])
+    finally:
+        for process in embedders:
+            process.resume()
+
+
+@pytest.mark.usefixtures("stored")
+async def test_the_commands(service: Service, client: httpx.AsyncClient, tmp_path: Path) -> None:
+    def memex(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "serve_app.cli", *arguments],
+            env={**os.environ, **service.settings},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    file = tmp_path / "memories.jsonl"
+    done = await asyncio.to_thread(memex, "export", str(file), "--agent", "exporter")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert f"exported {COUNT:,} memories to {file}" in done.stderr
+    assert os.listdir(tmp_path) == [file.name]
+    *lines, end = file.read_text().splitlines()
+    assert [json.loads(line) for line in lines] == await exported(client)
+
+    changed = {**json.loads(lines[0]), "id": str(uuid7())}
+    text = "\n".join([*lines[:1_500], "{}", json.dumps(changed), *lines[1_500:], end])
+    file.write_text(text)
+    done = await asyncio.to_thread(memex, "import", str(file), "--agent", "exporter")
+    assert done.returncode == 1
+    assert f"imported 1 memories, {COUNT:,} were there already" in done.stdout
+    first, second = done.stderr.splitlines()
+    assert "line 1501: id: Field required" in first
+    assert f"line {COUNT + 3}: the export that ends here has {COUNT} memories" in second
+    await client.delete(f"/v1/memories/{changed['id']}", params=SCOPE)

@@ -10,6 +10,7 @@ from deployments.domain.errors import (
     InvalidInput,
     ReembeddingFailed,
     StartupError,
+    TransferFailed,
     Unavailable,
 )
 from serve_app.settings import Settings, load_settings
@@ -24,6 +25,7 @@ _STOPPED = {
     "doctor": "stopped",
     "status": "stopped",
     "restore": "stopped; the database is as it was",
+    "export": "stopped; the export is not whole, and no file was written",
 }
 
 
@@ -112,6 +114,20 @@ def main() -> int:
     over_stdio.add_argument("--url", help="of the service's MCP endpoint (default: this machine's)")
     over_stdio.add_argument("--agent", help="fix the agent, whom the model then cannot choose")
     over_stdio.add_argument("--user", help="fix the user, whom the model then cannot choose")
+    exporting = commands.add_parser(
+        "export", help="write an agent's memories to a file, a line of JSON each, over the API"
+    )
+    exporting.add_argument(
+        "file", nargs="?", default="-", metavar="FILE", help="default: -, which is stdout"
+    )
+    importing = commands.add_parser(
+        "import", help="store an export's memories over the API; again, to go on where it stopped"
+    )
+    importing.add_argument("file", metavar="FILE", help="- is stdin")
+    for transfer in (exporting, importing):
+        transfer.add_argument("--url", help="of the service (default: this machine's)")
+        transfer.add_argument("--agent", required=True, help="whose memories")
+    exporting.add_argument("--user", help="of one user (default: of all)")
     arguments = parser.parse_args()
     command = arguments.command
     try:
@@ -138,6 +154,15 @@ def main() -> int:
             from serve_app.local.observe import observe
 
             observe(settings, arguments.port, arguments.every)
+        elif command == "export":
+            from serve_app.transfer.export import export
+
+            export(arguments.url or _url(settings), arguments.agent, arguments.user, arguments.file)
+        elif command == "import":
+            from serve_app.transfer.importing import import_file
+
+            url = arguments.url or _url(settings)
+            return 0 if import_file(url, arguments.agent, arguments.file) else 1
         elif command == "backup":
             from serve_app.local.backup import backup
 
@@ -164,7 +189,14 @@ def main() -> int:
             from serve_app.local.reindex import reindex
 
             reindex(settings)
-    except (StartupError, Unavailable, InvalidInput, BackupFailed, ReembeddingFailed) as error:
+    except (
+        StartupError,
+        Unavailable,
+        InvalidInput,
+        BackupFailed,
+        ReembeddingFailed,
+        TransferFailed,
+    ) as error:
         print(f"memex: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:  # the launcher has its own way with signals

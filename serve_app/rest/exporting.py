@@ -37,7 +37,9 @@ async def export_memories(service: MemoryService, request: Request) -> Response:
         }
         if request.method == HTTPMethod.HEAD:
             await pages.aclose()
-            return Response(headers=headers, media_type=MEDIA_TYPE)
+            head = Response(headers=headers, media_type=MEDIA_TYPE)
+            del head.headers["content-length"]  # of the body that there is not
+            return head
     except BaseException:
         await pages.aclose()
         raise

@@ -90,6 +90,7 @@ async def test_the_head_of_an_export_says_how_many(
     await imported(client, body(line(), line()))
     head = await client.head("/v1/memories/export", params=A)
     assert (head.status_code, head.headers["x-memex-memories"]) == (200, "2")
+    assert "content-length" not in head.headers
 
 
 @pytest.mark.parametrize("error", [TooManyExports(2), Unavailable("database")])

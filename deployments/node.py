@@ -2,8 +2,10 @@
 traces go on."""
 
 import functools
+import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any, TypeVar
 
 from deployments import logs, tracing
@@ -33,28 +35,50 @@ def answering(*ports: type) -> Callable[[_Node], _Node]:
     return decorated
 
 
-def _answering(method: _Method, name: str) -> _Method:
+def _answering(method: _Method, name: str) -> Callable[..., Any]:
+    if inspect.isasyncgenfunction(method):
+        return _yielding(method, name)
+
     @functools.wraps(method)
     async def answer(
         self: object, *args: Any, trace: tracing.Carrier | None = None, **kwargs: Any
     ) -> Any:
-        try:
+        with _noted(name):
             if trace is None:
                 return await method(self, *args, **kwargs)
             with tracing.continued(trace, name):
                 return await method(self, *args, **kwargs)
-        except Fault:  # of a method that this one called: it is logged already
-            raise
-        except (Unavailable, StartupError) as error:
-            _log_once(name, error)
-            raise
-        except MemexError:  # an answer, not a failure
-            raise
-        except Exception as error:
-            _logger.error("%s failed", name, exc_info=error)
-            raise Fault(type(error).__name__) from None
 
     return answer
+
+
+def _yielding(method: Callable[..., AsyncGenerator[Any, None]], name: str) -> Callable[..., Any]:
+    @functools.wraps(method)
+    async def answer(
+        self: object, *args: Any, trace: tracing.Carrier | None = None, **kwargs: Any
+    ) -> AsyncGenerator[Any, None]:
+        with _noted(name):
+            async with aclosing(method(self, *args, **kwargs)) as items:
+                async for item in items:
+                    yield item
+
+    return answer
+
+
+@contextmanager
+def _noted(name: str) -> Iterator[None]:
+    try:
+        yield
+    except Fault:  # of a method that this one called: it is logged already
+        raise
+    except (Unavailable, StartupError) as error:
+        _log_once(name, error)
+        raise
+    except MemexError:  # an answer, not a failure
+        raise
+    except Exception as error:
+        _logger.error("%s failed", name, exc_info=error)
+        raise Fault(type(error).__name__) from None
 
 
 def _log_once(name: str, error: Unavailable | StartupError) -> None:

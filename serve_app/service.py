@@ -199,7 +199,7 @@ class MemoryService:
         return await self._summariser.run(agent_id, user_id, _PASS_BUDGET_S)
 
     def export(self, agent_id: str, user_id: str | None) -> AsyncGenerator[ExportPage, None]:
-        """All of the agent's memories, or of a user's, as they were at its start, oldest first.
+        """All of the agent's memories, or of a user's, as they were at its start, newest first.
         To be closed where it is not read to its end."""
         return self._store.export(agent_id, user_id)
 
@@ -208,18 +208,27 @@ class MemoryService:
     ) -> list[Imported]:
         """Store the agent's memories whose ids nobody has; what became of each. One write for the
         rate limit where `is_counted`, unless all are there already: those cost no embedding."""
-        known = await self._store.known(agent_id, [memory.id for memory in memories])
+        ids = {memory.id for memory in memories}
+        summaries = {m.superseded_by for m in memories if m.superseded_by is not None}
+        known = await self._store.known(agent_id, list(ids | summaries))
         missing: dict[UUID, NewMemory] = {}
-        for memory in memories:
-            if memory.id not in known:
-                missing.setdefault(memory.id, memory)
         became = dict.fromkeys(known, Imported.THERE)
+        for memory in memories:
+            if memory.superseded_by not in (None, *known, *ids):
+                became.setdefault(memory.id, Imported.ORPHANED)
+            elif memory.id not in known:
+                missing.setdefault(memory.id, memory)
         if missing:
             new = list(missing.values())
             limit = self._limit("write", agent_id) if is_counted else None
-            embeddings, generation = await self._embed([m.content for m in new], "passage")
-            with self._refusals.noted():
-                outcomes = await self._store.insert_missing(new, embeddings, generation, limit)
+
+            async def store(
+                rows: Embeddings, generation: int, left: RateLimit | None
+            ) -> list[Imported]:
+                return await self._store.insert_missing(new, rows, generation, left)
+
+            contents = [memory.content for memory in new]
+            outcomes = await self._with_embeddings(contents, "passage", limit, store)
             became |= zip(missing, outcomes, strict=True)
         said: list[Imported] = []
         for memory in memories:

@@ -453,10 +453,10 @@ class InMemoryStore:
             raise GenerationRetired
 
     async def export(self, agent_id: str, user_id: str | None) -> AsyncGenerator[ExportPage, None]:
-        page = await self.list_page(agent_id, user_id, None, len(self._rows), None)
-        oldest_first = page.memories[::-1]
-        for start in range(0, max(1, len(oldest_first)), EXPORTED_AT_ONCE):
-            yield ExportPage(len(oldest_first), oldest_first[start : start + EXPORTED_AT_ONCE])
+        page = await self.list_page(agent_id, user_id, None, len(self._rows), None, True)
+        memories = page.memories
+        for start in range(0, max(1, len(memories)), EXPORTED_AT_ONCE):
+            yield ExportPage(len(memories), memories[start : start + EXPORTED_AT_ONCE])
 
     async def known(self, agent_id: str, ids: Sequence[UUID]) -> set[UUID]:
         await self.ping()
@@ -475,6 +475,14 @@ class InMemoryStore:
         self._hit(memories[0].agent_id, limit)
         new = list(compress(memories, missing))
         await self.insert(new, embeddings[missing], generation, None)
+        for memory in new:
+            summary, _ = self._rows.get(memory.superseded_by or memory.id, (None, None))
+            if (
+                summary is not None
+                and summary.id != memory.id
+                and ((summary.agent_id, summary.user_id) == (memory.agent_id, memory.user_id))
+            ):
+                self._put(replace(self._rows[memory.id][0], superseded_by=summary.id))
         return [
             Imported.THERE if memory.id in known
             else Imported.TAKEN if memory.id in taken

@@ -189,8 +189,9 @@ class MemoryStore(Protocol):
         ...
 
     def export(self, agent_id: str, user_id: str | None) -> AsyncGenerator[ExportPage, None]:
-        """All memories of the agent, or of one user of it, oldest first, then by id: as they are
-        when the first page is read, whatever is written until the last. There is always a first.
+        """All memories of the agent, or of one user of it, those condensed with them, newest first,
+        then by id (descending): as they are when the first page is read, whatever is written until
+        the last. There is always a first.
 
         It holds a connection until its end or until it is closed, and breaks off with Unavailable
         where no page is asked for for too long. Raises TooManyExports.

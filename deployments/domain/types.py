@@ -124,6 +124,8 @@ class NewMemory:
     expires_at: datetime | None = None
     updated_at: datetime | None = None
     """None is now, like `created_at`."""
+    superseded_by: UUID | None = None
+    """Of imports alone."""
 
 
 class Imported(StrEnum):
@@ -134,6 +136,8 @@ class Imported(StrEnum):
     """The agent has one of that id, which was left as it is."""
     TAKEN = "taken"
     """Another agent has one of that id."""
+    ORPHANED = "orphaned"
+    """It is said to be condensed into a memory that the agent does not have."""
 
 
 @dataclass(frozen=True, slots=True)

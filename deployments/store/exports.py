@@ -42,7 +42,7 @@ class Exports:
         async with self._snapshot() as connection:
             of = "agent" if user_id is None else "user"
             scope = [agent_id] if user_id is None else [agent_id, user_id]
-            total = await connection.fetchval(sql(f"count_of_{of}"), *scope)
+            total = await connection.fetchval(sql(f"count_of_{of}"), *scope, True)
             after: tuple[Any, Any] = (None, None)
             left = True
             while left:

@@ -1,7 +1,7 @@
 """Inserts: the words of new memories, and all of many calls in one statement."""
 
 import json
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -106,7 +106,9 @@ class Inserts:
         """In one commit: what became of each of one agent's memories. Raises GenerationRetired."""
         rows = _rows([call], [terms])
         lexicon = await self._terms.adopt(connection)
-        found = await self._inserted(connection, rows, lexicon)
+        async with connection.transaction():
+            found = await self._inserted(connection, rows, lexicon)
+            await _hide(connection, call, {UUID(int=row["id"].int) for row in found})
         outcomes = {UUID(int=row["id"].int): Imported.STORED for row in found}
         left = [row.memory.id for row in rows if row.memory.id not in outcomes]
         if left:
@@ -196,3 +198,11 @@ def _rows(
         for call, entries in zip(calls, terms_of_calls, strict=True)
         for memory, embedding, terms in zip(call.memories, call.embeddings, entries, strict=True)
     ]
+
+
+async def _hide(connection: Connection, call: InsertCall, stored: Collection[UUID]) -> None:
+    """Those of the stored that were condensed where they come from."""
+    hidden = [m for m in call.memories if m.superseded_by is not None and m.id in stored]
+    if hidden:
+        ids, summaries = zip(*((m.id, m.superseded_by) for m in hidden), strict=True)
+        await connection.execute(sql("hide_imported"), hidden[0].agent_id, ids, summaries)

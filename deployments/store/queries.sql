@@ -424,24 +424,38 @@ limit $3::int;
 -- $1 milliseconds, in a transaction: when nobody has asked it anything for so long, Postgres ends it.
 select set_config('idle_in_transaction_session_timeout', $1, true);
 
+-- fragment: exported_of_user
+agent_id = $1 and user_id = $2 and {{alive}}
+        and (created_at, id) < (coalesce($4::timestamptz, 'infinity'), coalesce($5::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+
 -- name: export_of_user
--- $1 agent_id, $2 user_id, $3 limit, $4 after created_at, $5 after id. Oldest first.
-select id, agent_id, user_id, content, importance, memory_type, metadata, created_at, updated_at,
-    expires_at
-from memories
-where agent_id = $1 and user_id = $2 and {{alive}}
-    and (created_at, id) > (coalesce($4::timestamptz, '-infinity'), coalesce($5::uuid, '00000000-0000-0000-0000-000000000000'))
-order by created_at, id
+-- $1 agent_id, $2 user_id, $3 limit, $4 after created_at, $5 after id. Newest first, so that a summary
+-- comes before its sources.
+(
+    select {{columns}}
+    from memories
+    where {{exported_of_user}} and superseded_by is null
+    order by created_at desc, id desc
+    limit $3::int
+)
+union all
+(
+    select {{columns}}
+    from memories
+    where {{exported_of_user}} and superseded_by is not null
+    order by created_at desc, id desc
+    limit $3::int
+)
+order by created_at desc, id desc
 limit $3::int;
 
 -- name: export_of_agent
 -- $1 agent_id, $2 limit, $3 after created_at, $4 after id
-select id, agent_id, user_id, content, importance, memory_type, metadata, created_at, updated_at,
-    expires_at
+select {{columns}}
 from memories
 where agent_id = $1 and {{alive}}
-    and (created_at, id) > (coalesce($3::timestamptz, '-infinity'), coalesce($4::uuid, '00000000-0000-0000-0000-000000000000'))
-order by created_at, id
+    and (created_at, id) < (coalesce($3::timestamptz, 'infinity'), coalesce($4::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+order by created_at desc, id desc
 limit $2::int;
 
 -- name: known_ids

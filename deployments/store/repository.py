@@ -1,6 +1,7 @@
 """The memory store on Postgres: one method per statement, each within its scope."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from itertools import compress
 from typing import Any
 from uuid import UUID
@@ -8,6 +9,7 @@ from uuid import UUID
 from deployments.domain.errors import BadSetting, GenerationRetired, MemexError, Superseded
 from deployments.domain.types import (
     Embeddings,
+    ExportPage,
     Imported,
     InsertCall,
     Memory,
@@ -56,7 +58,7 @@ class PostgresMemoryStore(PostgresSummaries):
         self._terms = TermsUpkeep(self._lexicon)
         self._inserts = Inserts(self._lexicon, self._terms, dedup)
         self._count = count
-        self.export = Exports(pool, settings, count).pages
+        self._exports = Exports(pool, settings, count)
 
     async def ping(self) -> None:
         async with self._pool.acquire() as connection:
@@ -301,6 +303,11 @@ class PostgresMemoryStore(PostgresSummaries):
                     sql("count_of_user"), agent_id, user_id, include_superseded
                 )
         return int(count)
+
+    async def export(self, agent_id: str, user_id: str | None) -> AsyncGenerator[ExportPage, None]:
+        async with aclosing(self._exports.pages(agent_id, user_id)) as pages:
+            async for page in pages:
+                yield page
 
     async def known(self, agent_id: str, ids: Sequence[UUID]) -> set[UUID]:
         async with self._pool.acquire() as connection:

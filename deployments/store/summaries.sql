@@ -108,3 +108,13 @@ with gone as (
     returning 1
 )
 select count(*) from gone;
+
+-- name: hide_imported
+-- $1 agent_id, $2 ids, $3 of their summaries: those that the same scope has
+update memories m
+set superseded_by = n.summary_id, superseded_at = now()
+from unnest($2::uuid[], $3::uuid[]) as n (id, summary_id)
+where m.agent_id = $1 and m.id = n.id and exists (
+    select from memories s
+    where s.agent_id = $1 and s.id = n.summary_id and s.user_id = m.user_id and s.id <> m.id
+);

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from deployments import logs
 from deployments.domain.errors import MemexError
 from deployments.domain.types import ExportPage, Memory
 from serve_app.jsonl import MEDIA_TYPE, end_line
@@ -22,7 +23,7 @@ NOT_EXPORTED = frozenset({"agent_id", "score", "explanation"})
 """The agent is who asks; the others are a search's."""
 
 _MEMORY = TypeAdapter(Memory)
-_logger = logging.getLogger("ray.serve.memex")
+_logger = logging.getLogger(logs.NAME)
 
 
 async def export_memories(service: MemoryService, request: Request) -> Response:

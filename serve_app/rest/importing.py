@@ -130,6 +130,8 @@ class Import:
         for (number, _), outcome in zip(self._batch, outcomes, strict=True):
             if outcome is Imported.TAKEN:
                 self._refuse(number, "id: is taken")
+            elif outcome is Imported.ORPHANED:
+                self._refuse(number, "superseded_by: no such memory is there; it has to come first")
             else:
                 self._became[outcome] += 1
         self._batch.clear()

@@ -97,6 +97,9 @@ class MemoryLine(_Body):
     expires_at: Time | None = Field(
         None, description="When it is forgotten; null: never. What is over is not stored."
     )
+    superseded_by: UUID | None = Field(
+        None, description="The summary that it was condensed into, which has to be there before."
+    )
 
     def to_domain(self, agent_id: str) -> NewMemory:
         return NewMemory(
@@ -110,6 +113,7 @@ class MemoryLine(_Body):
             created_at=self.created_at,
             expires_at=self.expires_at,
             updated_at=self.updated_at,
+            superseded_by=self.superseded_by,
         )
 
 

@@ -10,6 +10,7 @@ import pytest
 from deployments.domain.errors import RateLimited
 from deployments.domain.ids import uuid7
 from deployments.domain.ports import MemoryStore
+from deployments.domain.summaries import Condensation
 from deployments.domain.types import (
     ExportPage,
     Imported,
@@ -52,7 +53,7 @@ async def insert_missing(
     return await scope.store.insert_missing(memories, embeddings, scope.generation, limit)
 
 
-async def test_an_export_has_all_oldest_first(scope: Scope) -> None:
+async def test_an_export_has_all_newest_first(scope: Scope) -> None:
     stored = []
     for n in range(7):
         created_at = NOW - timedelta(hours=n // 2)  # some at the same moment
@@ -62,7 +63,7 @@ async def test_an_export_has_all_oldest_first(scope: Scope) -> None:
     )
     await Scope(scope.store, scope.generation, "another", "user").add("of another agent")
     await scope.add("over", expires_at=NOW - timedelta(seconds=1))
-    stored.sort(key=lambda memory: (memory.created_at, memory.id))
+    stored.sort(key=lambda memory: (memory.created_at, memory.id), reverse=True)
     pages = await exported(scope.store, "agent")
     assert memories_of(pages) == stored
     assert {page.total for page in pages} == {8}
@@ -83,7 +84,7 @@ async def test_an_export_of_any_size_has_a_first_page_and_an_end(scope: Scope, c
 async def test_what_is_written_during_an_export_is_not_in_it(scope: Scope) -> None:
     store = scope.store
     stored = await scope.add(*(f"m {n}" for n in range(9)))
-    stored.sort(key=lambda memory: memory.id)  # all of one moment
+    stored.sort(key=lambda memory: memory.id, reverse=True)  # all of one moment
     async with aclosing(store.export("agent", None)) as pages:
         seen = (await anext(pages)).memories
         await scope.add("newer")
@@ -149,3 +150,42 @@ async def test_inserting_what_is_missing_is_a_write_for_the_limit(scope: Scope) 
     with pytest.raises(RateLimited):
         await insert_missing(scope, second, limit=limit)
     assert await scope.store.known("agent", [first.id, second.id]) == {first.id}
+
+
+async def test_what_was_condensed_comes_and_goes_as_that(scope: Scope) -> None:
+    store = scope.store
+    assert isinstance(store, PostgresMemoryStore | InMemoryStore)
+    memories = await scope.add("one", "two", created_at=NOW - timedelta(days=1))
+    summary = NewMemory(
+        uuid7(), "agent", "user", "both", memory_type=MemoryType.SEMANTIC, created_at=NOW
+    )
+    changes = [(memory.id, memory.updated_at) for memory in memories]
+    await store.condense(Condensation(summary, embed_words("both"), scope.generation, changes))
+    before = memories_of(await exported(store, "agent"))
+    assert before[0].id == summary.id
+    assert [memory.superseded_by for memory in before] == [None, summary.id, summary.id]
+    assert memories_of(await exported(store, "agent", "user")) == before
+    await store.forget("agent", "user")
+    lines = [
+        NewMemory(
+            m.id, m.agent_id, m.user_id, m.content, m.importance, m.memory_type, m.metadata,
+            m.created_at, m.expires_at, m.updated_at, m.superseded_by,
+        )
+        for m in before
+    ]  # fmt: skip
+    assert await insert_missing(scope, *lines) == [Imported.STORED] * 3
+    assert memories_of(await exported(store, "agent")) == before
+    assert await store.count("agent", "user") == 1
+    restored = await store.restore("agent", summary.id)
+    assert restored is not None
+    assert len(restored) == 2
+
+
+async def test_no_other_scopes_memory_can_be_a_summary(scope: Scope) -> None:
+    other = Scope(scope.store, scope.generation, "agent", "another user")
+    (theirs,) = await other.add("theirs")
+    source = NewMemory(uuid7(), "agent", "user", "mine", superseded_by=theirs.id)
+    itself = NewMemory(id_ := uuid7(), "agent", "user", "itself", superseded_by=id_)
+    assert await insert_missing(scope, source, itself) == [Imported.STORED] * 2
+    assert await scope.store.sources("agent", theirs.id) == []
+    assert await scope.store.count("agent", "user") == 2

@@ -1,6 +1,7 @@
 """Exports on Postgres: one snapshot, a bound on how many, connections that come back."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -111,8 +112,8 @@ async def test_pages_come_by_the_index_in_its_order(
     memories, _, _ = await fill(postgres_store, 2_000)
     middle = sorted(memories, key=lambda memory: (memory.created_at, memory.id))[1_000]
     text = await explain(pool, sql(statement), *scope, 10, middle.created_at, middle.id)
-    assert "Index Scan Backward using memories_" in text
-    assert "Sort" not in text
+    assert "Index Scan using memories_" in text
+    assert "-> Sort" not in re.sub(" +", " ", text)
     assert "Rows Removed" not in text
 
 

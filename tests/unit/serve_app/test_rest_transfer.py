@@ -66,6 +66,7 @@ async def test_an_export_has_every_field(client: httpx.AsyncClient) -> None:
         importance=0.5, memory_type="procedural", metadata={"a": [1, {"b": "ü\n"}]},
         created_at="2020-02-29T10:00:00.123456Z", updated_at="2021-01-01T00:00:00Z",
         expires_at=(datetime.now(UTC) + timedelta(days=1)).isoformat().replace("+00:00", "Z"),
+        superseded_by=None,
     )  # fmt: skip
     assert await imported(client, body(full)) == (
         [], {"stored": 1, "already_there": 0, "expired": 0, "refused": 0, "whole": False},
@@ -73,6 +74,19 @@ async def test_an_export_has_every_field(client: httpx.AsyncClient) -> None:
     assert await exported(client) == [full]
     got = await client.get(f"/v1/memories/{full['id']}", params=A)
     assert got.json()["updated_at"] == full["updated_at"]
+
+
+async def test_a_source_comes_after_its_summary(client: httpx.AsyncClient) -> None:
+    summary, missing = line(memory_type="semantic"), line()
+    source = line(superseded_by=summary["id"])
+    orphan = line(superseded_by=missing["id"])
+    refused, result = await imported(client, body(summary, source, orphan))
+    assert result | {"stored": 2, "refused": 1} == result
+    assert [entry["line"] for entry in refused] == [3]
+    assert "superseded_by" in refused[0]["reason"]
+    params = {**A, "user_id": source["user_id"]}
+    counted = (await client.get("/v1/memories/count", params=params)).json()
+    assert counted["count"] == 1
 
 
 async def test_exports_are_of_a_user_or_of_all(client: httpx.AsyncClient) -> None:

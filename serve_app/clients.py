@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -15,12 +15,14 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from deployments.domain.errors import Fault, MemexError, Unavailable
+from deployments.domain.overview import TallyPage, Timeline
 from deployments.domain.summaries import Condensation, PassReport, ScopeToCondense, Source
 from deployments.domain.types import (
     Embeddings,
     ExportPage,
     Imported,
     InsertCall,
+    ListFilters,
     Memory,
     MemoryPatch,
     MemoryVersion,
@@ -182,9 +184,10 @@ class RemoteStore:
         limit: int,
         after: PageKey | None,
         include_superseded: bool = False,
+        filters: ListFilters | None = None,
     ) -> Page:
         page: Page = await self._edge.call_again(
-            "list_page", agent_id, user_id, memory_type, limit, after, include_superseded
+            "list_page", agent_id, user_id, memory_type, limit, after, include_superseded, filters
         )
         return page
 
@@ -254,6 +257,18 @@ class RemoteStore:
             "insert_missing", memories, embeddings, generation, _Once(limit)
         )
         return outcomes
+
+    async def list_agents(self, limit: int, after: str | None) -> TallyPage:
+        page: TallyPage = await self._edge.call_again("list_agents", limit, after)
+        return page
+
+    async def list_users(self, agent_id: str, limit: int, after: str | None) -> TallyPage:
+        page: TallyPage = await self._edge.call_again("list_users", agent_id, limit, after)
+        return page
+
+    async def timeline(self, agent_id: str, user_id: str | None, since: date) -> Timeline:
+        timeline: Timeline = await self._edge.call_again("timeline", agent_id, user_id, since)
+        return timeline
 
 
 class RemoteSummaryStore:

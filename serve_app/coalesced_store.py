@@ -72,6 +72,9 @@ class CoalescedStore:
         self.export = inner.export
         self.known = inner.known
         self.insert_missing = inner.insert_missing
+        self.list_agents = inner.list_agents
+        self.list_users = inner.list_users
+        self.timeline = inner.timeline
 
     async def insert(
         self,

@@ -37,6 +37,7 @@ def build_service(
         reranking=None if reranker is None else _reranking(settings, reranker),
         summariser=None if summariser is None else RemoteSummariser(summariser, timeout_s),
         found=metrics.found,
+        lists_agents=settings.list_agents,
     )
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any
 
+import pydantic_core
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, WithJsonSchema
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -40,6 +41,16 @@ def _clean_metadata(value: dict[str, Any]) -> dict[str, Any]:
     if size > MAX_METADATA_BYTES:
         raise ValueError(f"is {size} bytes as JSON; at most {MAX_METADATA_BYTES} are allowed")
     return value
+
+
+def _from_json(value: Any) -> Any:
+    """Of a query string, where everything is text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return pydantic_core.from_json(value, allow_inf_nan=False)
+    except ValueError as error:
+        raise ValueError(f"must be a JSON object: {error}") from None
 
 
 def _check_values(value: Any, depth: int) -> None:
@@ -124,6 +135,18 @@ Metadata = Annotated[
     dict[str, Any],
     AfterValidator(_clean_metadata),
     Field(description="Any JSON object of at most 16 KiB."),
+]
+MetadataText = Annotated[
+    dict[str, Any],
+    BeforeValidator(_from_json),
+    AfterValidator(_clean_metadata),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"type": "object"},
+        }
+    ),
 ]
 Time = Annotated[
     AwareDatetime,

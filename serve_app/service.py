@@ -11,18 +11,21 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from typing import TypeVar
 from uuid import UUID
 
-from deployments.domain.errors import MemoryNotFound, RateLimited, Unavailable
+from deployments.domain.errors import AgentsNotListed, MemoryNotFound, RateLimited, Unavailable
 from deployments.domain.ids import uuid7
 from deployments.domain.model_in_use import ModelInUse
+from deployments.domain.overview import TallyPage, Timeline
 from deployments.domain.ports import Embedder, MemoryStore, Summariser
 from deployments.domain.summaries import PassReport
 from deployments.domain.types import (
     Embeddings,
     ExportPage,
     Imported,
+    ListFilters,
     Memory,
     MemoryPatch,
     MemoryVersion,
@@ -66,6 +69,7 @@ class MemoryService:
         reranking: Reranking | None = None,
         summariser: Summariser | None = None,
         found: Callable[[int], None] = lambda _memories: None,
+        lists_agents: bool = True,
     ) -> None:
         """`found` is told how many memories each search has found."""
         self._store = store
@@ -77,6 +81,7 @@ class MemoryService:
         self._reranking = reranking
         self._summariser = summariser
         self._tell_found = found
+        self._lists_agents = lists_agents
         self._refusals = _Refusals(monotonic_s)
 
     async def adopt_model(self) -> None:
@@ -142,10 +147,11 @@ class MemoryService:
         limit: int,
         after: PageKey | None,
         include_superseded: bool = False,
+        filters: ListFilters | None = None,
     ) -> Page:
         """At most `limit` memories, newest first."""
         return await self._store.list_page(
-            agent_id, user_id, memory_type, limit, after, include_superseded
+            agent_id, user_id, memory_type, limit, after, include_superseded, filters
         )
 
     async def update(self, agent_id: str, memory_id: UUID, patch: MemoryPatch) -> Memory:
@@ -236,6 +242,19 @@ class MemoryService:
             if became[memory.id] is Imported.STORED:
                 became[memory.id] = Imported.THERE  # for the next one of that id
         return said
+
+    async def list_agents(self, limit: int, after: str | None) -> TallyPage:
+        """Raises AgentsNotListed."""
+        if not self._lists_agents:
+            raise AgentsNotListed
+        return await self._store.list_agents(limit, after)
+
+    async def list_users(self, agent_id: str, limit: int, after: str | None) -> TallyPage:
+        return await self._store.list_users(agent_id, limit, after)
+
+    async def timeline(self, agent_id: str, user_id: str | None, since: date) -> Timeline:
+        """The memories of each day from `since` on."""
+        return await self._store.timeline(agent_id, user_id, since)
 
     async def health(self) -> Health:
         """Whether what is behind the ingress answers."""

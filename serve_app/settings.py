@@ -117,6 +117,9 @@ class Settings(BaseModel):
     metrics: bool = Field(
         True, description="Whether memex counts and times what it does: on or off."
     )
+    list_agents: bool = Field(
+        True, description="Whether the API tells everyone who can reach it which agents there are."
+    )
     embedding: EmbeddingSettings = EmbeddingSettings()
     search: SearchSettings = SearchSettings()
     reranker: RerankerSettings = RerankerSettings()

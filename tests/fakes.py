@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from dataclasses import fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from itertools import compress
 from typing import Any
 from uuid import UUID
@@ -24,6 +24,14 @@ from deployments.domain.errors import (
     Superseded,
     Unavailable,
 )
+from deployments.domain.overview import (
+    COUNTED_OF_ONE,
+    COUNTED_OF_TIMELINE,
+    DayCounts,
+    Tally,
+    TallyPage,
+    Timeline,
+)
 from deployments.domain.ranking import fuses_by_rank, lexical_share, score, similarities
 from deployments.domain.summaries import Condensation, ScopeToCondense, Source
 from deployments.domain.types import (
@@ -32,6 +40,7 @@ from deployments.domain.types import (
     ExportPage,
     Imported,
     InsertCall,
+    ListFilters,
     Memory,
     MemoryPatch,
     MemoryType,
@@ -248,6 +257,7 @@ class InMemoryStore:
         limit: int,
         after: PageKey | None,
         include_superseded: bool = False,
+        filters: ListFilters | None = None,
     ) -> Page:
         await self.ping()
         found = sorted(
@@ -258,6 +268,7 @@ class InMemoryStore:
                 and user_id in (None, memory.user_id)
                 and memory_type in (None, memory.memory_type)
                 and (include_superseded or memory.superseded_by is None)
+                and (filters is None or passes(memory, filters))
                 and (after is None or (memory.created_at, memory.id) < (after.created_at, after.id))
             ),
             key=lambda memory: (memory.created_at, memory.id),
@@ -490,6 +501,41 @@ class InMemoryStore:
             for memory in memories
         ]  # fmt: skip
 
+    async def list_agents(self, limit: int, after: str | None) -> TallyPage:
+        await self.ping()
+        return tallied([memory.agent_id for memory, _ in self._rows.values()], limit, after)
+
+    async def list_users(self, agent_id: str, limit: int, after: str | None) -> TallyPage:
+        await self.ping()
+        memories = [memory for memory, _ in self._rows.values() if memory.agent_id == agent_id]
+        return tallied([memory.user_id for memory in memories], limit, after)
+
+    async def timeline(self, agent_id: str, user_id: str | None, since: date) -> Timeline:
+        await self.ping()
+        days = sorted(
+            (
+                (memory.created_at.astimezone(UTC).date(), memory.memory_type)
+                for memory, _ in self._rows.values()
+                if memory.agent_id == agent_id and user_id in (None, memory.user_id)
+            ),
+            reverse=True,
+        )
+        found = [entry for entry in days if entry[0] >= since]
+        counted = found[: COUNTED_OF_TIMELINE + 1]
+        is_whole = counted == found and len(found) <= COUNTED_OF_TIMELINE
+        first = since if is_whole else counted[-1][0]
+        return Timeline(
+            first,
+            [
+                DayCounts(
+                    day,
+                    *(counted.count((day, memory_type)) for memory_type in MemoryType),
+                    is_exact=is_whole or day > first,
+                )
+                for day in sorted({day for day, _ in counted})
+            ],
+        )
+
     def _hit(self, agent_id: str, limit: RateLimit | None) -> None:
         if limit is None:
             return
@@ -499,6 +545,23 @@ class InMemoryStore:
             retry_after_s = live[-limit.per_minute] + 60 - now
             raise RateLimited(agent_id, limit.operation, limit.per_minute, retry_after_s)
         self._hits[(agent_id, limit.operation)] = [*live, now]
+
+
+def tallied(ids: Sequence[str], limit: int, after: str | None) -> TallyPage:
+    counts = Counter(id_ for id_ in ids if after is None or id_ > after)
+    page = [
+        Tally(id_, min(counts[id_], COUNTED_OF_ONE), counts[id_] <= COUNTED_OF_ONE)
+        for id_ in sorted(counts)[:limit]
+    ]
+    return TallyPage(page, page[-1].id if len(counts) > limit else None)
+
+
+def passes(memory: Memory, filters: ListFilters) -> bool:
+    return (
+        (filters.metadata is None or contains(memory.metadata, filters.metadata))
+        and (filters.created_after is None or memory.created_at > filters.created_after)
+        and (filters.created_before is None or memory.created_at < filters.created_before)
+    )
 
 
 def visible(memory: Memory, query: SearchQuery) -> bool:

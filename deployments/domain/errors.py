@@ -5,6 +5,7 @@
     ├── MemoryNotFound      no such memory in this scope (or it is another agent's)
     ├── Superseded          the memory was condensed into a summary and cannot be changed
     ├── NotASummary         the memory has no sources that could be given back
+    ├── AgentsNotListed     the operator has switched the listing of agents off
     ├── KeyInUse            a write under the same idempotency key is still running
     ├── KeyReused           an idempotency key was used for another write before
     ├── RateLimited         the agent's calls of one minute are used up
@@ -81,6 +82,13 @@ class NotASummary(MemexError):
 
     def __str__(self) -> str:
         return f"memory {self.memory_id} has no sources that could be restored"
+
+
+class AgentsNotListed(MemexError):
+    """The service does not tell which agents there are."""
+
+    def __str__(self) -> str:
+        return "agents are not listed here; an operator can allow it (MEMEX_LIST_AGENTS)"
 
 
 class KeyInUse(MemexError):

@@ -2,17 +2,19 @@
 both have these shapes; a port's docstring is its contract."""
 
 from collections.abc import AsyncGenerator, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol
 from uuid import UUID
 
 from deployments.domain.errors import MemexError
+from deployments.domain.overview import TallyPage, Timeline
 from deployments.domain.summaries import Condensation, PassReport, ScopeToCondense, Source
 from deployments.domain.types import (
     Embeddings,
     ExportPage,
     Imported,
     InsertCall,
+    ListFilters,
     Memory,
     MemoryPatch,
     MemoryVersion,
@@ -140,6 +142,7 @@ class MemoryStore(Protocol):
         limit: int,
         after: PageKey | None,
         include_superseded: bool = False,
+        filters: ListFilters | None = None,
     ) -> Page:
         """Newest first, then id (descending). What was condensed is not among them, nor in a count
         or a search, unless asked for; `get` finds it."""
@@ -212,6 +215,14 @@ class MemoryStore(Protocol):
         """Those of one agent's memories whose ids nobody has, all in one commit; what became of
         each. The others' ids, and memories that say the same, are left as they are."""
         ...
+
+    async def list_agents(self, limit: int, after: str | None) -> TallyPage:
+        """All agents that have memories: the only call that is not of one agent."""
+        ...
+
+    async def list_users(self, agent_id: str, limit: int, after: str | None) -> TallyPage: ...
+
+    async def timeline(self, agent_id: str, user_id: str | None, since: date) -> Timeline: ...
 
 
 class BatchedMemoryStore(MemoryStore, Protocol):

@@ -185,6 +185,16 @@ class SearchFilters:
 
 
 @dataclass(frozen=True, slots=True)
+class ListFilters:
+    """What a listed memory must satisfy beside its scope and type; `None` is no condition."""
+
+    metadata: dict[str, Any] | None = None
+    """Contained in the memory's metadata (Postgres's `@>`)."""
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SearchQuery:
     """A search of one scope (agent, user) for at most `top_k` hits."""
 

@@ -1,7 +1,7 @@
 -- Named statements; queries.py reads them. $n are asyncpg's parameters, named beside each.
 -- No statement here that answers a caller reads or writes a memory without an agent_id. Those that
 -- keep what is derived from memories (renew_terms and its like), and purge_expired, run for all agents
--- and answer none.
+-- and answer none; agents tells which there are, and nothing of theirs.
 -- Whoever brings an embedding names its generation, and a statement looks whether that one is still in
 -- use: both embeddings and generations are seen as of after the statement has its lock on memories.
 
@@ -386,11 +386,15 @@ where agent_id = $1 and id = $2 and {{alive}};
 -- fragment: page_of_user
 agent_id = $1 and user_id = $2 and {{alive}}
         and ($3::text is null or memory_type = $3)
+        and ($7::jsonb is null or metadata @> $7)
+        and created_at > coalesce($8::timestamptz, '-infinity')
+        and created_at < coalesce($9::timestamptz, 'infinity')
         and (created_at, id) < (coalesce($5::timestamptz, 'infinity'), coalesce($6::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
 
 -- name: list_of_user
--- $1 agent_id, $2 user_id, $3 memory_type, $4 limit, $5 after created_at, $6 after id, $7 whether with
--- what was condensed, which has an index of its own
+-- $1 agent_id, $2 user_id, $3 memory_type, $4 limit, $5 after created_at, $6 after id, $7 metadata,
+-- $8 created_after, $9 created_before, $10 whether with what was condensed, which has an index of its
+-- own
 (
     select {{columns}}
     from memories
@@ -402,7 +406,7 @@ union all
 (
     select {{columns}}
     from memories
-    where $7::boolean and {{page_of_user}} and superseded_by is not null
+    where $10::boolean and {{page_of_user}} and superseded_by is not null
     order by created_at desc, id desc
     limit $4::int
 )
@@ -410,12 +414,15 @@ order by created_at desc, id desc
 limit $4::int;
 
 -- name: list_of_agent
--- $1 agent_id, $2 memory_type, $3 limit, $4 after created_at, $5 after id, $6 whether with what was
--- condensed
+-- $1 agent_id, $2 memory_type, $3 limit, $4 after created_at, $5 after id, $6 metadata,
+-- $7 created_after, $8 created_before, $9 whether with what was condensed
 select {{columns}}
 from memories
-where agent_id = $1 and {{alive}} and ($6::boolean or superseded_by is null)
+where agent_id = $1 and {{alive}} and ($9::boolean or superseded_by is null)
     and ($2::text is null or memory_type = $2)
+    and ($6::jsonb is null or metadata @> $6)
+    and created_at > coalesce($7::timestamptz, '-infinity')
+    and created_at < coalesce($8::timestamptz, 'infinity')
     and (created_at, id) < (coalesce($4::timestamptz, 'infinity'), coalesce($5::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
 order by created_at desc, id desc
 limit $3::int;
@@ -549,6 +556,115 @@ select (select count(*) from memories where agent_id = $1) - (
     select count(*) from memories
     where agent_id = $1 and expires_at <= now() and ($2::boolean or superseded_by is null)
 );
+
+-- name: agents
+-- $1 after agent_id, $2 limit. Of all agents, and gives nothing but their ids. Each step goes to the
+-- next one in the index of scopes, however many memories lie between.
+with recursive steps as (
+    select 1 as step, (
+        select agent_id from memories
+        where agent_id > coalesce($1::text, '')
+        order by agent_id
+        limit 1
+    ) as agent_id
+    union all
+    select step + 1, (
+        select m.agent_id from memories m
+        where m.agent_id > steps.agent_id
+        order by m.agent_id
+        limit 1
+    )
+    from steps
+    where agent_id is not null and step < $2::int
+)
+select agent_id from steps where agent_id is not null order by step;
+
+-- name: users
+-- $1 agent_id, $2 after user_id, $3 limit. As the one above.
+with recursive steps as (
+    select 1 as step, (
+        select user_id from memories
+        where agent_id = $1 and superseded_by is null and user_id > coalesce($2::text, '')
+        order by user_id
+        limit 1
+    ) as user_id
+    union all
+    select step + 1, (
+        select m.user_id from memories m
+        where m.agent_id = $1 and m.superseded_by is null and m.user_id > steps.user_id
+        order by m.user_id
+        limit 1
+    )
+    from steps
+    where user_id is not null and step < $3::int
+)
+select user_id from steps where user_id is not null order by step;
+
+-- name: tally_agents
+-- $1 agent_ids, $2 at most so many of each. The index of scopes alone counts them, to one more than
+-- that and those that are expired and still there, which are few.
+select n.agent_id, (
+    select count(*)
+    from (
+        select from memories
+        where agent_id = n.agent_id and superseded_by is null
+        limit $2::int + n.expired + 1
+    ) as first_rows
+) - n.expired as memories
+from (
+    select agent_id, place, (
+        select count(*) from memories
+        where agent_id = s.agent_id and superseded_by is null and expires_at <= now()
+    ) as expired
+    from unnest($1::text[]) with ordinality as s (agent_id, place)
+    offset 0
+) as n
+order by n.place;
+
+-- name: tally_users
+-- $1 agent_id, $2 user_ids, $3 at most so many of each. As the one above.
+select n.user_id, (
+    select count(*)
+    from (
+        select from memories
+        where agent_id = $1 and user_id = n.user_id and superseded_by is null
+        limit $3::int + n.expired + 1
+    ) as first_rows
+) - n.expired as memories
+from (
+    select user_id, place, (
+        select count(*) from memories
+        where agent_id = $1 and user_id = u.user_id and superseded_by is null
+            and expires_at <= now()
+    ) as expired
+    from unnest($2::text[]) with ordinality as u (user_id, place)
+    offset 0
+) as n
+order by n.place;
+
+-- name: timeline_of_user
+-- $1 agent_id, $2 user_id, $3 since, $4 at most so many, of which the newest
+select (created_at at time zone 'UTC')::date as day, memory_type, count(*) as memories
+from (
+    select created_at, memory_type from memories
+    where agent_id = $1 and user_id = $2 and {{shown}} and created_at >= $3
+    order by created_at desc, id desc
+    limit $4::int
+) as newest
+group by day, memory_type
+order by day;
+
+-- name: timeline_of_agent
+-- $1 agent_id, $2 since, $3 at most so many, of which the newest
+select (created_at at time zone 'UTC')::date as day, memory_type, count(*) as memories
+from (
+    select created_at, memory_type from memories
+    where agent_id = $1 and {{shown}} and created_at >= $2
+    order by created_at desc, id desc
+    limit $3::int
+) as newest
+group by day, memory_type
+order by day;
 
 -- name: purge_expired
 -- $1 at most so many; of all agents, and answers none. How many there were.

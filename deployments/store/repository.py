@@ -2,16 +2,19 @@
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from datetime import date
 from itertools import compress
 from typing import Any
 from uuid import UUID
 
 from deployments.domain.errors import BadSetting, GenerationRetired, MemexError, Superseded
+from deployments.domain.overview import TallyPage, Timeline
 from deployments.domain.types import (
     Embeddings,
     ExportPage,
     Imported,
     InsertCall,
+    ListFilters,
     Memory,
     MemoryPatch,
     MemoryVersion,
@@ -24,6 +27,7 @@ from deployments.domain.types import (
     SearchQuery,
     WriteKey,
 )
+from deployments.store import overview
 from deployments.store.exports import Exports
 from deployments.store.generations import active_generation, adopt_generation
 from deployments.store.idempotency import write_once
@@ -163,29 +167,24 @@ class PostgresMemoryStore(PostgresSummaries):
         limit: int,
         after: PageKey | None,
         include_superseded: bool = False,
+        filters: ListFilters | None = None,
     ) -> Page:
+        filters = filters or ListFilters()
         key = (None, None) if after is None else (after.created_at, after.id)
         one_more = limit + 1  # tells whether there is a next page
+        name, scope = "list_of_agent", [agent_id]
+        if user_id is not None:
+            name, scope = "list_of_user", [agent_id, user_id]
+        bounds = (filters.created_after, filters.created_before)
+        arguments = (*scope, memory_type, one_more, *key, filters.metadata, *bounds)
+        arguments = (*arguments, include_superseded)
         async with self._pool.acquire() as connection:
-            if user_id is None:
-                rows = await connection.fetch(
-                    sql("list_of_agent"),
-                    agent_id,
-                    memory_type,
-                    one_more,
-                    *key,
-                    include_superseded,
-                )
-            else:
-                rows = await connection.fetch(
-                    sql("list_of_user"),
-                    agent_id,
-                    user_id,
-                    memory_type,
-                    one_more,
-                    *key,
-                    include_superseded,
-                )
+            if filters.metadata is None:
+                rows = await connection.fetch(sql(name), *arguments)
+            else:  # whose index pays where it leaves few
+                async with connection.transaction(readonly=True):
+                    await connection.execute(sql("plan_for_values"))
+                    rows = await connection.fetch(sql(name), *arguments)
         memories = [memory_of(row) for row in rows[:limit]]
         more = len(rows) > limit
         next_key = PageKey(memories[-1].created_at, memories[-1].id) if more else None
@@ -329,6 +328,18 @@ class PostgresMemoryStore(PostgresSummaries):
             outcomes = await self._inserts.insert_missing(connection, call, terms)
         self._count("import", outcomes.count(Imported.STORED))
         return outcomes
+
+    async def list_agents(self, limit: int, after: str | None) -> TallyPage:
+        async with self._pool.acquire() as connection:
+            return await overview.agents(connection, limit, after)
+
+    async def list_users(self, agent_id: str, limit: int, after: str | None) -> TallyPage:
+        async with self._pool.acquire() as connection:
+            return await overview.users(connection, agent_id, limit, after)
+
+    async def timeline(self, agent_id: str, user_id: str | None, since: date) -> Timeline:
+        async with self._pool.acquire() as connection:
+            return await overview.timeline(connection, agent_id, user_id, since)
 
     async def renew_terms(self) -> None:
         """Make anew what an older lexicon made, unless a newer one is in use."""

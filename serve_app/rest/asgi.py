@@ -84,7 +84,9 @@ def _routes(service: MemoryService) -> Iterator[BaseRoute]:
     for path, operations in by_path.items():
         # All methods: one that a path does not have must not be tried on the next route, which
         # would take `search` for an id.
-        yield Route(path, _endpoint(service, operations), methods=_METHODS)
+        # An agent's id may have slashes in it.
+        route_path = path.replace("{agent_id}", "{agent_id:path}")
+        yield Route(route_path, _endpoint(service, operations), methods=_METHODS)
 
 
 def _endpoint(
@@ -148,4 +150,6 @@ def _takes_gzip(accepted: str) -> bool:
 
 def _route_of(scope: Scope) -> str:
     route = scope.get("route")
-    return route.path if isinstance(route, Route | Mount) else "(none)"
+    if isinstance(route, Route):
+        return route.path.replace(":path}", "}")
+    return route.path if isinstance(route, Mount) else "(none)"

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.domain.errors import (
+    AgentsNotListed,
     InvalidInput,
     KeyInUse,
     KeyReused,
@@ -31,6 +32,7 @@ _STATUS: dict[type[MemexError], HTTPStatus] = {
     MemoryNotFound: HTTPStatus.NOT_FOUND,
     Superseded: HTTPStatus.CONFLICT,
     NotASummary: HTTPStatus.CONFLICT,
+    AgentsNotListed: HTTPStatus.FORBIDDEN,
     KeyInUse: HTTPStatus.CONFLICT,
     KeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     RateLimited: HTTPStatus.TOO_MANY_REQUESTS,

@@ -16,6 +16,7 @@ _COMMON_ERRORS = (421, 422, 500, 503)
 _BODY_ERRORS = (400, 413, 415)
 _ERROR_TEXTS = {
     400: "The body is not JSON",
+    403: "The operator has switched this off",
     404: "No such memory belongs to this agent",
     409: "It is at odds with what is there or under way; detail says how",
     413: "The body is larger than 1 MiB",
@@ -83,6 +84,15 @@ def _describe(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
                 "in": "path",
                 "required": True,
                 "schema": {"type": "string", "format": "uuid"},
+            }
+        )
+    if "{agent_id}" in operation.path:
+        parameters.append(
+            {
+                "name": "agent_id",
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string", "minLength": 1, "maxLength": 128},
             }
         )
     if operation.query is not None:

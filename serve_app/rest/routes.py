@@ -15,6 +15,16 @@ from serve_app.cursor import decode_cursor, encode_cursor
 from serve_app.rest.exporting import export_memories
 from serve_app.rest.importing import import_memories
 from serve_app.rest.input import read_body, read_memory_id, read_query, read_write_key
+from serve_app.rest.overview import (
+    AgentsOut,
+    TallyQuery,
+    TimelineOut,
+    TimelineQuery,
+    UsersOut,
+    list_agents,
+    list_users,
+    timeline,
+)
 from serve_app.rest.schemas import (
     BatchIn,
     BatchOut,
@@ -106,6 +116,7 @@ async def list_memories(service: MemoryService, request: Request) -> PageOut:
         query.limit,
         after,
         query.include_superseded,
+        query.filters(),
     )
     next_cursor = None if page.next_key is None else encode_cursor(page.next_key)
     return PageOut(page.memories, next_cursor)
@@ -170,6 +181,7 @@ async def forget(service: MemoryService, request: Request) -> DeletedOut:
 
 MEMORIES = "/v1/memories"
 MEMORY = "/v1/memories/{memory_id}"
+AGENTS = "/v1/agents"
 
 # Starlette takes the first route that matches: fixed names stand before {memory_id}.
 OPERATIONS: tuple[Operation, ...] = (
@@ -212,7 +224,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET",
         f"{MEMORIES}/export",
         export_memories,
-        "Export memories as JSON Lines, oldest first, as they are at one moment",
+        "Export memories as JSON Lines, newest first, as they are at one moment",
         200,
         None,
         query=ExportQuery,
@@ -229,6 +241,15 @@ OPERATIONS: tuple[Operation, ...] = (
         query=OwnerQuery,
         errors=(429,),
         lines=(RefusedLine, ImportedOut),
+    ),
+    Operation(
+        "GET",
+        f"{MEMORIES}/timeline",
+        timeline,
+        "Count the memories of each day by their type",
+        200,
+        TimelineOut,
+        query=TimelineQuery,
     ),
     Operation("GET", MEMORY, get, "Get a memory", 200, Memory, query=OwnerQuery, errors=(404,)),
     Operation(
@@ -290,5 +311,18 @@ OPERATIONS: tuple[Operation, ...] = (
         200,
         PassReport,
         query=SummariesQuery,
+    ),
+    Operation(
+        "GET", AGENTS, list_agents, "List the agents that have memories", 200, AgentsOut,
+        query=TallyQuery, errors=(403,),
+    ),
+    Operation(
+        "GET",
+        f"{AGENTS}/{{agent_id}}/users",
+        list_users,
+        "List the users of whom an agent has memories",
+        200,
+        UsersOut,
+        query=TallyQuery,
     ),
 )  # fmt: skip

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from deployments.domain.types import (
     Expiry,
     Fusion,
+    ListFilters,
     Memory,
     MemoryPatch,
     MemoryType,
@@ -25,6 +26,7 @@ from serve_app.fields import (
     Importance,
     LexicalWeight,
     Metadata,
+    MetadataText,
     Query,
     Score,
     Time,
@@ -227,11 +229,19 @@ class ListQuery(_Query):
     agent_id: Id
     user_id: Id | None = Field(None, description="All users of the agent where it is left out.")
     memory_type: MemoryType | None = None
+    metadata: MetadataText | None = Field(
+        None, description="A JSON object that must be contained in a memory's metadata."
+    )
+    created_after: Time | None = None
+    created_before: Time | None = None
     limit: Annotated[int, Field(ge=1, le=200)] = 50
     cursor: Annotated[str, Field(max_length=128)] | None = Field(
         None, description="next_cursor of the page before."
     )
     include_superseded: bool = Field(False, description="List what was condensed, too.")
+
+    def filters(self) -> ListFilters:
+        return ListFilters(self.metadata, self.created_after, self.created_before)
 
 
 class HistoryQuery(_Query):

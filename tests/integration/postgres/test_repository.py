@@ -87,7 +87,8 @@ async def test_what_keeps_us_out_is_told_from_our_own_faults(
 
 def test_every_statement_on_memories_is_scoped() -> None:
     # These read no row of anyone's, write what is derived from a memory back to it alone, delete
-    # what no statement sees any more or a setting wants gone, or say where work is to be done.
+    # what no statement sees any more or a setting wants gone, say where work is to be done, or give
+    # the agents' ids alone.
     unscoped = {
         "has_memories",
         "count_missing_next",
@@ -98,6 +99,7 @@ def test_every_statement_on_memories_is_scoped() -> None:
         "purge_expired",
         "purge_superseded",
         "scopes_to_condense",
+        "agents",
     }
     touching = {
         name: text

@@ -271,7 +271,7 @@ async def test_plans_use_the_indexes(pool: Pool, postgres_store: PostgresMemoryS
     assert "Seq Scan on memories" not in plan
     assert "memories_embedding" not in plan
 
-    page = (None, 50, None, None)
+    page = (None, 50, *[None] * 5)
     for everything, index in ((False, "memories_scope"), (True, "memories_superseded")):
         user_page = ("agent", "user 3", *page, everything)
         plan = await explain(pool, sql("list_of_user"), *user_page)

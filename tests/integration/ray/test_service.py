@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 import httpx
@@ -101,8 +102,9 @@ async def test_scopes_hold_by_every_route(client: httpx.AsyncClient, agent: str)
         for operation in OPERATIONS:
             if operation.handler.__name__ in ("add", "add_batch"):
                 continue
-            path = operation.path.format(memory_id=mine["id"])
-            params = {} if operation.query is None else {"agent_id": other}
+            path = operation.path.format(memory_id=mine["id"], agent_id=quote(other, safe=""))
+            asks = {} if operation.query is None else operation.query.model_fields
+            params = {"agent_id": other} if "agent_id" in asks else {}
             if operation.handler.__name__ == "forget":
                 params["user_id"] = "user"
             body = {"importance": 0.0} if operation.method == "PATCH" else None

@@ -680,6 +680,9 @@ async def test_openapi_describes_every_route(client: httpx.AsyncClient) -> None:
         ("POST", "/v1/summaries/run"),
         ("PATCH", "/v1/memories/{memory_id}"),
         ("DELETE", "/v1/memories/{memory_id}"),
+        ("GET", "/v1/memories/timeline"),
+        ("GET", "/v1/agents"),
+        ("GET", "/v1/agents/{agent_id}/users"),
         ("GET", "/health"),
     }
     text = json.dumps(document)

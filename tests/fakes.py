@@ -503,11 +503,16 @@ class InMemoryStore:
 
     async def list_agents(self, limit: int, after: str | None) -> TallyPage:
         await self.ping()
-        return tallied([memory.agent_id for memory, _ in self._rows.values()], limit, after)
+        shown = [memory for memory, _ in self._rows.values() if memory.superseded_by is None]
+        return tallied([memory.agent_id for memory in shown], limit, after)
 
     async def list_users(self, agent_id: str, limit: int, after: str | None) -> TallyPage:
         await self.ping()
-        memories = [memory for memory, _ in self._rows.values() if memory.agent_id == agent_id]
+        memories = [
+            memory
+            for memory, _ in self._rows.values()
+            if memory.agent_id == agent_id and memory.superseded_by is None
+        ]
         return tallied([memory.user_id for memory in memories], limit, after)
 
     async def timeline(self, agent_id: str, user_id: str | None, since: date) -> Timeline:
@@ -516,7 +521,9 @@ class InMemoryStore:
             (
                 (memory.created_at.astimezone(UTC).date(), memory.memory_type)
                 for memory, _ in self._rows.values()
-                if memory.agent_id == agent_id and user_id in (None, memory.user_id)
+                if memory.agent_id == agent_id
+                and user_id in (None, memory.user_id)
+                and memory.superseded_by is None
             ),
             reverse=True,
         )

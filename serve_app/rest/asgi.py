@@ -17,6 +17,7 @@ from starlette.types import Scope
 from deployments.domain.errors import MemexError, RateLimited, Unavailable
 from serve_app.measured import Measured, RequestMetrics
 from serve_app.requests import Requests, failed_with
+from serve_app.rest.console import console_routes
 from serve_app.rest.docs import doc_routes
 from serve_app.rest.errors import (
     FaultBarrier,
@@ -58,6 +59,7 @@ def build_rest_app(
             Route("/health", _health(service, version)),
             Route("/metrics", _metrics(exposition)),
             *doc_routes(openapi_document(version)),
+            *console_routes(),
         ],
         middleware=[
             Middleware(Requests, route_of=_route_of),

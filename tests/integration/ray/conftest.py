@@ -1,5 +1,6 @@
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -13,22 +14,44 @@ NO_LIMITS = {
 }
 
 
+class Shared:
+    """One service for modules that follow each other, since a start takes its time."""
+
+    def __init__(self) -> None:
+        self._service: Service | None = None
+        self._stack = ExitStack()
+
+    def running(self) -> Service:
+        if self._service is None or not self._service.is_running():
+            self.stop()
+            folder = tempfile.TemporaryDirectory(prefix="memex-test-", ignore_cleanup_errors=True)
+            root = self._stack.enter_context(folder)
+            self._service = Service(Path(root), **NO_LIMITS)
+            self._stack.enter_context(self._service.running())
+        return self._service
+
+    def stop(self) -> None:
+        self._stack.close()
+        self._service = None
+
+
 @pytest.fixture(scope="session")
-def one_service() -> Iterator[Service]:
-    with (
-        tempfile.TemporaryDirectory(prefix="memex-test-", ignore_cleanup_errors=True) as root,
-        Service(Path(root), **NO_LIMITS).running() as service,
-    ):
-        yield service
+def shared() -> Iterator[Shared]:
+    shared = Shared()
+    yield shared
+    shared.stop()
 
 
-@pytest.fixture
-def service(one_service: Service) -> Service:
-    """The whole service, running, for all tests that change no setting; without rate limits."""
-    if not one_service.is_running():  # a test before has ended it
-        one_service.kill()
-        one_service.start()
-    return one_service
+@pytest.fixture(scope="module")
+def alone(shared: Shared) -> None:
+    """For modules that start services of their own: there is none beside them."""
+    shared.stop()
+
+
+@pytest.fixture(scope="module")
+def service(shared: Shared) -> Service:
+    """The whole service, running; without rate limits."""
+    return shared.running()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ MEMORY = {"agent_id": "a", "user_id": "u", "content": "kept over restarts"}
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
+def service(alone: None) -> Iterator[Service]:
     with tempfile.TemporaryDirectory(prefix="memex-test-", ignore_cleanup_errors=True) as root:
         # As long as a home folder's: sockets must go elsewhere, and be found there after a kill.
         data_dir = Path(root) / "a-folder-with-a-long-name" / "memex"

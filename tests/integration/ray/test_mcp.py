@@ -27,7 +27,7 @@ _agents = (f"agent {n}" for n in itertools.count())
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(alone: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """With two replicas of McpIngress."""
     profile = yaml.safe_load((ROOT / "configs" / "laptop.yaml").read_text())
     options = profile["deployments"]["McpIngress"]

@@ -1,0 +1,71 @@
+// The REST API, by relative addresses, so that the page works behind any path.
+
+// What went wrong, in one line. `retryAfter_s` where the service says when to come back.
+export class Failure extends Error {
+  constructor(message, status = 0, retryAfter_s = 0) {
+    super(message);
+    this.status = status;
+    this.retryAfter_s = retryAfter_s;
+  }
+}
+
+// `request` may have `query`, `body` and `signal`. Undefined, null and empty parameters are left out.
+async function call(method, address, { query = {}, body, signal } = {}) {
+  const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  const search = given.length ? `?${new URLSearchParams(given)}` : "";
+  const options = { method, signal, headers: { Accept: "application/json" } };
+  if (body !== undefined) {
+    options.headers["Content-Type"] = "application/json";
+    options.body = JSON.stringify(body);
+  }
+  let answer;
+  try {
+    answer = await fetch(address + search, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Failure("The service does not answer.");
+  }
+  if (!answer.ok) throw await failure(answer);
+  return answer.status === 204 ? null : parsed(await answer.text());
+}
+
+// JSON, with integers beyond JavaScript's kept as they are written, where the browser can.
+export const parsed = (text) =>
+  JSON.parse(text, (_name, value, context) =>
+    Number.isInteger(value) && !Number.isSafeInteger(value) && context?.source && JSON.rawJSON
+      ? JSON.rawJSON(context.source)
+      : value);
+
+async function failure(answer) {
+  let detail = "";
+  try {
+    ({ detail } = await answer.json());
+  } catch {
+    // not one of the API's own answers: a proxy's, say
+  }
+  const retryAfter_s = Number(answer.headers.get("Retry-After")) || 0;
+  return new Failure(detail ? sentence(detail) : `The service answered ${answer.status}.`, answer.status, retryAfter_s);
+}
+
+const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1).replace(/\.$/, "")}.`;
+
+const path = (memory) => `v1/memories/${encodeURIComponent(memory.id)}`;
+const owner = (memory) => ({ agent_id: memory.agent_id });
+
+export const agents = (after) => call("GET", "v1/agents", { query: { limit: 100, after } });
+export const users = (agent, after) =>
+  call("GET", `v1/agents/${encodeURIComponent(agent)}/users`, { query: { limit: 100, after } });
+export const count = (scope, signal) => call("GET", "v1/memories/count", { query: scope, signal });
+export const list = (query, signal) => call("GET", "v1/memories", { query, signal });
+export const search = (body, signal) => call("POST", "v1/memories/search", { body, signal });
+export const timeline = (query, signal) => call("GET", "v1/memories/timeline", { query, signal });
+export const change = (memory, patch) => call("PATCH", path(memory), { query: owner(memory), body: patch });
+export const remove = (memory) => call("DELETE", path(memory), { query: owner(memory) });
+export const sources = (memory) => call("GET", `${path(memory)}/sources`, { query: owner(memory) });
+export const restore = (memory) => call("POST", `${path(memory)}/restore`, { query: owner(memory) });
+
+// The text of /metrics, or null where there are none.
+export async function metrics(signal) {
+  const answer = await fetch("metrics", { signal });
+  return answer.ok ? answer.text() : null;
+}

@@ -1,0 +1,96 @@
+// Prometheus's text format, and what the strip makes of it.
+
+const SAMPLE = /^([A-Za-z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)/;
+const LABEL = /([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"/g;
+const ESCAPES = { "\\n": "\n", '\\"': '"', "\\\\": "\\" };
+
+const REQUESTS = "memex_http_requests_total";
+const DURATION = "memex_http_request_duration_seconds_bucket";
+const HITS = "memex_embedding_cache_hits_total";
+const MISSES = "memex_embedding_cache_misses_total";
+const OWN_ROUTE = "/metrics"; // looking must not count
+
+// A Map from each name to its samples, `{labels, value}`.
+export function parse(text) {
+  const found = new Map();
+  for (const line of text.split("\n")) {
+    const match = line.startsWith("#") ? null : SAMPLE.exec(line);
+    if (!match) continue;
+    const labels = {};
+    for (const [, name, value] of (match[2] || "").matchAll(LABEL)) {
+      labels[name] = value.replace(/\\[n"\\]/g, (escape) => ESCAPES[escape]);
+    }
+    if (!found.has(match[1])) found.set(match[1], []);
+    found.get(match[1]).push({ labels, value: Number(match[3].replace("+Inf", "Infinity")) });
+  }
+  return found;
+}
+
+// What two looks differ by is what happened between them; a counter that fell began anew.
+// `seconds` lie between; without a look before, all is of the whole time and there is no rate.
+export function figures(now, before, seconds) {
+  const requests = total(now, REQUESTS);
+  const buckets = bucketsOf(now);
+  const earlier = before ? bucketsOf(before) : new Map();
+  const asked = before ? new Map([...buckets].map(([le, n]) => [le, risen(n, earlier.get(le) || 0)])) : buckets;
+  const quiet = before && !(asked.get(Infinity) > 0);
+  const durations = quiet ? buckets : asked;
+  const hits = total(now, HITS);
+  const texts = hits + total(now, MISSES);
+  return {
+    rps: before ? risen(requests, total(before, REQUESTS)) / seconds : null,
+    p50_s: quantile(0.5, durations),
+    p99_s: quantile(0.99, durations),
+    hits: texts > 0 ? hits / texts : null,
+    replicas: replicas(now),
+  };
+}
+
+const risen = (now, before) => (now >= before ? now - before : now);
+
+function total(samples, name) {
+  return counted(samples, name).reduce((sum, { value }) => sum + value, 0);
+}
+
+function counted(samples, name) {
+  return (samples.get(name) || []).filter(({ labels }) => labels.route !== OWN_ROUTE);
+}
+
+// Upper bound in seconds → how many were not above it.
+function bucketsOf(samples) {
+  const found = new Map();
+  for (const { labels, value } of counted(samples, DURATION)) {
+    const bound = Number(labels.le.replace("+Inf", "Infinity"));
+    found.set(bound, (found.get(bound) || 0) + value);
+  }
+  return new Map([...found].sort(([a], [b]) => a - b));
+}
+
+// As Prometheus's histogram_quantile: linear within a bucket. Null where nothing was counted.
+export function quantile(q, buckets) {
+  const count = buckets.get(Infinity) || 0;
+  if (count === 0) return null;
+  let [low, below] = [0, 0];
+  for (const [bound, upTo] of buckets) {
+    if (upTo >= q * count) {
+      if (bound === Infinity) return low;
+      return low + ((bound - low) * (q * count - below)) / Math.max(upTo - below, Number.EPSILON);
+    }
+    [low, below] = [bound, upTo];
+  }
+  return low;
+}
+
+// Deployment → how many replicas have told anything.
+function replicas(samples) {
+  const found = new Map();
+  for (const [name, entries] of samples) {
+    if (!name.startsWith("memex_")) continue;
+    for (const { labels } of entries) {
+      if (!labels.deployment || !labels.replica) continue;
+      if (!found.has(labels.deployment)) found.set(labels.deployment, new Set());
+      found.get(labels.deployment).add(labels.replica);
+    }
+  }
+  return new Map([...found].sort().map(([deployment, names]) => [deployment, names.size]));
+}

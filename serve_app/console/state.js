@@ -1,0 +1,88 @@
+// What the page shows, kept in the address behind the #: it can be shared and reloaded, and never
+// reaches a server's log.
+
+import { parsed } from "./api.js";
+
+export const HALF_LIVES_DAYS = [0.25, 0.5, 1, 2, 3, 7, 14, 30, 60, 90, 180, 365, 1000];
+export const TYPES = ["episodic", "semantic", "procedural"];
+
+export const RANKING = { alpha: 0.7, halfLife: 30, importance: 0 };
+export const FILTERS = { type: "", from: "", to: "", meta: "" };
+const NOTHING = { agent: "", user: "", query: "", ...RANKING, ...FILTERS };
+
+const DATE = /^\d{4}-\d\d-\d\d$/;
+const isShare = (value) => value >= 0 && value <= 1;
+const CHECKS = {
+  alpha: isShare,
+  importance: isShare,
+  halfLife: (value) => HALF_LIVES_DAYS.includes(value),
+  type: (value) => TYPES.includes(value),
+  from: (value) => DATE.test(value) && !Number.isNaN(Date.parse(value)),
+  to: (value) => DATE.test(value) && !Number.isNaN(Date.parse(value)),
+};
+
+// Of the address; whatever cannot be is left out.
+export function read() {
+  const state = { ...NOTHING };
+  for (const [name, text] of new URLSearchParams(location.hash.slice(1))) {
+    if (!(name in NOTHING)) continue;
+    const value = typeof NOTHING[name] === "number" ? Number(text) : text;
+    if (!CHECKS[name] || CHECKS[name](value)) state[name] = value;
+  }
+  return state;
+}
+
+// `isStep`: the browser's Back returns to what was shown before.
+export function write(state, isStep) {
+  const told = Object.entries(state).filter(([name, value]) => value !== NOTHING[name]);
+  const hash = `#${new URLSearchParams(told)}`;
+  if (hash === (location.hash || "#")) return;
+  history[isStep ? "pushState" : "replaceState"](null, "", hash);
+}
+
+export const hasFilters = (state) => Object.keys(FILTERS).some((name) => state[name] !== "");
+
+// The filters as the API names them. Throws an Error that says why the metadata cannot be read.
+export function filters(state) {
+  return {
+    memory_type: state.type || undefined,
+    metadata: metadata(state.meta),
+    created_after: state.from ? justBefore(state.from) : undefined,
+    created_before: state.to ? startOf(state.to, 1) : undefined,
+  };
+}
+
+const startOf = (date, daysLater) => new Date(Date.parse(date) + daysLater * 86_400_000).toISOString();
+
+// The API's bounds are exclusive, and its times have microseconds.
+const justBefore = (date) => new Date(Date.parse(date) - 1).toISOString().replace("999Z", "999999Z");
+
+// `{"a": 1}`, or `a=1, b=text`; undefined where there is none.
+export function metadata(text) {
+  const trimmed = text.trim();
+  if (!trimmed) return undefined;
+  if (trimmed.startsWith("{")) {
+    try {
+      return parsed(trimmed);
+    } catch {
+      throw new Error("This is not JSON yet.");
+    }
+  }
+  const found = {};
+  for (const pair of trimmed.split(",")) {
+    const at = pair.indexOf("=");
+    const name = pair.slice(0, at).trim();
+    if (at < 0 || !name) throw new Error("Write name=value, or a JSON object.");
+    found[name] = valueOf(pair.slice(at + 1).trim());
+  }
+  return found;
+}
+
+// A number, true, false, null or "quoted" as JSON has it; anything else is text.
+function valueOf(text) {
+  try {
+    return parsed(text);
+  } catch {
+    return text;
+  }
+}

@@ -1,0 +1,79 @@
+"""A headless Chromium of the system's, and the console's page in it."""
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlencode
+
+from playwright.async_api import Browser, Locator, Page, async_playwright, expect
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+_WATCH = """
+window.violations = [];
+document.addEventListener("securitypolicyviolation", (event) => {
+  window.violations.push(`${event.effectiveDirective} ${event.blockedURI}`);
+});
+"""
+
+
+def installed() -> str | None:
+    """Where it is; None where there is none."""
+    return next((path for name in _NAMES if (path := shutil.which(name))), None)
+
+
+@asynccontextmanager
+async def launched() -> AsyncIterator[Browser]:
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # which root cannot have
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=installed(), args=sandbox)
+        yield browser
+        await browser.close()
+
+
+@asynccontextmanager
+async def opened(browser: Browser, **options: Any) -> AsyncIterator[Page]:
+    """A page of its own. Nothing in it may fail, or break the policy, unseen."""
+    faults: list[str] = []
+    context = await browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+    await context.add_init_script(_WATCH)
+    page = await context.new_page()
+    page.set_default_timeout(10_000)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("dialog", lambda dialog: faults.append(f"a dialog: {dialog.message}"))
+    yield page
+    assert await page.evaluate("window.violations") == []
+    assert faults == []
+    await context.close()
+
+
+class Console:
+    """What a person sees of it."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.url = url
+        self.agent = page.get_by_role("combobox", name="Agent")
+        self.user = page.get_by_role("combobox", name="User")
+        self.total = page.locator("#total")
+        self.status = page.locator("#status[role=status]")
+        self.cards = page.locator("#memories > .card[data-id]")
+        self.contents = page.locator("#memories > .card .content")
+        self.query = page.get_by_role("searchbox")
+        self.dialog = page.get_by_role("dialog")
+
+    async def open(self, **state: str) -> "Console":
+        await self.page.goto(f"{self.url}/console#{urlencode(state)}")
+        return self
+
+    async def shows(self, *contents: str) -> None:
+        await expect(self.contents).to_have_text(list(contents))
+
+    async def search(self, query: str) -> None:
+        await self.query.fill(query)
+        await self.query.press("Enter")
+        await expect(self.status).to_contain_text(f"for “{query}”")
+
+    def card(self, content: str) -> Locator:
+        return self.cards.filter(has_text=content)

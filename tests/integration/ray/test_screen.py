@@ -1,0 +1,563 @@
+"""The console in a real browser, over the running service: what a person does, and sees of it. By
+its name it stands before test_service.py, with which it shares the service."""
+
+import asyncio
+import itertools
+import os
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from playwright.async_api import Browser, Route, expect
+
+from tests.integration.ray import scene
+from tests.integration.ray.browser import Console, installed, launched, opened
+from tests.integration.ray.service import Service
+
+pytestmark = pytest.mark.skipif(
+    installed() is None, reason="the console's tests need Chromium (Debian's package chromium)"
+)
+
+NOW = datetime.now(UTC)
+HOSTILE = "<script>window.ran = 1</script><img src=x onerror='window.ran = 2'> & \"quotes\" `${1}`"
+_agents = (f"console {n}" for n in itertools.count())
+
+
+@pytest.fixture
+def agent() -> str:
+    return next(_agents)
+
+
+@pytest.fixture(scope="module")
+async def browser(service: Service) -> AsyncIterator[Browser]:
+    async with launched() as browser:
+        yield browser
+
+
+@pytest.fixture
+async def console(browser: Browser, service: Service) -> AsyncIterator[Console]:
+    async with opened(browser) as page:
+        yield Console(page, service.url)
+
+
+async def add(client: httpx.AsyncClient, agent: str, *contents: str, **fields: Any) -> list[str]:
+    """The newest last; ids."""
+    first = {"agent_id": agent, "user_id": "ana"}
+    entries = [
+        {
+            **first,
+            "content": content,
+            "created_at": (NOW - timedelta(minutes=len(contents) - n)).isoformat(),
+            **fields,
+        }
+        for n, content in enumerate(contents)
+    ]
+    answer = await client.post("/v1/memories/batch", json={"memories": entries})
+    assert answer.status_code == 201, answer.text
+    return [memory["id"] for memory in answer.json()["memories"]]
+
+
+async def test_an_agent_and_a_user_are_picked_by_keyboard(
+    console: Console, client: httpx.AsyncClient, agent: str
+) -> None:
+    await add(client, agent, "of ana")
+    await add(client, agent, "of ben", "also of ben", user_id="ben")
+    await console.open()
+    await expect(console.agent).not_to_have_value("")  # the first that there is
+    await console.agent.focus()
+    await console.page.keyboard.type(agent)
+    option = console.page.get_by_role("option", name=agent)
+    await expect(option).to_contain_text("3")
+    await console.page.keyboard.press("Enter")
+    await expect(console.agent).to_have_value(agent)
+    await expect(console.total).to_have_text("3")
+    await expect(console.cards.first).to_contain_text("ben")  # whose it is, among several
+    await expect(console.query).to_be_disabled()
+    await console.user.focus()
+    await expect(console.page.locator("#user-list [role=option]")).to_have_text(
+        ["All users", "ana1", "ben2"]
+    )
+    await console.page.keyboard.press("ArrowDown")
+    await console.page.keyboard.press("ArrowDown")
+    await console.page.keyboard.press("Enter")
+    await expect(console.user).to_have_value("ben")
+    await console.shows("also of ben", "of ben")
+    await expect(console.total).to_have_text("2")
+    await expect(console.query).to_be_enabled()
+    await console.user.press("x")
+    await console.page.keyboard.press("Escape")
+    await expect(console.user).to_have_value("ben")
+    await expect(console.user).to_have_attribute("aria-expanded", "false")
+
+
+async def test_browsing_goes_on_to_the_last_one(
+    console: Console, client: httpx.AsyncClient, agent: str
+) -> None:
+    contents = [f"memory {n}" for n in range(120)]
+    await add(client, agent, *contents)
+    await console.open(agent=agent, user="ana")
+    await expect(console.cards.first).to_contain_text("memory 119")
+    assert await console.cards.count() < 120
+    for _ in range(20):
+        await console.page.keyboard.press("End")
+        if await console.page.get_by_text("That is all.").count():
+            break
+        await asyncio.sleep(0.1)
+    await console.shows(*reversed(contents))
+    await expect(console.status).to_have_text("120 memories, newest first")
+
+
+async def test_filters_by_type_day_and_metadata(
+    console: Console, client: httpx.AsyncClient, agent: str
+) -> None:
+    day = [(NOW - timedelta(days=n)).date().isoformat() for n in range(4)]
+    await add(client, agent, "old", created_at=f"{day[3]}T23:59:59.9999Z", metadata={"n": 1})
+    await add(client, agent, "edge", created_at=f"{day[2]}T00:00:00Z", memory_type="semantic")
+    await add(client, agent, "late", created_at=f"{day[2]}T23:59:59.999999Z", metadata={"n": 1})
+    await add(client, agent, "after", created_at=f"{day[1]}T00:00:00Z", metadata={"n": "1", "a": 2})
+    page = (await console.open(agent=agent, user="ana")).page
+    await console.shows("after", "late", "edge", "old")
+    await page.get_by_label("Type", exact=True).select_option("semantic")
+    await console.shows("edge")
+    await page.get_by_label("Type", exact=True).select_option("procedural")
+    await expect(page.get_by_text("No memory passes these filters")).to_be_visible()
+    await page.locator("#after").get_by_role("button", name="Clear filters").click()
+    await console.shows("after", "late", "edge", "old")
+    await page.get_by_label("From (UTC)").fill(day[2])
+    await console.shows("after", "late", "edge")
+    await page.get_by_label("To (UTC)").fill(day[2])
+    await console.shows("late", "edge")
+    await page.locator("#filters").get_by_role("button", name="Clear filters").click()
+    metadata = page.get_by_role("textbox", name="Metadata")
+    await metadata.fill("n=1")
+    await console.shows("late", "old")
+    await metadata.fill('{"n": "1"')
+    await expect(page.get_by_text("This is not JSON yet.")).to_be_visible()
+    await console.shows("late", "old")
+    await metadata.fill('{"n": "1"}')
+    await console.shows("after")
+    await metadata.fill("")
+    await console.card("old").get_by_role("button", name="n 1").click()
+    await console.shows("late", "old")
+
+
+async def test_a_search_re_ranks_as_the_sliders_move(
+    console: Console, client: httpx.AsyncClient, agent: str
+) -> None:
+    old = (NOW - timedelta(days=200)).isoformat()
+    await add(client, agent, "Ana drinks green tea.", created_at=old, importance=0.0)
+    await add(client, agent, "The deploy went well.", "The sky is blue.", importance=1.0)
+    await add(client, agent, "Bills are due on Friday.", importance=2.0, created_at=old)
+    page = (await console.open(agent=agent, user="ana")).page
+    await console.search("what tea does she drink?")
+    alpha = page.get_by_label("Similarity against recency")
+    await alpha.fill("1")
+    await expect(console.contents.first).to_have_text("Ana drinks green tea.")
+    await alpha.fill("0")
+    await expect(console.contents.first).to_have_text("The sky is blue.")
+    await page.get_by_label("Half-life").fill("0")
+    await expect(page.locator("#half-life-value")).to_have_text("6 hours")
+    await alpha.focus()
+    await page.keyboard.press("End")
+    await expect(console.contents.first).to_have_text("Ana drinks green tea.")
+    await page.get_by_label("Importance", exact=False).first.fill("1")
+    await expect(console.contents.first).to_have_text("Bills are due on Friday.")
+    for setting in ({"alpha": "0.65", "halfLife": "180", "importance": "0.35"}, {"alpha": "0.05"}):
+        await console.open(agent=agent, user="ana", query="tea", **setting)
+        await page.reload()
+        await expect(console.cards).to_have_count(4)
+        for card in await console.cards.all():
+            score = float(await card.locator(".score").inner_text())
+            pieces = card.locator(".bar span")
+            parts = [float(await piece.get_attribute("data-part")) for piece in await pieces.all()]
+            assert len(parts) == 3
+            assert sum(parts) == pytest.approx(score, abs=1e-9)
+            box = await card.locator(".bar").bounding_box()
+            highest = 1 + float(setting.get("importance", 0))
+            for piece, part in zip(await pieces.all(), parts, strict=True):
+                wide = (await piece.bounding_box())["width"]
+                assert wide == pytest.approx(max(0, part) / highest * box["width"], abs=1)
+            told = await card.locator(".sum").inner_text()
+            assert told.startswith(" + ".join(f"{part:.4f}" for part in parts) + f" = {score:.4f}")
+
+
+async def test_of_two_searches_the_later_one_wins(
+    console: Console, client: httpx.AsyncClient, agent: str
+) -> None:
+    await add(client, agent, "Ana drinks green tea.", created_at="2020-01-01T00:00:00Z")
+    await add(client, agent, "The sky is blue.")
+    page = (await console.open(agent=agent, user="ana")).page
+    await console.search("green tea")
+    held, asked = asyncio.Event(), 0
+
+    async def late(route: Route) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            await held.wait()
+        try:
+            await route.continue_()
+        finally:
+            held.set()
+
+    await page.route("**/v1/memories/search", late)
+    alpha = page.get_by_label("Similarity against recency")
+    async with page.expect_request("**/v1/memories/search"):
+        await alpha.fill("1")
+    async with page.expect_response("**/v1/memories/search"):
+        await alpha.fill("0")
+    await console.shows("The sky is blue.", "Ana drinks green tea.")
+    assert asked == 2
+    for value in ("0.5", "0.55", "0.6", "0.95", "1"):  # faster than they are asked for
+        await alpha.fill(value)
+    await console.shows("Ana drinks green tea.", "The sky is blue.")
+    assert asked < 7
+
+
+async def test_a_memory_is_edited_and_deleted(
+    console: Console, client: httpx.AsyncClient, agent: str
+) -> None:
+    kept, changed = await add(client, agent, "kept", "changed", metadata={"big": 2**60 + 1})
+    page = (await console.open(agent=agent, user="ana")).page
+    edit = console.card("changed").get_by_role("button", name="Edit")
+    await edit.click()
+    await expect(console.dialog.get_by_label("Content")).to_be_focused()
+    await page.keyboard.press("Escape")
+    await expect(console.dialog).to_be_hidden()
+    await expect(edit).to_be_focused()
+    await edit.press("Enter")
+    metadata = console.dialog.get_by_label("Metadata (JSON)")
+    await metadata.fill("{")
+    await console.dialog.get_by_role("button", name="Save").click()
+    await expect(console.dialog.get_by_role("alert")).to_contain_text("not JSON")
+    await metadata.fill('{"big": 1152921504606846977, "seen": true}')
+    await console.dialog.get_by_label("Content").fill("new words")
+    await console.dialog.get_by_label("Importance").fill("1.5")
+    await console.dialog.get_by_label("Type").select_option("procedural")
+    await console.dialog.get_by_role("button", name="Save").click()
+    await console.shows("new words", "kept")
+    await expect(console.card("new words")).to_contain_text("importance 1.5")
+    url, owner = f"/v1/memories/{changed}", {"agent_id": agent}
+    stored = (await client.get(url, params=owner)).json()
+    assert (stored["content"], stored["importance"], stored["memory_type"]) == (
+        "new words", 1.5, "procedural",
+    )  # fmt: skip
+    assert stored["metadata"] == {"big": 2**60 + 1, "seen": True}
+
+    remove = console.card("new words").get_by_role("button", name="Delete")
+    await remove.click()
+    await expect(console.dialog).to_contain_text("new words")
+    await console.dialog.get_by_role("button", name="Cancel").click()
+    assert (await client.get(url, params=owner)).status_code == 200
+    await remove.click()
+    await console.dialog.get_by_role("button", name="Delete").click()
+    await console.shows("kept")
+    await expect(console.total).to_have_text("1")
+    assert (await client.get(url, params=owner)).status_code == 404
+    assert (await client.get(f"/v1/memories/{kept}", params=owner)).status_code == 200
+
+
+async def test_a_summarys_sources_are_seen_and_restored(
+    console: Console, client: httpx.AsyncClient, agent: str
+) -> None:
+    """With answers in the API's place, which other tests hold to the same shape."""
+    await add(client, agent, "plain", "summary of two", metadata={"summary": {"sources": 2}})
+    await add(client, agent, "plain", metadata={"summary": "only a word"})
+    listed = (await client.get("/v1/memories", params={"agent_id": agent})).json()["memories"]
+    found = [{**listed[0], "id": str(n), "content": f"source {n} {HOSTILE}"} for n in range(2)]
+    page = (await console.open(agent=agent, user="ana")).page
+    asked: list[tuple[str, str]] = []
+
+    async def answer(route: Route) -> None:
+        asked.append((route.request.method, re.sub(r".*/v1/memories/[^/]+", "", route.request.url)))
+        await route.fulfill(json={"memories": found})
+
+    await page.route(re.compile(r"/v1/memories/[^/]+/(sources|restore)\?"), answer)
+    await expect(page.get_by_role("button", name="Sources")).to_have_count(2)
+    summary = console.card("summary of two")
+    await summary.get_by_role("button", name="Sources").click()
+    await expect(console.dialog).to_contain_text("Condensed from 2 memories.")
+    await expect(console.dialog.locator(".content")).to_have_text([m["content"] for m in found])
+    await page.keyboard.press("Escape")
+    await summary.get_by_role("button", name="Restore").click()
+    async with page.expect_response(re.compile(r"/v1/memories\?")):  # listed anew
+        await console.dialog.get_by_role("button", name="Restore").click()
+    await expect(console.dialog).to_be_hidden()
+    query = "?agent_id=" + agent.replace(" ", "+")
+    assert asked == [("GET", f"/sources{query}"), ("POST", f"/restore{query}")]
+
+
+async def test_the_timeline_shows_and_chooses_days(
+    console: Console, client: httpx.AsyncClient, agent: str
+) -> None:
+    days = [(NOW - timedelta(days=n)).date() for n in range(40)]
+    for n, memory_type, count in ((1, "episodic", 3), (1, "semantic", 2), (4, "procedural", 1)):
+        contents = [f"day {n} {memory_type} {m}" for m in range(count)]
+        at = f"{days[n]}T12:00:00Z"
+        await add(client, agent, *contents, created_at=at, memory_type=memory_type)
+    await add(client, agent, "long ago", created_at=f"{days[39]}T12:00:00Z")
+    page = (await console.open(agent=agent, user="ana")).page
+    columns = page.locator("#plot .day")
+    await expect(columns).to_have_count(30)
+    yesterday = page.locator(f"#plot [data-day='{days[1]}']")
+    await expect(yesterday.locator(".type-episodic")).to_have_attribute("data-count", "3")
+    await expect(yesterday.locator(".type-semantic")).to_have_attribute("data-count", "2")
+    await expect(yesterday.locator(".type-procedural")).to_have_count(0)
+    await expect(page.locator("#readout")).to_have_text("6 memories in 30 days")
+    plot = page.get_by_role("slider", name="Day")
+    await plot.focus()
+    for _ in range(5):
+        await page.keyboard.press("ArrowLeft")
+    await expect(page.locator("#readout")).to_contain_text("1 procedural")
+    await page.keyboard.press("Enter")
+    await console.shows("day 4 procedural 0")
+    await yesterday.locator("rect").last.click()
+    await expect(console.cards).to_have_count(5)
+    await yesterday.locator("rect").last.click()  # once more: all again
+    await expect(console.cards).to_have_count(7)
+    await page.locator("#days").select_option("90")
+    await expect(columns).to_have_count(90)
+    await expect(page.locator("#readout")).to_have_text("7 memories in 90 days")
+
+
+async def test_the_strip_tells_how_the_service_is(console: Console, service: Service) -> None:
+    page = (await console.open()).page
+    strip = page.locator("#strip")
+    await expect(strip).to_contain_text(re.compile(r"Replicas\s*[1-9]"), timeout=30_000)
+    await expect(strip).to_contain_text(re.compile(r"p99\s*[\d.]+ m?s"))
+    await expect(strip).to_contain_text(re.compile(r"Cache hits\s*\d+ %"))
+    await expect(strip).to_contain_text(re.compile(r"RPS\s*[\d.]+"), timeout=20_000)
+    title = await strip.locator("div", has_text="Replicas").get_attribute("title")
+    assert title is not None
+    assert {"RestIngress 1", "MemoryStore 1"} <= set(title.split(", ")), title
+
+
+async def test_without_metrics_the_strip_says_so(console: Console) -> None:
+    await console.page.route("**/metrics", lambda route: route.fulfill(status=404))
+    await console.open()
+    await expect(console.page.locator("#strip")).to_contain_text("no metrics")
+
+
+async def test_figures_are_of_what_happened_between_two_looks(console: Console) -> None:
+    page = (await console.open()).page
+    found = await page.evaluate(
+        """async () => {
+          const { parse, figures } = await import("./console/metrics.js");
+          const look = (requests, low, all, hits) => parse(`
+# TYPE memex_http_requests_total counter
+memex_http_requests_total{route="/a",status="200",replica="x\\\\"}1",deployment="R"} ${requests}
+memex_http_requests_total{route="/metrics",replica="x",deployment="R"} 1e9
+memex_http_request_duration_seconds_bucket{le="0.1",route="/a"} ${low}
+memex_http_request_duration_seconds_bucket{le="0.2",route="/a"} ${all}
+memex_http_request_duration_seconds_bucket{le="+Inf",route="/a"} ${all}
+memex_embedding_cache_hits_total ${hits}
+memex_embedding_cache_misses_total 10 1700000000000
+ray_serve_x{deployment="R",replica="other"} 1
+`);
+          const told = (it) => ({ ...it, replicas: [...it.replicas] });
+          return [
+            told(figures(look(100, 100, 100, 0), null, null)),
+            told(figures(look(150, 125, 150, 30), look(100, 100, 100, 0), 10)),
+            told(figures(look(7, 7, 7, 0), look(100, 100, 100, 0), 10)),
+            told(figures(parse(""), null, null)),
+          ];
+        }"""
+    )
+    first, between, anew, nothing = found
+    assert (first["rps"], first["hits"]) == (None, 0)
+    assert first["p50_s"] == pytest.approx(0.05)
+    assert (between["rps"], between["hits"]) == (5, 0.75)
+    assert between["p50_s"] == pytest.approx(0.1)
+    assert between["p99_s"] == pytest.approx(0.198)
+    assert between["replicas"] == [["R", 2]]
+    assert anew["rps"] == pytest.approx(0.7)  # after a restart
+    assert nothing == {"rps": None, "p50_s": None, "p99_s": None, "hits": None, "replicas": []}
+
+
+async def test_markup_in_memories_is_text(
+    console: Console, client: httpx.AsyncClient, agent: str
+) -> None:
+    names = {"agent": f"{agent} {HOSTILE}"[:128], "user": HOSTILE[:128]}
+    await add(
+        client, names["agent"], HOSTILE, user_id=names["user"],
+        metadata={HOSTILE: HOSTILE, "summary": {HOSTILE: HOSTILE}},
+    )  # fmt: skip
+    page = (await console.open(**names)).page
+    await console.shows(HOSTILE)
+    await expect(console.cards.locator(".tag .key")).to_have_text(["summary", HOSTILE])
+    await console.search(HOSTILE)
+    await console.shows(HOSTILE)
+    await console.agent.focus()
+    await expect(page.get_by_role("option", name=names["agent"])).to_be_visible()
+    await page.keyboard.press("Escape")
+    await console.card(HOSTILE).get_by_role("button", name="Delete").click()
+    await expect(console.dialog.locator("blockquote")).to_have_text(HOSTILE)
+    await page.keyboard.press("Escape")
+    assert await page.locator("main script, main img, dialog img").count() == 0
+    assert await page.evaluate("window.ran") is None
+    # The listener, and the policy, would have told: this they do.
+    await page.evaluate("document.body.append(document.createElement('style'))")
+    await page.evaluate("document.querySelector('body > style').textContent = 'a {}'")
+    with pytest.raises(Exception, match="TrustedHTML"):
+        await page.evaluate("document.body.innerHTML = '<b>x</b>'")
+    violations = await page.evaluate("window.violations")
+    assert any("style-src" in violation for violation in violations)
+    await page.evaluate("window.violations = []")
+
+
+async def test_the_address_keeps_what_is_shown(
+    console: Console, client: httpx.AsyncClient, agent: str
+) -> None:
+    await add(client, agent, "green tea", "blue sky", memory_type="semantic")
+    await add(client, agent, "green grass")
+    page = (await console.open(agent=agent, user="ana")).page
+    await console.search("green")
+    await page.get_by_label("Type", exact=True).select_option("semantic")
+    await expect(console.cards).to_have_count(2)
+    await page.reload()
+    await expect(console.status).to_contain_text("The best 2 for “green”")
+    await expect(console.query).to_have_value("green")
+    await expect(page.get_by_label("Type", exact=True)).to_have_value("semantic")
+    assert "green" not in page.url.partition("#")[0]
+    await page.go_back()
+    await expect(console.status).to_have_text("3 memories, newest first")
+    await console.open(agent=agent, user="ana", alpha="7", halfLife="x", type="y", **{"from": "z"})
+    await page.reload()
+    await expect(console.cards).to_have_count(3)
+
+
+async def test_everything_is_reached_by_keyboard(
+    console: Console, client: httpx.AsyncClient, agent: str
+) -> None:
+    await add(client, agent, "a memory", metadata={"k": 1})
+    page = (await console.open(agent=agent, user="ana", query="memory")).page
+    await expect(page.locator(".bar")).to_be_visible()
+    reached: list[str] = []
+    for _ in range(40):
+        await page.keyboard.press("Tab")
+        at = await page.evaluate(
+            """() => {
+              const at = document.activeElement;
+              const { outlineStyle, outlineWidth } = getComputedStyle(at);
+              const name = at.id || at.getAttribute("aria-label") || at.textContent.trim();
+              return [name, outlineStyle !== "none" && parseFloat(outlineWidth) > 0];
+            }"""
+        )
+        if at[0] in reached[-1:]:  # a date has several stops, the last on a button of its own
+            continue
+        assert at[1], f"{at[0]} shows no focus, after {reached}"
+        reached.append(at[0])
+        if at[0].startswith("Delete"):
+            break
+    order = ["agent", "user", "days", "plot", "query", "alpha", "half-life", "importance", "type",
+             "from", "to", "meta", "clear", "Edit: a memory", "Delete: a memory"]  # fmt: skip
+    assert [name for name in reached if name in order] == order
+    await page.keyboard.press("Escape")
+    await page.evaluate("document.activeElement.blur()")
+    await page.keyboard.press("/")
+    await expect(console.query).to_be_focused()
+    unnamed = await page.evaluate(
+        """() => [...document.querySelectorAll("input, select, textarea, button")].filter((it) =>
+          !it.labels?.length && !it.ariaLabel && !it.textContent.trim()).map((it) => it.id)"""
+    )
+    assert unnamed == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_phones_and_both_schemes(
+    browser: Browser, service: Service, client: httpx.AsyncClient, agent: str, scheme: Any
+) -> None:
+    await add(client, agent, "x" * 2_000, "short", metadata={"k" * 300: "v" * 3_000})
+    phone = {"width": 360, "height": 740}
+    async with opened(browser, viewport=phone, color_scheme=scheme) as page:
+        console = await Console(page, service.url).open(agent=agent, user="ana", query="short")
+        await expect(page.locator(".bar").first).to_be_visible()
+        assert await page.evaluate("document.documentElement.scrollWidth") == 360
+        await page.get_by_text("Ranking and filters").click()
+        await expect(page.get_by_label("Type", exact=True)).to_be_visible()
+        await console.cards.first.get_by_role("button", name="Edit").click()
+        await expect(console.dialog.get_by_role("button", name="Save")).to_be_in_viewport()
+        assert await page.evaluate("document.documentElement.scrollWidth") == 360
+        light = await page.evaluate(
+            "Number(getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0])"
+        )
+        assert (light > 200) == (scheme == "light")
+
+
+async def test_what_fails_is_one_line_and_can_be_tried_again(
+    console: Console, client: httpx.AsyncClient, agent: str
+) -> None:
+    await add(client, agent, "there")
+    page = console.page
+    await page.route(re.compile(r"/v1/memories\?"), lambda route: route.abort())
+    await console.open(agent=agent, user="ana")
+    await expect(page.get_by_role("alert").filter(has_text="does not answer")).to_be_visible()
+    await page.unroute_all()
+    await page.get_by_role("button", name="Try again").click()
+    await console.shows("there")
+    problem = {"detail": "this agent may make 1 search calls a minute"}
+    refused = {"status": 429, "headers": {"Retry-After": "1"}, "json": problem}
+    await page.route("**/search", lambda route: route.fulfill(**refused), times=1)
+    await console.query.fill("there")
+    await console.query.press("Enter")
+    await expect(console.status).to_contain_text("Too many searches of this agent; again in 1 s.")
+    await expect(console.status).to_contain_text("The best 1 for “there”")
+
+
+async def test_agents_that_are_not_listed_can_be_typed(
+    console: Console, client: httpx.AsyncClient, agent: str
+) -> None:
+    await add(client, agent, "found all the same")
+    page = console.page
+    refused = {"status": 403, "json": {"detail": "agents are not listed here"}}
+    await page.route("**/v1/agents?*", lambda route: route.fulfill(**refused))
+    await console.open()
+    await expect(console.status).to_contain_text("Agents are not listed here. Type an agent's id")
+    await console.agent.fill(agent)
+    await console.agent.press("Enter")
+    await console.shows("found all the same")
+    await console.agent.fill("nobody's")
+    await console.agent.press("Enter")
+    await expect(page.get_by_text("No memories yet", exact=True)).to_be_visible()
+
+
+async def test_it_may_lie_below_any_path(
+    console: Console, client: httpx.AsyncClient, agent: str
+) -> None:
+    await add(client, agent, "below")
+
+    async def stripped(route: Route) -> None:
+        answer = await route.fetch(url=route.request.url.replace("/some/path/", "/"))
+        await route.fulfill(response=answer)
+
+    await console.page.route(f"{console.url}/some/path/**", stripped)
+    await console.page.route(re.compile(rf"^{console.url}/(?!some/path/)"), lambda r: r.abort())
+    console.url += "/some/path"
+    await console.open(agent=agent, user="ana")
+    await console.shows("below")
+    await console.search("below")
+
+
+async def test_it_looks_as_in_the_readme(
+    browser: Browser, service: Service, client: httpx.AsyncClient
+) -> None:
+    """Writes README's picture, too, where SCREENSHOT names a file."""
+    entries = scene.memories(NOW)
+    answer = await client.post("/v1/memories/batch", json={"memories": entries})
+    assert answer.status_code == 201, answer.text
+    viewport = {"width": 1200, "height": 1000}
+    async with opened(browser, viewport=viewport) as page:
+        console = await Console(page, service.url).open(
+            agent=scene.AGENT, user=scene.USER, query=scene.QUERY, importance="0.2"
+        )
+        await expect(console.total).to_have_text(str(len(entries)))
+        await expect(console.cards).to_have_count(20)
+        await expect(console.contents.first).to_contain_text("short answers")
+        if target := os.environ.get("SCREENSHOT"):
+            await expect(page.locator("#strip")).to_contain_text(
+                re.compile(r"RPS\s*[\d.]+"), timeout=30_000
+            )
+            await page.screenshot(path=target)

@@ -6,11 +6,13 @@ import { seconds, short, whole } from "./format.js";
 import { figures, parse } from "./metrics.js";
 
 const EVERY_MS = 5_000;
+const SECOND_MS = 2_000; // a rate needs two looks
 const SPAN_MS = 30_000; // what the rate and the durations are of
 const looks = [];
 
 export function start() {
   look();
+  setTimeout(look, SECOND_MS);
   setInterval(() => document.visibilityState === "visible" && look(), EVERY_MS);
 }
 

@@ -85,6 +85,7 @@ export class Timeline {
       text = sum ? `${whole(sum)} ${memories(sum)} in ${this.days.length} days` : `None in the last ${this.days.length} days`;
     }
     byId("readout").textContent = text;
+    byId("readout").classList.toggle("error", Boolean(this.failure));
     this.plot.setAttribute("aria-valuemin", 0);
     this.plot.setAttribute("aria-valuemax", Math.max(0, this.days.length - 1));
     this.plot.setAttribute("aria-valuenow", this.at < 0 ? Math.max(0, this.days.length - 1) : this.at);
@@ -99,7 +100,8 @@ export class Timeline {
     }
     const step = width / this.days.length;
     const gap = step > 5 ? 2 : 0;
-    const highest = Math.max(1, ...this.days.map(({ total }) => total));
+    const most = Math.max(...this.days.map(({ total }) => total));
+    const highest = Math.max(1, most);
     const unit = (HEIGHT - HEAD) / highest;
     const drawn = this.days.map((one, place) => {
       const column = svg("g", { class: this.#classOf(one, place), "data-day": one.day });
@@ -118,7 +120,7 @@ export class Timeline {
     this.plot.replaceChildren(svg("svg", { width, height: HEIGHT + FOOT, viewBox: `0 0 ${width} ${HEIGHT + FOOT}`, "aria-hidden": "true" },
       svg("line", { class: "base", x1: 0, x2: width, y1: HEIGHT, y2: HEIGHT }),
       ...drawn,
-      svg("text", { x: 0, y: 10, text: whole(highest) }),
+      most && svg("text", { x: 0, y: 10, text: whole(most) }),
       ...marks));
   }
 

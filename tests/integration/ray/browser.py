@@ -4,9 +4,11 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+import httpx
 from playwright.async_api import Browser, Locator, Page, async_playwright, expect
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -77,3 +79,21 @@ class Console:
 
     def card(self, content: str) -> Locator:
         return self.cards.filter(has_text=content)
+
+
+async def add(client: httpx.AsyncClient, agent: str, *contents: str, **fields: Any) -> list[str]:
+    """The newest last; ids."""
+    now = datetime.now(UTC)
+    first = {"agent_id": agent, "user_id": "ana"}
+    entries = [
+        {
+            **first,
+            "content": content,
+            "created_at": (now - timedelta(minutes=len(contents) - n)).isoformat(),
+            **fields,
+        }
+        for n, content in enumerate(contents)
+    ]
+    answer = await client.post("/v1/memories/batch", json={"memories": entries})
+    assert answer.status_code == 201, answer.text
+    return [memory["id"] for memory in answer.json()["memories"]]

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.async_api import Browser
 
+from tests.integration.ray.browser import Console, launched, opened
 from tests.integration.ray.service import Service
 
 NO_LIMITS = {
@@ -58,3 +60,16 @@ def service(shared: Shared) -> Service:
 async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
     async with service.client() as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with launched() as browser:
+        yield browser
+
+
+@pytest.fixture
+async def console(browser: Browser, service: Service) -> AsyncIterator[Console]:
+    """The console, in a page of its own."""
+    async with opened(browser) as page:
+        yield Console(page, service.url)

@@ -1,0 +1,209 @@
+"""The console's figures, in a real browser: scores, days, and how the service is."""
+
+import asyncio
+import itertools
+import os
+import re
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+from playwright.async_api import Browser, Route, expect
+
+from tests.integration.ray import scene
+from tests.integration.ray.browser import Console, add, installed, opened
+from tests.integration.ray.service import Service
+
+pytestmark = pytest.mark.skipif(
+    installed() is None, reason="the console's tests need Chromium (Debian's package chromium)"
+)
+
+NOW = datetime.now(UTC)
+_agents = (f"figures {n}" for n in itertools.count())
+
+
+@pytest.fixture
+def agent() -> str:
+    return next(_agents)
+
+
+async def test_a_search_re_ranks_as_the_sliders_move(
+    console: Console, client: httpx.AsyncClient, agent: str
+) -> None:
+    old = (NOW - timedelta(days=200)).isoformat()
+    await add(client, agent, "Ana drinks green tea.", created_at=old, importance=0.0)
+    await add(client, agent, "The deploy went well.", "The sky is blue.", importance=1.0)
+    await add(client, agent, "Bills are due on Friday.", importance=2.0, created_at=old)
+    page = (await console.open(agent=agent, user="ana")).page
+    await console.search("what tea does she drink?")
+    alpha = page.get_by_label("Similarity against recency")
+    await alpha.fill("1")
+    await expect(console.contents.first).to_have_text("Ana drinks green tea.")
+    await alpha.fill("0")
+    await expect(console.contents.first).to_have_text("The sky is blue.")
+    await page.get_by_label("Half-life").fill("0")
+    await expect(page.locator("#half-life-value")).to_have_text("6 hours")
+    await alpha.focus()
+    await page.keyboard.press("End")
+    await expect(console.contents.first).to_have_text("Ana drinks green tea.")
+    await page.get_by_label("Importance", exact=False).first.fill("1")
+    await expect(console.contents.first).to_have_text("Bills are due on Friday.")
+    for setting in ({"alpha": "0.65", "halfLife": "180", "importance": "0.35"}, {"alpha": "0.05"}):
+        await console.open(agent=agent, user="ana", query="tea", **setting)
+        await page.reload()
+        await expect(console.cards).to_have_count(4)
+        for card in await console.cards.all():
+            score = float(await card.locator(".score").inner_text())
+            pieces = card.locator(".bar span")
+            parts = [float(await piece.get_attribute("data-part")) for piece in await pieces.all()]
+            assert len(parts) == 3
+            assert sum(parts) == pytest.approx(score, abs=1e-9)
+            box = await card.locator(".bar").bounding_box()
+            highest = 1 + float(setting.get("importance", 0))
+            for piece, part in zip(await pieces.all(), parts, strict=True):
+                wide = (await piece.bounding_box())["width"]
+                assert wide == pytest.approx(max(0, part) / highest * box["width"], abs=1)
+            told = await card.locator(".sum").inner_text()
+            assert told.startswith(" + ".join(f"{part:.4f}" for part in parts) + f" = {score:.4f}")
+
+
+async def test_of_two_searches_the_later_one_wins(
+    console: Console, client: httpx.AsyncClient, agent: str
+) -> None:
+    await add(client, agent, "Ana drinks green tea.", created_at="2020-01-01T00:00:00Z")
+    await add(client, agent, "The sky is blue.")
+    page = (await console.open(agent=agent, user="ana")).page
+    await console.search("green tea")
+    held, asked = asyncio.Event(), 0
+
+    async def late(route: Route) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            await held.wait()
+        try:
+            await route.continue_()
+        finally:
+            held.set()
+
+    await page.route("**/v1/memories/search", late)
+    alpha = page.get_by_label("Similarity against recency")
+    async with page.expect_request("**/v1/memories/search"):
+        await alpha.fill("1")
+    async with page.expect_response("**/v1/memories/search"):
+        await alpha.fill("0")
+    await console.shows("The sky is blue.", "Ana drinks green tea.")
+    assert asked == 2
+    for value in ("0.5", "0.55", "0.6", "0.95", "1"):  # faster than they are asked for
+        await alpha.fill(value)
+    await console.shows("Ana drinks green tea.", "The sky is blue.")
+    assert asked < 7
+
+
+async def test_the_timeline_shows_and_chooses_days(
+    console: Console, client: httpx.AsyncClient, agent: str
+) -> None:
+    days = [(NOW - timedelta(days=n)).date() for n in range(40)]
+    for n, memory_type, count in ((1, "episodic", 3), (1, "semantic", 2), (4, "procedural", 1)):
+        contents = [f"day {n} {memory_type} {m}" for m in range(count)]
+        at = f"{days[n]}T12:00:00Z"
+        await add(client, agent, *contents, created_at=at, memory_type=memory_type)
+    await add(client, agent, "long ago", created_at=f"{days[39]}T12:00:00Z")
+    page = (await console.open(agent=agent, user="ana")).page
+    columns = page.locator("#plot .day")
+    await expect(columns).to_have_count(30)
+    yesterday = page.locator(f"#plot [data-day='{days[1]}']")
+    await expect(yesterday.locator(".type-episodic")).to_have_attribute("data-count", "3")
+    await expect(yesterday.locator(".type-semantic")).to_have_attribute("data-count", "2")
+    await expect(yesterday.locator(".type-procedural")).to_have_count(0)
+    await expect(page.locator("#readout")).to_have_text("6 memories in 30 days")
+    plot = page.get_by_role("slider", name="Day")
+    await plot.focus()
+    for _ in range(5):
+        await page.keyboard.press("ArrowLeft")
+    await expect(page.locator("#readout")).to_contain_text("1 procedural")
+    await page.keyboard.press("Enter")
+    await console.shows("day 4 procedural 0")
+    await yesterday.locator("rect").last.click()
+    await expect(console.cards).to_have_count(5)
+    await yesterday.locator("rect").last.click()  # once more: all again
+    await expect(console.cards).to_have_count(7)
+    await page.locator("#days").select_option("90")
+    await expect(columns).to_have_count(90)
+    await expect(page.locator("#readout")).to_have_text("7 memories in 90 days")
+
+
+async def test_the_strip_tells_how_the_service_is(console: Console, service: Service) -> None:
+    page = (await console.open()).page
+    strip = page.locator("#strip")
+    await expect(strip).to_contain_text(re.compile(r"Replicas\s*[1-9]"), timeout=30_000)
+    await expect(strip).to_contain_text(re.compile(r"p99\s*[\d.]+ m?s"))
+    await expect(strip).to_contain_text(re.compile(r"Cache hits\s*\d+ %"))
+    await expect(strip).to_contain_text(re.compile(r"RPS\s*[\d.]+"), timeout=20_000)
+    title = await strip.locator("div", has_text="Replicas").get_attribute("title")
+    assert title is not None
+    assert {"RestIngress 1", "MemoryStore 1"} <= set(title.split(", ")), title
+
+
+async def test_without_metrics_the_strip_says_so(console: Console) -> None:
+    await console.page.route("**/metrics", lambda route: route.fulfill(status=404))
+    await console.open()
+    await expect(console.page.locator("#strip")).to_contain_text("no metrics")
+
+
+async def test_figures_are_of_what_happened_between_two_looks(console: Console) -> None:
+    page = (await console.open()).page
+    found = await page.evaluate(
+        """async () => {
+          const { parse, figures } = await import("./console/metrics.js");
+          const look = (requests, low, all, hits) => parse(`
+# TYPE memex_http_requests_total counter
+memex_http_requests_total{route="/a",status="200",replica="x\\\\"}1",deployment="R"} ${requests}
+memex_http_requests_total{route="/metrics",replica="x",deployment="R"} 1e9
+memex_http_request_duration_seconds_bucket{le="0.1",route="/a"} ${low}
+memex_http_request_duration_seconds_bucket{le="0.2",route="/a"} ${all}
+memex_http_request_duration_seconds_bucket{le="+Inf",route="/a"} ${all}
+memex_embedding_cache_hits_total ${hits}
+memex_embedding_cache_misses_total 10 1700000000000
+ray_serve_x{deployment="R",replica="other"} 1
+`);
+          const told = (it) => ({ ...it, replicas: [...it.replicas] });
+          return [
+            told(figures(look(100, 100, 100, 0), null, null)),
+            told(figures(look(150, 125, 150, 30), look(100, 100, 100, 0), 10)),
+            told(figures(look(7, 7, 7, 0), look(100, 100, 100, 0), 10)),
+            told(figures(parse(""), null, null)),
+          ];
+        }"""
+    )
+    first, between, anew, nothing = found
+    assert (first["rps"], first["hits"]) == (None, 0)
+    assert first["p50_s"] == pytest.approx(0.05)
+    assert (between["rps"], between["hits"]) == (5, 0.75)
+    assert between["p50_s"] == pytest.approx(0.1)
+    assert between["p99_s"] == pytest.approx(0.198)
+    assert between["replicas"] == [["R", 2]]
+    assert anew["rps"] == pytest.approx(0.7)  # after a restart
+    assert nothing == {"rps": None, "p50_s": None, "p99_s": None, "hits": None, "replicas": []}
+
+
+async def test_it_looks_as_in_the_readme(
+    browser: Browser, service: Service, client: httpx.AsyncClient
+) -> None:
+    """Writes README's picture, too, where SCREENSHOT names a file."""
+    entries = scene.memories(NOW)
+    answer = await client.post("/v1/memories/batch", json={"memories": entries})
+    assert answer.status_code == 201, answer.text
+    viewport = {"width": 1200, "height": 1000}
+    async with opened(browser, viewport=viewport) as page:
+        console = await Console(page, service.url).open(
+            agent=scene.AGENT, user=scene.USER, query=scene.QUERY, importance="0.2"
+        )
+        await expect(console.total).to_have_text(str(len(entries)))
+        await expect(console.cards).to_have_count(20)
+        await expect(console.contents.first).to_contain_text("short answers")
+        if target := os.environ.get("SCREENSHOT"):
+            await expect(page.locator("#strip")).to_contain_text(
+                re.compile(r"RPS\s*[\d.]+"), timeout=30_000
+            )
+            await page.screenshot(path=target)

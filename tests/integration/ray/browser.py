@@ -45,6 +45,7 @@ async def opened(browser: Browser, **options: Any) -> AsyncIterator[Page]:
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("dialog", lambda dialog: faults.append(f"a dialog: {dialog.message}"))
     yield page
+    await page.wait_for_timeout(50)  # events come later than what they are of
     assert await page.evaluate("window.violations") == []
     assert faults == []
     await context.close()

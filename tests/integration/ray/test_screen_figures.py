@@ -53,7 +53,10 @@ async def test_a_search_re_ranks_as_the_sliders_move(
         await page.reload()
         await expect(console.cards).to_have_count(4)
         for card in await console.cards.all():
-            score = float(await card.locator(".score").inner_text())
+            await card.scroll_into_view_if_needed()  # what is out of sight is not laid out
+            await expect(card.locator(".score")).to_have_text(re.compile(r"\d\.\d{4}"))
+            await expect(card.locator(".bar")).to_be_visible()
+            score = float(await card.locator(".score").text_content())
             pieces = card.locator(".bar span")
             parts = [float(await piece.get_attribute("data-part")) for piece in await pieces.all()]
             assert len(parts) == 3
@@ -63,7 +66,7 @@ async def test_a_search_re_ranks_as_the_sliders_move(
             for piece, part in zip(await pieces.all(), parts, strict=True):
                 wide = (await piece.bounding_box())["width"]
                 assert wide == pytest.approx(max(0, part) / highest * box["width"], abs=1)
-            told = await card.locator(".sum").inner_text()
+            told = await card.locator(".sum").text_content()
             assert told.startswith(" + ".join(f"{part:.4f}" for part in parts) + f" = {score:.4f}")
 
 

@@ -43,7 +43,7 @@ needs_prometheus = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(alone: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """With two replicas of RestIngress, which tell of themselves each second."""
     profile = yaml.safe_load((ROOT / "configs" / "laptop.yaml").read_text())
     profile["deployments"]["RestIngress"]["num_replicas"] = 2

@@ -74,7 +74,7 @@ def collector() -> Iterator[Collector]:
 
 
 @pytest.fixture(scope="module")
-def service(collector: Collector) -> Iterator[Service]:
+def service(alone: None, collector: Collector) -> Iterator[Service]:
     settings = {
         **NO_LIMITS,
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,

@@ -155,7 +155,9 @@ async def test_a_listing_has_filters(store: MemoryStore, user: str | None) -> No
     async def found(limit: int = 10, **filters: Any) -> list[int]:
         seen, after = [], None
         while True:
-            page = await store.list_page("agent", user, None, limit, after, ListFilters(**filters))
+            page = await store.list_page(
+                "agent", user, None, limit, after, filters=ListFilters(**filters)
+            )
             seen += [(NOW - memory.created_at).days for memory in page.memories]
             if (after := page.next_key) is None:
                 return seen
@@ -170,6 +172,6 @@ async def test_a_listing_has_filters(store: MemoryStore, user: str | None) -> No
     between = {"created_after": ages[5], "created_before": ages[0]}
     assert await found(1, **between, metadata={"even": False}) == [1, 3]
     page = await store.list_page(
-        "agent", user, "semantic", 10, None, ListFilters(metadata={"even": True})
+        "agent", user, "semantic", 10, None, filters=ListFilters(metadata={"even": True})
     )
     assert page.memories == []

@@ -190,7 +190,9 @@ class SummariserMetrics:
             begun=[{"status": "success"}, {"status": "error"}],
         )
         self._condensed = make.counter(
-            "memex_summarizer_memories_condensed_total", "Memories condensed into summaries."
+            "memex_summarizer_memories_condensed_total",
+            "Memories condensed into summaries.",
+            begun=[{}],
         )
         self._duration = make.histogram(
             "memex_summarizer_duration_seconds", "Time of one pass, in seconds."

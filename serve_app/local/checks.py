@@ -157,6 +157,8 @@ def _deployment(name: str, told: dict[str, Any]) -> Check:
     target = told.get("target_num_replicas", 1)
     found = f"{running} of {target} replicas run"
     status = told["status"]
+    if status == "HEALTHY" and target == 0:
+        return Check(name, "ok", "starts when it is called")
     if status == "HEALTHY" and running:
         return Check(name, "ok", found)
     if status in ("UPSCALING", "DOWNSCALING", "UPDATING") and running:

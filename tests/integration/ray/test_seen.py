@@ -289,7 +289,7 @@ def test_doctor_finds_the_running_service_well(service: Service) -> None:
     assert (done.returncode, told["well"]) == (0, True), told
     states = {check["name"]: check["state"] for check in told["checks"]}
     names = ("Postgres", "pgvector", "migrations", "model", "memories", "Ray", "API")
-    replicas = ("RestIngress", "McpIngress", "Embedder", "MemoryStore")
+    replicas = ("RestIngress", "McpIngress", "Embedder", "MemoryStore", "Summariser")
     assert dict.fromkeys((*names, *replicas), "ok").items() <= states.items()
 
 
@@ -299,7 +299,7 @@ async def test_doctor_says_what_is_wrong_beside_it(
     await client.post("/v1/memories", json={**SCOPE, "content": "made by the int8 model"})
     done = await asyncio.to_thread(memex, service, "doctor", MEMEX_EMBEDDING_PRECISION="fp32")
     assert done.returncode == 1
-    assert "→ set MEMEX_EMBEDDING_MODEL and MEMEX_EMBEDDING_PRECISION back" in done.stdout
+    assert "→ leave MEMEX_EMBEDDING_MODEL and MEMEX_EMBEDDING_PRECISION unset" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 

@@ -126,7 +126,7 @@ class InMemoryStore:
         now = datetime.now(UTC)
         for memory, _ in list(self._rows.values()):
             if memory.expires_at is not None and memory.expires_at <= now:
-                del self._rows[memory.id]
+                self._drop(memory.id)
 
     async def adopt_generation(self, identity: ModelIdentity) -> int:
         await self.ping()
@@ -336,12 +336,12 @@ class InMemoryStore:
         if memory is None:
             return False
         for source in self._sources_of(memory_id):
-            del self._rows[source.id]
-        del self._rows[memory_id]
+            self._drop(source.id)
+        self._drop(memory_id)
         if memory.superseded_by is not None:
             for source in self._sources_of(memory.superseded_by):
                 self._put(replace(source, superseded_by=None))
-            del self._rows[memory.superseded_by]
+            self._drop(memory.superseded_by)
         return True
 
     async def forget(self, agent_id: str, user_id: str) -> int:
@@ -352,7 +352,7 @@ class InMemoryStore:
             if (memory.agent_id, memory.user_id) == (agent_id, user_id)
         ]
         for memory in gone:
-            del self._rows[memory.id]
+            self._drop(memory.id)
         return sum(memory.superseded_by is None for memory in gone)
 
     async def count(
@@ -377,7 +377,7 @@ class InMemoryStore:
         sources = self._sources_of(memory_id)
         if not sources:
             raise NotASummary(str(memory_id))
-        del self._rows[memory_id]
+        self._drop(memory_id)
         restored = [replace(source, superseded_by=None) for source in sources]
         for source in restored:
             self._put(source)
@@ -455,6 +455,12 @@ class InMemoryStore:
     def _sources_of(self, summary_id: UUID) -> list[Memory]:
         found = (memory for memory, _ in self._rows.values() if memory.superseded_by == summary_id)
         return sorted(found, key=lambda memory: (memory.created_at, memory.id))
+
+    def _drop(self, memory_id: UUID) -> None:
+        """With all that is known of it."""
+        del self._rows[memory_id]
+        self._versions.pop(memory_id, None)
+        self._kept.discard(memory_id)
 
     def _put(self, memory: Memory) -> None:
         self._rows[memory.id] = (memory, self._rows[memory.id][1])

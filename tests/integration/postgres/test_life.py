@@ -5,6 +5,7 @@ import uuid
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -39,7 +40,7 @@ steps = st.builds(
     Step,
     st.sampled_from(
         ("store", "store", "store", "patch", "retype", "delete", "expire", "summarise", "restore",
-         "forget")
+         "forget", "move")
     ),
     st.integers(0, 1_000),
     st.sampled_from(USERS),
@@ -81,6 +82,8 @@ class World:
         elif step.kind == "summarise":
             report = await self.passes.run(self.agent)
             return report.summaries, report.memories, report.failed
+        elif step.kind == "move":
+            return await self._move()
         elif step.kind == "forget":
             return await self.store.forget(self.agent, step.user)
         elif chosen is None:
@@ -101,6 +104,23 @@ class World:
             restored = await self.store.restore(self.agent, chosen.id)
             return [memory.content for memory in restored or []]
         return None
+
+    async def _move(self) -> list[str]:
+        """Out of the store, and in again."""
+        lines = [
+            NewMemory(
+                m.id, m.agent_id, m.user_id, m.content, m.importance, m.memory_type, m.metadata,
+                m.created_at, m.expires_at, m.updated_at, m.superseded_by,
+            )
+            async for page in self.store.export(self.agent, None)
+            for m in page.memories
+        ]  # fmt: skip
+        for user in USERS:
+            await self.store.forget(self.agent, user)
+        if not lines:
+            return []
+        embeddings = np.stack([embed_words(line.content) for line in lines])
+        return list(map(str, await self.store.insert_missing(lines, embeddings, 1, None)))
 
     async def state(self) -> object:
         """All that can be seen, by whatever call, without what each store chooses for itself."""

@@ -3,13 +3,23 @@
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from deployments.analyzer import Analyzer
 from deployments.domain.errors import MigrationRefused
+from deployments.domain.ids import uuid7
+from deployments.domain.types import MemoryPatch, Ranking, SearchQuery
 from deployments.store.migrate import MIGRATIONS_DIR, migrate, read_migrations
+from deployments.store.pool import Pool
+from deployments.store.repository import PostgresMemoryStore
+from deployments.store.settings import StoreSettings
+from deployments.summariser.passes import Passes
+from deployments.summariser.settings import SummarizationSettings
+from tests.fakes import IDENTITY, FakeEmbedder, embed_words
 
 _ONE_PROCESS = """
 import asyncio, sys, asyncpg
@@ -83,3 +93,55 @@ def test_gaps_and_odd_names_are_refused(tmp_path: Path, names: list[str]) -> Non
         (tmp_path / name).write_text("select 1")
     with pytest.raises(MigrationRefused):
         read_migrations(tmp_path)
+
+
+@pytest.mark.parametrize("first", range(1, len(read_migrations())))
+async def test_memories_of_any_earlier_schema_survive(
+    empty_dsn: str, connection: asyncpg.Connection, first: int
+) -> None:
+    """What the first so many migrations made, taken to the last: read, found, condensed."""
+    await migrate(connection, read_migrations()[:first])
+    identity = (IDENTITY.name, IDENTITY.revision, IDENTITY.precision, IDENTITY.dimensions)
+    await connection.execute(
+        "insert into embedding_generations (model, revision, precision, dimensions) "
+        "values ($1, $2, $3, $4)",
+        *identity,
+    )
+    has_generations = "generation" in {
+        row[0]
+        for row in await connection.fetch(
+            "select column_name from information_schema.columns where table_name = 'memories'"
+        )
+    }
+    ids = [uuid7() for _ in range(12)]
+    for n, memory_id in enumerate(ids):
+        vector = embed_words(f"old fact {n}").tolist()
+        await connection.execute(
+            "insert into memories (id, agent_id, user_id, content, embedding, importance, "
+            f"memory_type, metadata, created_at, updated_at{', generation' * has_generations}) "
+            "values ($1, 'agent', 'user', $2, $3::text::vector, 1.5, 'episodic', "
+            f"'{{\"n\": 1}}', $4, $4{', 1' * has_generations})",
+            memory_id,
+            f"old fact {n}",
+            str(vector),
+            datetime(2024, 1, 1 + n, tzinfo=UTC),
+        )
+    await migrate(connection, read_migrations())
+    pool = Pool(empty_dsn, StoreSettings())
+    store = PostgresMemoryStore(pool, StoreSettings())
+    assert await store.adopt_generation(IDENTITY) == 1
+    await store.renew_terms()
+    page = await store.list_page("agent", "user", None, 50, None)
+    assert [memory.id for memory in page.memories] == ids[::-1]
+    assert {memory.importance for memory in page.memories} == {1.5}
+    assert {str(memory.metadata) for memory in page.memories} == {"{'n': 1}"}
+    query = SearchQuery("agent", "user", "old fact 7", 1, Ranking(1.0))
+    (hit,) = await store.search(query, embed_words("old fact 7"), 1, None)
+    assert (hit.id, hit.score) == (ids[7], 1.0)
+    changed = await store.update("agent", ids[0], MemoryPatch(importance=1), None, None, None)
+    assert changed is not None
+    assert len(await store.history("agent", ids[0], None, 9) or []) == 1
+    settings = SummarizationSettings(threshold=5, batch_size=5)
+    report = await Passes(settings, store, FakeEmbedder(), Analyzer("english")).run()
+    assert (report.summaries, report.failed) == (2, 0)
+    await pool.close()

@@ -15,6 +15,8 @@ from deployments.store.settings import StoreSettings
 
 _ROWS_AT_ONCE = 200  # of the largest memories, some 10 MB
 _IDLE_S = 120.0
+# Of a listing: no metadata, no times, and what was condensed, which comes after its summary.
+_ALL = (None, None, None, True)
 
 
 class Exports:
@@ -46,7 +48,9 @@ class Exports:
             after: tuple[Any, Any] = (None, None)
             left = True
             while left:
-                rows = await connection.fetch(sql(f"export_of_{of}"), *scope, _ROWS_AT_ONCE, *after)
+                rows = await connection.fetch(
+                    sql(f"list_of_{of}"), *scope, None, _ROWS_AT_ONCE, *after, *_ALL
+                )
                 memories = [memory_of(row) for row in rows]
                 left = len(rows) == _ROWS_AT_ONCE
                 if rows:

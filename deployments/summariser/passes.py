@@ -67,9 +67,10 @@ class Passes:
         due = summaries = memories = failed = 0
         is_complete = True
         async for scope in self._due(agent_id, user_id):
-            due += 1
+            is_due = scope.is_due
             try:
                 async for condensed in self._batches(scope):
+                    is_due = True
                     summaries += 1
                     memories += condensed
                     self._condensed(condensed)
@@ -79,6 +80,7 @@ class Passes:
             except Exception:
                 failed += 1
                 self._failed(scope)
+            due += is_due
             if self._now_s() >= until_s:
                 is_complete = False
                 break
@@ -95,7 +97,8 @@ class Passes:
         self, agent_id: str | None, user_id: str | None
     ) -> AsyncIterator[ScopeToCondense]:
         if agent_id is not None and user_id is not None:
-            yield ScopeToCondense(agent_id, user_id, is_due=True)  # asked for: no waiting either
+            # Whether it is due is seen when it is read; asked for, it does not wait either.
+            yield ScopeToCondense(agent_id, user_id, is_due=False)
             return
         after = (agent_id or "", "")
         while True:

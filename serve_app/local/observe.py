@@ -17,6 +17,7 @@ import yaml
 from deployments.domain.errors import StartupError
 from serve_app.local import ports, processes
 from serve_app.local.folders import DataFolder
+from serve_app.local.running import api_url
 from serve_app.settings import ROOT, Settings
 
 _READY_TIMEOUT_S = 30.0
@@ -30,7 +31,7 @@ def observe(settings: Settings, preferred_port: int, scrape_every_s: int | None)
         raise StartupError(
             "prometheus is not installed; on Debian and Ubuntu: apt install prometheus"
         )
-    target = f"{_host(settings.host)}:{settings.port}"
+    target = api_url(settings).removeprefix("http://")
     port = ports.free(preferred_port, ())
     with _folder(settings) as folder:
         config = folder / "prometheus.yml"
@@ -109,9 +110,3 @@ def _is_ready(process: "subprocess.Popen[bytes]", url: str) -> bool:
             return True
         time.sleep(0.1)
     return False
-
-
-def _host(host: str) -> str:
-    """Where a service that listens there is reached from this machine."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"[{host}]" if ":" in host else host

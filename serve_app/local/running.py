@@ -10,7 +10,6 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from serve_app.settings import Settings
 
@@ -57,14 +56,6 @@ def api_url(settings: Settings) -> str:
     """Where `memex serve` with these settings listens."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
-
-
-def is_http_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
 
 
 def get(url: str, headers: dict[str, str] | None = None, timeout_s: float = _TIMEOUT_S) -> Answer:

@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 
-from deployments.domain.errors import InvalidInput, MemexError
+from deployments.domain.errors import MemexError
 from deployments.store.pool import connect
 from serve_app.local import figures
 from serve_app.local.folders import DataFolder
@@ -20,11 +20,11 @@ from serve_app.local.running import (
     NoAnswer,
     api_url,
     get,
-    is_http_url,
     launcher_pid,
     serve_details,
 )
 from serve_app.settings import DATABASE_URL, Settings
+from serve_app.urls import checked
 
 _TIMEOUT_S = 5.0
 _METRICS_TIMEOUT_S = 15.0
@@ -53,9 +53,7 @@ def status(settings: Settings, url: str | None, over_s: float, as_json: bool) ->
 def gather(settings: Settings, url: str | None, over_s: float) -> Status:
     """With a `url`, what that service tells over HTTP, and nothing of this machine's. Requests are
     counted over `over_s` seconds. `unknown` names what could not be learned, and why."""
-    base = (api_url(settings) if url is None else url).rstrip("/")
-    if not is_http_url(base):
-        raise InvalidInput("--url", "must be like http://127.0.0.1:8000")
+    base = checked(api_url(settings) if url is None else url).rstrip("/")
     unknown: dict[str, str] = {}
     found: Status = {"url": base, **_health(base, unknown)}
     metrics = _metrics(base, over_s, unknown)

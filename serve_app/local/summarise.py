@@ -5,6 +5,7 @@ import sys
 import httpx2
 
 from deployments.domain.errors import InvalidInput, Unavailable
+from serve_app.urls import checked
 
 _TIMEOUT_S = 60.0
 
@@ -15,6 +16,7 @@ def summarise(url: str, agent_id: str | None, user_id: str | None) -> bool:
 
     Can be stopped at any time: what is condensed stays. Raises Unavailable, InvalidInput.
     """
+    checked(url)
     given = {"agent_id": agent_id, "user_id": user_id}
     query = {name: value for name, value in given.items() if value is not None}
     summaries = memories = failed = 0
@@ -38,8 +40,6 @@ def summarise(url: str, agent_id: str | None, user_id: str | None) -> bool:
 def _run(client: httpx2.Client, url: str, query: dict[str, str]) -> dict[str, int]:
     try:
         answer = client.post(url, params=query)
-    except httpx2.InvalidURL:
-        raise InvalidInput("--url", "is not a URL") from None
     except httpx2.HTTPError:
         raise Unavailable(f"service at {url}") from None
     try:

@@ -6,7 +6,6 @@ import json
 import logging
 import signal
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import anyio
 import httpx2
@@ -30,11 +29,11 @@ from mcp_types import (
 )
 from mcp_types.version import LATEST_MODERN_VERSION
 
-from deployments.domain.errors import InvalidInput
 from serve_app.mcp.errors import failed
 from serve_app.mcp.prompts import RECALL
 from serve_app.mcp.scope import AGENT_HEADER, USER_HEADER, FixedScope, fixed_scope
 from serve_app.mcp.server import build_server
+from serve_app.urls import checked
 
 _CONNECT_TIMEOUT_S = 5.0
 _ANSWER_TIMEOUT_S = 60.0
@@ -106,23 +105,13 @@ class RemoteBackend:
 
 def run(url: str, agent_id: str | None, user_id: str | None) -> None:
     """Until stdin ends. Raises InvalidInput for a URL or an id that cannot be used."""
-    _check_url(url)
+    checked(url, "http://127.0.0.1:8000/mcp")
     scope = fixed_scope(agent_id, user_id)
     version = importlib.metadata.version("memex-serve")
     logging.basicConfig(level=logging.WARNING, format="memex: %(message)s")  # on stderr
     # Stdin is read in a thread, which an exception would wait for; there is nothing to undo.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     anyio.run(_run, url, scope, version)
-
-
-def _check_url(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        is_usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        is_usable = False
-    if not is_usable or " " in url:
-        raise InvalidInput("--url", "must be like http://127.0.0.1:8000/mcp")
 
 
 async def _run(url: str, scope: FixedScope, version: str) -> None:

@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import aiohttp
 
-from deployments.domain.errors import InvalidInput, TransferFailed
+from deployments.domain.errors import TransferFailed
 from serve_app.jsonl import MEDIA_TYPE
+from serve_app.urls import checked
 
 _CONNECT_TIMEOUT_S = 10.0
 _SILENCE_TIMEOUT_S = 600.0  # an import's part may wait for its turn at the embedder
@@ -43,14 +43,7 @@ class Client:
     """Of the service at `url`. Raises InvalidInput for what is no URL."""
 
     def __init__(self, url: str) -> None:
-        try:
-            parts = urlsplit(url)
-            is_usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:
-            is_usable = False
-        if not is_usable or " " in url:
-            raise InvalidInput("--url", "must be like http://127.0.0.1:8000")
-        self._url = url.rstrip("/")
+        self._url = checked(url).rstrip("/")
 
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(

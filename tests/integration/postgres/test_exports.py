@@ -104,14 +104,15 @@ async def test_a_reader_that_asks_for_nothing_loses_its_export(
 
 
 @pytest.mark.parametrize(
-    ("statement", "scope"), [("export_of_agent", ["agent"]), ("export_of_user", ["agent", "user"])]
+    ("statement", "scope"), [("list_of_agent", ["agent"]), ("list_of_user", ["agent", "user"])]
 )
 async def test_pages_come_by_the_index_in_its_order(
     pool: Pool, postgres_store: PostgresMemoryStore, statement: str, scope: list[str]
 ) -> None:
     memories, _, _ = await fill(postgres_store, 2_000)
     middle = sorted(memories, key=lambda memory: (memory.created_at, memory.id))[1_000]
-    text = await explain(pool, sql(statement), *scope, 10, middle.created_at, middle.id)
+    page = (None, 10, middle.created_at, middle.id, None, None, None, True)
+    text = await explain(pool, sql(statement), *scope, *page)
     assert "Index Scan using memories_" in text
     assert "-> Sort" not in re.sub(" +", " ", text)
     assert "Rows Removed" not in text

@@ -102,8 +102,10 @@ async def test_a_pass_can_be_of_one_agent_or_scope(passes: Passes, store: InMemo
         await add(store, 11, agent)
     assert (await passes.run("b")).summaries == 1
     assert [len(await shown(store, agent)) for agent in ("a", "b", "c")] == [11, 7, 11]
-    assert (await passes.run("c", "user")).summaries == 1
-    assert (await passes.run("c", "nobody")).summaries == 0
+    report = await passes.run("c", "user")
+    assert (report.scopes, report.summaries) == (1, 1)
+    report = await passes.run("c", "nobody")
+    assert (report.scopes, report.summaries) == (0, 0)
     assert (await passes.run()).summaries == 1
 
 

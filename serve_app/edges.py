@@ -7,7 +7,10 @@ from ray.serve.handle import DeploymentHandle
 from deployments.domain.ports import BatchedEmbedder, BatchedMemoryStore, Embedder, MemoryStore
 from deployments.metrics import EdgeMetrics, count_cpu
 from serve_app import embedder_apps
-from serve_app.clients import RemoteEmbedder, RemoteReranker, RemoteStore, RemoteSummariser
+from serve_app.clients.embedder import RemoteEmbedder
+from serve_app.clients.reranker import RemoteReranker
+from serve_app.clients.store import RemoteStore
+from serve_app.clients.summaries import RemoteSummariser
 from serve_app.coalesced_embedder import CoalescedEmbedder
 from serve_app.coalesced_store import CoalescedStore
 from serve_app.embedders import Embedders

@@ -8,7 +8,7 @@ from ray import serve
 from ray.serve.exceptions import RayServeException
 
 from deployments.domain.types import ModelIdentity
-from serve_app.clients import RemoteEmbedder
+from serve_app.clients.embedder import RemoteEmbedder
 
 PREFIX = "memex-embedder-"
 _DEPLOYMENT = "Embedder"

@@ -13,7 +13,7 @@ from deployments.domain import ports
 from deployments.domain.summaries import PassReport
 from deployments.metrics import SummariserMetrics, count_cpu
 from deployments.summariser.passes import Passes
-from serve_app.clients import RemoteSummaryStore
+from serve_app.clients.summaries import RemoteSummaryStore
 from serve_app.edges import embedders
 from serve_app.settings import Settings
 

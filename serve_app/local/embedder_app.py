@@ -87,7 +87,7 @@ async def bring_up(
     """
     from ray import serve
 
-    from serve_app.clients import RemoteEmbedder
+    from serve_app.clients.embedder import RemoteEmbedder
     from serve_app.embedder_apps import app_of
 
     name = app_of(identity)

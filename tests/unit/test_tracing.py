@@ -16,7 +16,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 from deployments import node, tracing
 from deployments.domain.errors import BadSetting, MemexError
 from deployments.domain.ports import BatchedEmbedder, BatchedMemoryStore
-from serve_app.clients import RemoteEmbedder, RemoteStore
+from serve_app.clients.embedder import RemoteEmbedder
+from serve_app.clients.store import RemoteStore
 from serve_app.coalesced_embedder import CoalescedEmbedder
 from serve_app.coalesced_store import CoalescedStore
 from serve_app.rest.asgi import build_rest_app

@@ -9,7 +9,7 @@ from ray.serve import context as serve_context
 
 from deployments.domain.errors import Unavailable
 from deployments.domain.types import SearchCall
-from serve_app.clients import RemoteStore
+from serve_app.clients.store import RemoteStore
 from serve_app.coalescing import Coalescer
 from serve_app.origins import Origin, current, on_behalf_of
 

@@ -12,7 +12,9 @@ from ray.serve.exceptions import BackPressureError
 from deployments.domain.errors import Fault, RateLimited, TooManyExports, Unavailable
 from deployments.domain.ids import uuid7
 from deployments.domain.types import InsertCall, NewMemory, RateLimit
-from serve_app.clients import RemoteEmbedder, RemoteReranker, RemoteStore, slices
+from serve_app.clients.embedder import RemoteEmbedder, slices
+from serve_app.clients.reranker import RemoteReranker
+from serve_app.clients.store import RemoteStore
 from tests.fakes import IDENTITY, embed_words
 
 LIMIT = RateLimit("write", 60)

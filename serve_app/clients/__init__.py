@@ -1,0 +1,1 @@
+"""Deployment handles as the domain's ports."""

@@ -176,15 +176,15 @@ def main() -> int:
 
             return 0 if status(settings, arguments.url, arguments.over, arguments.json) else 1
         elif command == "reembed":
-            from serve_app.local import reembed
+            from serve_app.local.reembed.command import abandon, reembed, tell_status
+            from serve_app.local.reembed.wish import Wish
 
             if arguments.status:
-                reembed.tell_status(settings)
+                tell_status(settings)
             elif arguments.abandon:
-                reembed.abandon(settings)
+                abandon(settings)
             else:
-                wish = reembed.Wish(arguments.model, arguments.precision, arguments.parallel)
-                reembed.reembed(settings, wish)
+                reembed(settings, Wish(arguments.model, arguments.precision, arguments.parallel))
         else:
             from serve_app.local.reindex import reindex
 

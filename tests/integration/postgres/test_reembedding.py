@@ -30,7 +30,7 @@ from deployments.store.pool import Connection, Pool
 from deployments.store.repository import PostgresMemoryStore
 from deployments.store.settings import StoreSettings
 from serve_app.local.backup import write_backup
-from serve_app.local.reembed import Run
+from serve_app.local.reembed.run import Run
 from serve_app.local.restore import load_backup
 from serve_app.settings import Settings
 from tests.fakes import IDENTITY, embed_words

@@ -8,7 +8,7 @@ from deployments.domain.errors import BadSetting, ReembeddingFailed
 from deployments.domain.types import ModelIdentity
 from deployments.embedder.settings import DEFAULT_MODEL, EmbeddingSettings
 from serve_app.local import stored_model
-from serve_app.local.reembed import Wish, check_same_run, chosen
+from serve_app.local.reembed.wish import Wish, check_same_run, chosen
 from serve_app.settings import load_settings
 
 INT8 = ModelIdentity(DEFAULT_MODEL, "1", "int8", 384)

@@ -8,14 +8,13 @@ remembers its refusal until the window lets it in again.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TypeVar
 from uuid import UUID
 
-from deployments.domain.errors import AgentsNotListed, MemoryNotFound, RateLimited, Unavailable
+from deployments.domain.errors import AgentsNotListed, MemoryNotFound, Unavailable
 from deployments.domain.ids import uuid7
 from deployments.domain.model_in_use import ModelInUse
 from deployments.domain.overview import TallyPage, Timeline
@@ -38,10 +37,10 @@ from deployments.domain.types import (
     TextKind,
     WriteKey,
 )
+from serve_app.refusals import Refusals
 from serve_app.reranking import Reranking, SearchResult
 
 _HEALTH_TIMEOUT_S = 3.0
-_REMEMBERED_REFUSALS = 10_000
 _PASS_BUDGET_S = 10.0
 
 _Found = TypeVar("_Found")
@@ -82,7 +81,7 @@ class MemoryService:
         self._summariser = summariser
         self._tell_found = found
         self._lists_agents = lists_agents
-        self._refusals = _Refusals(monotonic_s)
+        self._refusals = Refusals(monotonic_s)
 
     async def adopt_model(self) -> None:
         """As ModelInUse says."""
@@ -270,45 +269,6 @@ class MemoryService:
         for agent_id in agent_ids:
             self._refusals.check(limit, agent_id)
         return limit
-
-
-class _Refusals:
-    """Agents that are known to be over a limit, until when.
-
-    Exact, not a guess: until the hit that stands in the way leaves the window, no call of that
-    agent can be let through by any replica.
-    """
-
-    def __init__(self, monotonic_s: Callable[[], float]) -> None:
-        self._now_s = monotonic_s
-        self._until_s: dict[tuple[str, str], float] = {}
-
-    def check(self, limit: RateLimit, agent_id: str) -> None:
-        key = (limit.operation, agent_id)
-        until_s = self._until_s.get(key)
-        if until_s is None:
-            return
-        left_s = until_s - self._now_s()
-        if left_s > 0:
-            raise RateLimited(agent_id, limit.operation, limit.per_minute, left_s)
-        del self._until_s[key]
-
-    @contextmanager
-    def noted(self) -> Iterator[None]:
-        """Around a call to the store: remembers its refusal."""
-        try:
-            yield
-        except RateLimited as error:
-            self._note(error)
-            raise
-
-    def _note(self, error: RateLimited) -> None:
-        if len(self._until_s) >= _REMEMBERED_REFUSALS:
-            now_s = self._now_s()
-            self._until_s = {key: s for key, s in self._until_s.items() if s > now_s}
-        if len(self._until_s) < _REMEMBERED_REFUSALS:
-            key = (error.operation, error.agent_id)
-            self._until_s[key] = self._now_s() + error.retry_after_s
 
 
 def new_id() -> UUID:

@@ -28,8 +28,9 @@ from serve_app.rest.errors import (
 )
 from serve_app.rest.hosts import HostGuard
 from serve_app.rest.openapi import openapi_document
-from serve_app.rest.routes import OPERATIONS, Operation
-from serve_app.rest.schemas import HealthOut
+from serve_app.rest.operation import Operation
+from serve_app.rest.routes import OPERATIONS
+from serve_app.rest.schemas.answers import HealthOut
 from serve_app.service import MemoryService
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]

@@ -25,7 +25,7 @@ from deployments.domain.errors import (
     Unavailable,
 )
 from serve_app.requests import failed_with
-from serve_app.rest.schemas import FieldError, Problem
+from serve_app.rest.schemas.answers import FieldError, Problem
 
 _STATUS: dict[type[MemexError], HTTPStatus] = {
     InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,

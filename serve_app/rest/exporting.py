@@ -15,7 +15,7 @@ from deployments.domain.errors import MemexError
 from deployments.domain.types import ExportPage, Memory
 from serve_app.jsonl import MEDIA_TYPE, end_line
 from serve_app.rest.input import read_query
-from serve_app.rest.schemas import ExportQuery
+from serve_app.rest.schemas.queries import ExportQuery
 from serve_app.service import MemoryService
 
 TOTAL_HEADER = "X-Memex-Memories"

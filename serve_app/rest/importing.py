@@ -19,7 +19,8 @@ from deployments.domain.types import Imported, NewMemory
 from serve_app.jsonl import MEDIA_TYPE, TOO_LONG, LineSplitter, ended
 from serve_app.rest.errors import said
 from serve_app.rest.input import read_query
-from serve_app.rest.schemas import ImportedOut, MemoryLine, OwnerQuery, RefusedLine
+from serve_app.rest.schemas.lines import ImportedOut, MemoryLine, RefusedLine
+from serve_app.rest.schemas.queries import OwnerQuery
 from serve_app.service import MemoryService
 
 _BATCH_MEMORIES = 128

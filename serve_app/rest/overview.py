@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.requests import Request
 
 from deployments.domain.overview import COUNTED_OF_ONE, COUNTED_OF_TIMELINE, DayCounts
 from serve_app.fields import Id
 from serve_app.rest.input import read_query
-from serve_app.rest.schemas import OwnerQuery
+from serve_app.rest.schemas.queries import OwnerQuery, QueryString
 from serve_app.service import MemoryService
 
 _Memories = Annotated[int, Field(description=f"Counted up to {COUNTED_OF_ONE:,}.")]
@@ -18,9 +18,7 @@ _IsExact = Annotated[bool, Field(description="False where there are more than we
 _NextAfter = Annotated[str | None, Field(description="For the next page; null at the end.")]
 
 
-class TallyQuery(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class TallyQuery(QueryString):
     limit: Annotated[int, Field(ge=1, le=200)] = 50
     after: Id | None = Field(None, description="next_after of the page before.")
 

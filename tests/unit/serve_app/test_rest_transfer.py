@@ -16,7 +16,7 @@ from deployments.domain.errors import TooManyExports, Unavailable
 from deployments.domain.types import ExportPage, Memory
 from serve_app.rest.exporting import NOT_EXPORTED
 from serve_app.rest.importing import Import, _read_no_further_ahead
-from serve_app.rest.schemas import MemoryLine
+from serve_app.rest.schemas.lines import MemoryLine
 from serve_app.service import MemoryService
 from tests.fakes import FakeEmbedder, InMemoryStore
 

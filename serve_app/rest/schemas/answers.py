@@ -1,0 +1,78 @@
+"""What is answered as JSON, errors among it."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from deployments.domain.types import Memory, MemoryVersion
+
+
+@dataclass(frozen=True, slots=True)
+class MemoriesOut:
+    memories: list[Memory]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryOut:
+    versions: list[MemoryVersion]
+    next_before: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOut:
+    memories: list[Memory]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOut:
+    results: list[Memory]
+    query: str
+    total: int
+    reranked: Annotated[
+        bool | None,
+        Field(description="Null without a reranker; false where it was late or away and skipped."),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class PageOut:
+    memories: list[Memory]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CountOut:
+    agent_id: str
+    user_id: str | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedOut:
+    deleted: int
+
+
+@dataclass(frozen=True, slots=True)
+class HealthOut:
+    status: Literal["ok", "degraded"]
+    db: Literal["ok", "down"]
+    embedder: Literal["ok", "down"]
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    field: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error, as RFC 9457 describes it."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldError] | None = None

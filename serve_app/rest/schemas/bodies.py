@@ -1,0 +1,160 @@
+"""What requests carry as JSON."""
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from deployments.domain.types import (
+    Expiry,
+    Fusion,
+    MemoryPatch,
+    MemoryType,
+    NewMemory,
+    Ranking,
+    SearchFilters,
+    SearchMode,
+    SearchQuery,
+)
+from serve_app.fields import (
+    Content,
+    Id,
+    Importance,
+    LexicalWeight,
+    Metadata,
+    Query,
+    Score,
+    Time,
+    TimePast,
+    TimeToCome,
+    Ttl,
+    Weight,
+    expires_at,
+)
+from serve_app.service import new_id
+
+MAX_BATCH = 256
+
+
+class Body(BaseModel):
+    """Strict: a number in quotes is not a number, and an unknown field is an error."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class MemoryIn(Body):
+    """A memory to store."""
+
+    agent_id: Id
+    user_id: Id
+    content: Content
+    importance: Importance = 1.0
+    memory_type: MemoryType = MemoryType.EPISODIC
+    metadata: Metadata = Field(default_factory=dict)
+    created_at: TimePast | None = Field(None, description="For imports; now where it is left out.")
+    expires_at: TimeToCome | None = Field(None, description="When it is forgotten; null: never.")
+    ttl_seconds: Ttl | None = Field(None, description="The same, counted from now.")
+
+    @model_validator(mode="after")
+    def _one_expiry(self) -> Self:
+        expires_at(self.expires_at, self.ttl_seconds)
+        return self
+
+    def to_domain(self) -> NewMemory:
+        return NewMemory(
+            id=new_id(),
+            agent_id=self.agent_id,
+            user_id=self.user_id,
+            content=self.content,
+            importance=self.importance,
+            memory_type=self.memory_type,
+            metadata=self.metadata,
+            created_at=self.created_at,
+            expires_at=expires_at(self.expires_at, self.ttl_seconds),
+        )
+
+
+class BatchIn(Body):
+    """Memories to store together: all of them or none."""
+
+    memories: Annotated[list[MemoryIn], Field(min_length=1, max_length=MAX_BATCH)]
+
+
+class PatchIn(Body):
+    """The fields to change. New content is embedded anew."""
+
+    content: Content | None = None
+    importance: Importance | None = None
+    memory_type: MemoryType | None = None
+    metadata: Metadata | None = Field(None, description="Replaces the metadata as a whole.")
+    expires_at: TimeToCome | None = Field(
+        None, description="When it is forgotten. Null, where it is given: never."
+    )
+    ttl_seconds: Ttl | None = Field(None, description="The same, counted from now.")
+
+    @model_validator(mode="after")
+    def _one_expiry(self) -> Self:
+        expires_at(self.expires_at, self.ttl_seconds)
+        return self
+
+    def to_domain(self) -> MemoryPatch:
+        expiry = None
+        if self.ttl_seconds is not None or "expires_at" in self.model_fields_set:
+            expiry = Expiry(expires_at(self.expires_at, self.ttl_seconds))
+        return MemoryPatch(self.content, self.importance, self.memory_type, self.metadata, expiry)
+
+
+class SearchIn(Body):
+    """A search of one user's memories."""
+
+    agent_id: Id
+    user_id: Id
+    query: Query
+    top_k: Annotated[int, Field(ge=1, le=50)] = 10
+    alpha: Weight = Field(0.7, description="1 ranks by similarity alone, 0 by newest first.")
+    half_life_days: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] = 30.0
+    importance_weight: Weight = 0.0
+    mode: SearchMode = Field(
+        "hybrid", description="Similarity of meaning and words, of meaning alone, of words alone."
+    )
+    fusion: Fusion = Field(
+        "weighted", description="How hybrid mode joins both: as a weighted sum, or by their ranks."
+    )
+    lexical_weight: LexicalWeight | None = Field(
+        None, description="Of words against meaning in a weighted sum; null is the setting's."
+    )
+    explain: bool = Field(False, description="Give each result the parts of its score.")
+    include_superseded: bool = Field(False, description="Find what was condensed, too.")
+    memory_type: MemoryType | None = None
+    metadata: Metadata | None = Field(None, description="Must be contained in a hit's metadata.")
+    created_after: Time | None = None
+    created_before: Time | None = None
+    min_score: Score | None = None
+    as_of: Time | None = Field(
+        None, description="Ages are counted to this time and later memories are not seen."
+    )
+
+    def to_domain(self) -> SearchQuery:
+        return SearchQuery(
+            agent_id=self.agent_id,
+            user_id=self.user_id,
+            text=self.query,
+            top_k=self.top_k,
+            ranking=Ranking(
+                self.alpha,
+                self.half_life_days,
+                self.importance_weight,
+                self.mode,
+                self.fusion,
+                self.lexical_weight,
+            ),
+            filters=SearchFilters(
+                self.memory_type,
+                self.metadata,
+                self.created_after,
+                self.created_before,
+                self.min_score,
+            ),
+            as_of=self.as_of,
+            explain=self.explain,
+            include_superseded=self.include_superseded,
+        )

@@ -1,0 +1,71 @@
+"""Parameters of query strings."""
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from deployments.domain.types import ListFilters, MemoryType
+from serve_app.fields import Id, MetadataText, Time
+
+
+class QueryString(BaseModel):
+    """Parameters of a query string, where everything is text and so numbers are read from it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OwnerQuery(QueryString):
+    agent_id: Id
+
+
+class ScopeQuery(QueryString):
+    agent_id: Id
+    user_id: Id
+
+
+class CountQuery(QueryString):
+    agent_id: Id
+    user_id: Id | None = Field(None, description="All users of the agent where it is left out.")
+    include_superseded: bool = Field(False, description="Count what was condensed, too.")
+
+
+class ExportQuery(CountQuery):
+    pass
+
+
+class ListQuery(QueryString):
+    agent_id: Id
+    user_id: Id | None = Field(None, description="All users of the agent where it is left out.")
+    memory_type: MemoryType | None = None
+    metadata: MetadataText | None = Field(
+        None, description="A JSON object that must be contained in a memory's metadata."
+    )
+    created_after: Time | None = None
+    created_before: Time | None = None
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    cursor: Annotated[str, Field(max_length=128)] | None = Field(
+        None, description="next_cursor of the page before."
+    )
+    include_superseded: bool = Field(False, description="List what was condensed, too.")
+
+    def filters(self) -> ListFilters:
+        return ListFilters(self.metadata, self.created_after, self.created_before)
+
+
+class HistoryQuery(QueryString):
+    agent_id: Id
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    before: Annotated[int, Field(ge=1, le=2_147_483_647)] | None = Field(
+        None, description="next_before of the page before."
+    )
+
+
+class SummariesQuery(QueryString):
+    agent_id: Id | None = Field(None, description="All agents where it is left out.")
+    user_id: Id | None = Field(None, description="All users where it is left out.")
+
+    @model_validator(mode="after")
+    def _user_of_an_agent(self) -> Self:
+        if self.user_id is not None and self.agent_id is None:
+            raise ValueError("user_id needs agent_id")
+        return self

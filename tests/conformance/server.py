@@ -30,7 +30,8 @@ from serve_app.mcp.server import build_server
 from serve_app.service import MemoryService
 from tests.conformance.fixtures import TEMPLATE_PREFIX, build_fixtures, complete
 from tests.conformance.input_required import add_input_required
-from tests.fakes import FakeEmbedder, InMemoryStore
+from tests.fakes.embedder import FakeEmbedder
+from tests.fakes.store import InMemoryStore
 
 _LISTS = {
     "tools/list": "tools",

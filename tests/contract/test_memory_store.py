@@ -27,7 +27,8 @@ from deployments.domain.types import (
     WriteKey,
 )
 from deployments.store.repository import PostgresMemoryStore
-from tests.fakes import IDENTITY, InMemoryStore, embed_words
+from tests.fakes.embedder import IDENTITY, embed_words
+from tests.fakes.store import InMemoryStore
 
 NOW = datetime.now(UTC)
 

@@ -11,7 +11,8 @@ from deployments.domain.overview import DayCounts, Tally, TallyPage, Timeline
 from deployments.domain.ports import MemoryStore
 from deployments.domain.types import ListFilters, MemoryType, NewMemory
 from deployments.store.repository import PostgresMemoryStore
-from tests.fakes import IDENTITY, InMemoryStore, embed_words
+from tests.fakes.embedder import IDENTITY, embed_words
+from tests.fakes.store import InMemoryStore
 
 NOW = datetime.now(UTC)
 
@@ -30,7 +31,7 @@ async def add(store: MemoryStore, agent: str, user: str, count: int = 1, **field
 
 @pytest.fixture
 def few_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("deployments.store.overview", "tests.fakes"):
+    for module in ("deployments.store.overview", "tests.fakes.overview"):
         monkeypatch.setattr(f"{module}.COUNTED_OF_ONE", 3)
         monkeypatch.setattr(f"{module}.COUNTED_OF_TIMELINE", 4)
 

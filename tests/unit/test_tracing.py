@@ -22,7 +22,8 @@ from serve_app.coalesced_embedder import CoalescedEmbedder
 from serve_app.coalesced_store import CoalescedStore
 from serve_app.rest.asgi import build_rest_app
 from serve_app.service import MemoryService
-from tests.fakes import FakeEmbedder, InMemoryStore
+from tests.fakes.embedder import FakeEmbedder
+from tests.fakes.store import InMemoryStore
 from tests.unit.serve_app.conftest import Recorded
 
 CONTENT = "her secret is a blue door"

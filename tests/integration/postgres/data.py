@@ -9,7 +9,7 @@ from deployments.domain.ids import uuid7
 from deployments.domain.types import Memory, NewMemory
 from deployments.store.pool import Pool
 from deployments.store.repository import PostgresMemoryStore
-from tests.fakes import DIMENSIONS, IDENTITY
+from tests.fakes.embedder import DIMENSIONS, IDENTITY
 
 RANDOM = np.random.default_rng(7)
 _FIRST_STATE = RANDOM.bit_generator.state

@@ -42,7 +42,7 @@ from serve_app.local.backup_files import Manifest, manifest_of, read_manifest, s
 from serve_app.local.folders import DataFolder
 from serve_app.local.postgres import EmbeddedPostgres, program
 from serve_app.local.restore import load_backup
-from tests.fakes import IDENTITY
+from tests.fakes.embedder import IDENTITY
 from tests.integration.postgres.data import fill, sentences, unit_vectors
 
 SETTINGS = StoreSettings()

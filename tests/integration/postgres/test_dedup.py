@@ -13,7 +13,7 @@ from deployments.domain.types import InsertCall, Memory, MemoryType, NewMemory, 
 from deployments.store.pool import Pool
 from deployments.store.repository import PostgresMemoryStore
 from deployments.store.settings import StoreSettings
-from tests.fakes import IDENTITY, embed_words
+from tests.fakes.embedder import IDENTITY, embed_words
 
 NOW = datetime.now(UTC)
 

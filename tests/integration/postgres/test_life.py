@@ -16,7 +16,8 @@ from deployments.domain.types import Expiry, Memory, MemoryPatch, MemoryType, Ne
 from deployments.store.repository import PostgresMemoryStore
 from deployments.summariser.passes import Passes
 from deployments.summariser.settings import SummarizationSettings
-from tests.fakes import IDENTITY, FakeEmbedder, InMemoryStore, embed_words
+from tests.fakes.embedder import IDENTITY, FakeEmbedder, embed_words
+from tests.fakes.store import InMemoryStore
 
 SETTINGS = SummarizationSettings(threshold=3, batch_size=3)
 START = datetime(2025, 1, 1, tzinfo=UTC)

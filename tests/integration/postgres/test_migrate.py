@@ -19,7 +19,7 @@ from deployments.store.repository import PostgresMemoryStore
 from deployments.store.settings import StoreSettings
 from deployments.summariser.passes import Passes
 from deployments.summariser.settings import SummarizationSettings
-from tests.fakes import IDENTITY, FakeEmbedder, embed_words
+from tests.fakes.embedder import IDENTITY, FakeEmbedder, embed_words
 
 _ONE_PROCESS = """
 import asyncio, sys, asyncpg

@@ -3,7 +3,7 @@
 from deployments.store.pool import Pool
 from deployments.store.repository import PostgresMemoryStore
 from deployments.store.settings import StoreSettings
-from tests.fakes import IDENTITY, embed_words
+from tests.fakes.embedder import IDENTITY, embed_words
 from tests.integration.postgres.data import fill
 
 

@@ -33,7 +33,7 @@ from serve_app.local.backup import write_backup
 from serve_app.local.reembed.run import Run
 from serve_app.local.restore import load_backup
 from serve_app.settings import Settings
-from tests.fakes import IDENTITY, embed_words
+from tests.fakes.embedder import IDENTITY, embed_words
 from tests.integration.postgres.data import fill, sentences
 
 SAME_WIDTH = replace(IDENTITY, name="fake/other")

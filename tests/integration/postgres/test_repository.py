@@ -29,7 +29,7 @@ from deployments.store.queries import sql, statements
 from deployments.store.repository import PostgresMemoryStore
 from deployments.store.settings import StoreSettings
 from serve_app.local.postgres import EmbeddedPostgres
-from tests.fakes import IDENTITY, embed_words
+from tests.fakes.embedder import IDENTITY, embed_words
 from tests.integration.postgres.data import unit_vectors
 
 

@@ -26,7 +26,8 @@ from deployments.store.queries import sql
 from deployments.store.repository import PostgresMemoryStore
 from deployments.store.search import Search
 from deployments.store.settings import SearchSettings, StoreSettings
-from tests.fakes import IDENTITY, InMemoryStore
+from tests.fakes.embedder import IDENTITY
+from tests.fakes.store import InMemoryStore
 from tests.integration.postgres.data import RANDOM, explain, fill, sentences, unit_vectors, word
 
 RANKINGS = [

@@ -20,7 +20,7 @@ from deployments.store.repository import PostgresMemoryStore
 from deployments.store.settings import StoreSettings
 from deployments.summariser.passes import Passes
 from deployments.summariser.settings import SummarizationSettings
-from tests.fakes import IDENTITY, FakeEmbedder, embed_words
+from tests.fakes.embedder import IDENTITY, FakeEmbedder, embed_words
 from tests.integration.postgres.data import explain, fill, unit_vectors
 from tests.integration.postgres.test_terms import counted, kept
 

@@ -16,7 +16,7 @@ from deployments.store.pool import Pool
 from deployments.store.repository import PostgresMemoryStore
 from deployments.store.search import Search
 from deployments.store.settings import SearchSettings, StoreSettings
-from tests.fakes import IDENTITY
+from tests.fakes.embedder import IDENTITY
 from tests.integration.postgres.data import fill, sentences, unit_vectors, word
 
 WORDS = Ranking(1.0, mode="lexical")

@@ -15,7 +15,7 @@ from deployments.domain.types import InsertCall, NewMemory, RateLimit
 from serve_app.clients.embedder import RemoteEmbedder, slices
 from serve_app.clients.reranker import RemoteReranker
 from serve_app.clients.store import RemoteStore
-from tests.fakes import IDENTITY, embed_words
+from tests.fakes.embedder import IDENTITY, embed_words
 
 LIMIT = RateLimit("write", 60)
 MEMORY = NewMemory(uuid7(), "agent", "user", "text")

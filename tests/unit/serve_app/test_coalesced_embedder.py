@@ -7,7 +7,7 @@ import pytest
 from deployments.domain.errors import Unavailable
 from deployments.domain.types import Embeddings, ModelIdentity, TextKind, TextsOfKind
 from serve_app.coalesced_embedder import CoalescedEmbedder
-from tests.fakes import IDENTITY, FakeEmbedder, embed_words
+from tests.fakes.embedder import IDENTITY, FakeEmbedder, embed_words
 
 
 class Held(FakeEmbedder):

@@ -16,7 +16,8 @@ from deployments.domain.types import (
     SearchQuery,
 )
 from serve_app.coalesced_store import CoalescedStore
-from tests.fakes import InMemoryStore, embed_words
+from tests.fakes.embedder import embed_words
+from tests.fakes.store import InMemoryStore
 
 LIMIT = RateLimit("search", 3)
 

@@ -5,7 +5,7 @@ import pytest
 from deployments.domain.errors import GenerationRetired, Unavailable
 from deployments.domain.types import ModelIdentity
 from serve_app.embedders import Embedders
-from tests.fakes import IDENTITY, FakeEmbedder
+from tests.fakes.embedder import IDENTITY, FakeEmbedder
 
 OTHER = replace(IDENTITY, name="fake/other")
 

@@ -10,7 +10,7 @@ import pytest
 from deployments.domain.errors import Unavailable
 from deployments.domain.types import Embeddings, ModelIdentity, TextKind
 from serve_app.embedding_cache import CachedEmbedder
-from tests.fakes import IDENTITY, FakeEmbedder, embed_words
+from tests.fakes.embedder import IDENTITY, FakeEmbedder, embed_words
 
 ENTRY_BYTES = 49 + 33 + 4 * IDENTITY.dimensions + 160
 """A digest, a row (both with their objects' headers), and the place in the cache."""

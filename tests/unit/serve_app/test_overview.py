@@ -9,7 +9,8 @@ import pytest
 
 from serve_app.rest.asgi import build_rest_app
 from serve_app.service import MemoryService
-from tests.fakes import FakeEmbedder, InMemoryStore
+from tests.fakes.embedder import FakeEmbedder
+from tests.fakes.store import InMemoryStore
 from tests.unit.serve_app.conftest import Recorded
 from tests.unit.serve_app.test_rest import assert_problem
 

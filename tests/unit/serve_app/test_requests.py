@@ -12,7 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serve_app.origins import current
 from serve_app.request_ids import HEADER, RequestIds, middlewares
 from serve_app.requests import Requests
-from tests.fakes import FakeEmbedder, InMemoryStore
+from tests.fakes.embedder import FakeEmbedder
+from tests.fakes.store import InMemoryStore
 
 SEARCH = {"agent_id": "a", "user_id": "u", "query": "her secret is a blue door"}
 

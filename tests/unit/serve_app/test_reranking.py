@@ -6,7 +6,8 @@ from deployments.domain.errors import Unavailable
 from deployments.domain.types import NewMemory, Ranking, SearchQuery
 from serve_app.reranking import Reranking
 from serve_app.service import MemoryService, new_id
-from tests.fakes import FakeEmbedder, InMemoryStore
+from tests.fakes.embedder import FakeEmbedder
+from tests.fakes.store import InMemoryStore
 
 CONTENTS = ["tea", "tea tea", "tea and cake", "cake", "a boat"]
 

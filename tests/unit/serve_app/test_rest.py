@@ -11,7 +11,8 @@ import pytest
 
 from serve_app.rest.asgi import build_rest_app
 from serve_app.service import MemoryService
-from tests.fakes import FakeEmbedder, InMemoryStore
+from tests.fakes.embedder import FakeEmbedder
+from tests.fakes.store import InMemoryStore
 from tests.unit.serve_app.conftest import Recorded
 
 MEMORY: dict[str, Any] = {"agent_id": "a", "user_id": "u", "content": "likes green tea"}

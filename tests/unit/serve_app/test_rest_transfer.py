@@ -18,7 +18,8 @@ from serve_app.rest.exporting import NOT_EXPORTED
 from serve_app.rest.importing import Import, _read_no_further_ahead
 from serve_app.rest.schemas.lines import MemoryLine
 from serve_app.service import MemoryService
-from tests.fakes import FakeEmbedder, InMemoryStore
+from tests.fakes.embedder import FakeEmbedder
+from tests.fakes.store import InMemoryStore
 
 JSONL = {"content-type": "application/x-ndjson"}
 A = {"agent_id": "a"}

@@ -5,7 +5,8 @@ import pytest
 from deployments.domain.errors import MemoryNotFound, ModelMismatch, RateLimited, Unavailable
 from deployments.domain.types import MemoryPatch, NewMemory, SearchQuery, WriteKey
 from serve_app.service import MemoryService, new_id
-from tests.fakes import IDENTITY, FakeEmbedder, InMemoryStore
+from tests.fakes.embedder import IDENTITY, FakeEmbedder
+from tests.fakes.store import InMemoryStore
 
 OTHER = replace(IDENTITY, name="fake/other")
 

@@ -12,7 +12,8 @@ from deployments.summariser.passes import Passes
 from deployments.summariser.settings import SummarizationSettings
 from serve_app.rest.asgi import build_rest_app
 from serve_app.service import MemoryService
-from tests.fakes import FakeEmbedder, InMemoryStore
+from tests.fakes.embedder import FakeEmbedder
+from tests.fakes.store import InMemoryStore
 from tests.unit.serve_app.conftest import Recorded
 
 OWNER = {"agent_id": "a"}

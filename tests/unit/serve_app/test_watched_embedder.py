@@ -2,7 +2,7 @@ import pytest
 
 from deployments.domain.errors import Unavailable
 from serve_app.watched_embedder import WatchedEmbedder
-from tests.fakes import IDENTITY, FakeEmbedder
+from tests.fakes.embedder import IDENTITY, FakeEmbedder
 
 
 async def test_calls_that_nobody_answers_are_told_once_for_each_kind() -> None:

@@ -12,7 +12,7 @@ from deployments.domain.ports import Encoder
 from deployments.domain.summaries import Source
 from deployments.summariser.extract import extract
 from deployments.summariser.settings import Method
-from tests.fakes import embed_words
+from tests.fakes.embedder import embed_words
 from tests.summary_quality import fact_recall
 
 START = datetime(2025, 1, 1, tzinfo=UTC)

@@ -13,7 +13,8 @@ from deployments.domain.ids import uuid7
 from deployments.domain.types import Memory, MemoryType, NewMemory
 from deployments.summariser.passes import Passes
 from deployments.summariser.settings import SummarizationSettings
-from tests.fakes import IDENTITY, FakeEmbedder, InMemoryStore, embed_words
+from tests.fakes.embedder import IDENTITY, FakeEmbedder, embed_words
+from tests.fakes.store import InMemoryStore
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 STEPS = ["scopes_to_condense", "oldest_condensable", "adopt_generation", "embed", "condense"]

@@ -10,7 +10,8 @@ from serve_app.mcp.answering import ServiceBackend
 from serve_app.mcp.scope import FixedScope
 from serve_app.mcp.server import build_server
 from serve_app.service import MemoryService
-from tests.fakes import FakeEmbedder, InMemoryStore
+from tests.fakes.embedder import FakeEmbedder
+from tests.fakes.store import InMemoryStore
 from tests.unit.serve_app.conftest import Recorded
 
 Connect = Callable[..., Client]

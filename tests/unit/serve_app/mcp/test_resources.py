@@ -6,7 +6,8 @@ from mcp import Client
 from mcp.shared.exceptions import MCPError
 from mcp_types import TextContent, TextResourceContents
 
-from tests.fakes import FakeEmbedder, InMemoryStore
+from tests.fakes.embedder import FakeEmbedder
+from tests.fakes.store import InMemoryStore
 from tests.unit.serve_app.mcp.conftest import Connect, given
 
 MINE = {"agent_id": "a", "user_id": "u"}

@@ -10,7 +10,8 @@ from deployments.domain.types import ModelIdentity
 from serve_app.mcp.scope import FixedScope
 from serve_app.mcp.tools import TOOLS
 from serve_app.service import MemoryService
-from tests.fakes import FakeEmbedder, InMemoryStore
+from tests.fakes.embedder import FakeEmbedder
+from tests.fakes.store import InMemoryStore
 from tests.unit.serve_app.conftest import Recorded
 from tests.unit.serve_app.mcp.conftest import Connect, given, text
 

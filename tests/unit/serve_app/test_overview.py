@@ -12,7 +12,7 @@ from serve_app.service import MemoryService
 from tests.fakes.embedder import FakeEmbedder
 from tests.fakes.store import InMemoryStore
 from tests.unit.serve_app.conftest import Recorded
-from tests.unit.serve_app.test_rest import assert_problem
+from tests.unit.serve_app.rest.calls import assert_problem
 
 
 async def add(client: httpx.AsyncClient, agent: str, user: str, **fields: Any) -> None:

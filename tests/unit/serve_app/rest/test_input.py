@@ -1,0 +1,225 @@
+"""Every way to get a request wrong: fields, bodies, query strings, routes, hosts."""
+
+import json
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.unit.serve_app.rest.calls import FUTURE, MEMORY, SEARCH, assert_problem
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"agent_id": ""}, "agent_id"),
+        ({"agent_id": "x" * 129}, "agent_id"),
+        ({"user_id": None}, "user_id"),
+        ({"user_id": 7}, "user_id"),
+        ({"content": ""}, "content"),
+        ({"content": "x" * 8_001}, "content"),
+        ({"content": "a\x00b"}, "content"),
+        ({"agent_id": "a\x00"}, "agent_id"),
+        ({"importance": -0.1}, "importance"),
+        ({"importance": 2.1}, "importance"),
+        ({"importance": "1"}, "importance"),
+        ({"importance": True}, "importance"),
+        ({"memory_type": "other"}, "memory_type"),
+        ({"metadata": []}, "metadata"),
+        ({"metadata": {"x": "a\x00"}}, "metadata"),
+        ({"metadata": {"a\x00": 1}}, "metadata"),
+        ({"metadata": {"x": "y" * 16_384}}, "metadata"),
+        ({"created_at": FUTURE}, "created_at"),
+        ({"created_at": "2024-01-01T00:00:00"}, "created_at"),
+        ({"created_at": "yesterday"}, "created_at"),
+        ({"created_at": 1_700_000_000}, "created_at"),
+        ({"created_at": "1700000000"}, "created_at"),
+        ({"created_at": "2024-01-01T00:00Z"}, "created_at"),
+        ({"created_at": "2024-01-01_00:00:00Z"}, "created_at"),
+        ({"importance": 5e-324}, "importance"),
+        ({"metadata": {"n": [1e308] * 60}}, "metadata"),
+        ({"created_at": "0001-01-01T00:00:00+14:00"}, "created_at"),
+        ({"expires_at": "2024-01-01T00:00:00Z"}, "expires_at"),
+        ({"expires_at": "2124-01-01T00:00:00"}, "expires_at"),
+        ({"metadata": json.loads('{"a":' * 65 + "1" + "}" * 65)}, "metadata"),
+        ({"ttl_seconds": 0}, "ttl_seconds"),
+        ({"ttl_seconds": 1.5}, "ttl_seconds"),
+        ({"ttl_seconds": 10**12}, "ttl_seconds"),
+        ({"unknown": 1}, "unknown"),
+        ({"score": 1}, "score"),
+        ({"id": str(uuid4())}, "id"),
+    ],
+)
+async def test_bad_fields_are_named(
+    client: httpx.AsyncClient, fields: dict[str, Any], field: str
+) -> None:
+    problem = assert_problem(await client.post("/v1/memories", json={**MEMORY, **fields}), 422)
+    assert [error["field"] for error in problem["errors"]] == [field]
+    assert field in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"query": ""}, "query"),
+        ({"query": "x" * 2_001}, "query"),
+        ({"top_k": 0}, "top_k"),
+        ({"top_k": 51}, "top_k"),
+        ({"top_k": 1.5}, "top_k"),
+        ({"top_k": True}, "top_k"),
+        ({"alpha": 1.01}, "alpha"),
+        ({"alpha": 5e-324}, "alpha"),
+        ({"half_life_days": 0}, "half_life_days"),
+        ({"importance_weight": 2}, "importance_weight"),
+        ({"min_score": "high"}, "min_score"),
+        ({"mode": "keyword"}, "mode"),
+        ({"mode": None}, "mode"),
+        ({"fusion": "sum"}, "fusion"),
+        ({"lexical_weight": -0.1}, "lexical_weight"),
+        ({"lexical_weight": 10.1}, "lexical_weight"),
+        ({"lexical_weight": 1e-300}, "lexical_weight"),
+        ({"explain": "yes"}, "explain"),
+        ({"created_after": "2024-13-01T00:00:00Z"}, "created_after"),
+    ],
+)
+async def test_bad_search_fields_are_named(
+    client: httpx.AsyncClient, fields: dict[str, Any], field: str
+) -> None:
+    answer = await client.post("/v1/memories/search", json={**SEARCH, **fields})
+    problem = assert_problem(answer, 422)
+    assert [error["field"] for error in problem["errors"]] == [field]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"nonsense",
+        b"\xff\xfe",
+        b'{"agent_id":"a","user_id":"u","content":"x","importance":NaN}',
+        b'{"agent_id":"a","user_id":"u","content":"x","importance":Infinity}',
+        b'{"agent_id":"a","user_id":"u","content":"x","metadata":{"n":NaN}}',
+        b'{"agent_id":"a","user_id":"u","content":"\\ud800"}',
+        b'{"agent_id":"a","user_id":"u","content":"x","metadata":{"\\udc00":1}}',
+        b"[" * 100_000,
+        b'{"agent_id":"a","user_id":"u","content":"x","metadata":'
+        + b'{"a":' * 5_000
+        + b"1"
+        + b"}" * 5_001,
+        b'{"agent_id":"a","user_id":"u","content":"x","metadata":{"n":1e999}}',
+        b'{"agent_id":"a","user_id":"u","content":"x","metadata":{"n":' + b"9" * 5_000 + b"}}",
+        b'"text"',
+        b"[]",
+        b"null",
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/memories", "/v1/memories/search", "/v1/memories/batch"])
+async def test_bodies_that_are_not_ours_are_refused(
+    client: httpx.AsyncClient, path: str, body: bytes
+) -> None:
+    answer = await client.post(path, content=body, headers={"content-type": "application/json"})
+    assert answer.status_code in (400, 422), answer.text
+    assert_problem(answer, answer.status_code)
+
+
+@pytest.mark.parametrize("media_type", ["text/plain", "", "application/x-www-form-urlencoded"])
+async def test_other_media_types_are_refused(client: httpx.AsyncClient, media_type: str) -> None:
+    answer = await client.post(
+        "/v1/memories", content=json.dumps(MEMORY), headers={"content-type": media_type}
+    )
+    assert_problem(answer, 415)
+
+
+async def test_media_type_parameters_are_fine(client: httpx.AsyncClient) -> None:
+    answer = await client.post(
+        "/v1/memories",
+        content=json.dumps(MEMORY),
+        headers={"content-type": "Application/JSON; charset=utf-8"},
+    )
+    assert answer.status_code == 201
+
+
+async def test_many_errors_are_counted_not_all_listed(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/memories", json={**MEMORY, **{f"f{n}": n for n in range(500)}})
+    problem = assert_problem(answer, 422)
+    assert len(problem["errors"]) == 100
+    assert problem["detail"].endswith("and 497 more")
+
+
+async def test_large_bodies_are_refused_declared_or_not(client: httpx.AsyncClient) -> None:
+    async def chunks() -> Any:
+        for _ in range(20):
+            yield b" " * 65_536
+
+    headers = {"content-type": "application/json"}
+    declared = await client.post("/v1/memories", content=b" " * 1_048_577, headers=headers)
+    assert_problem(declared, 413)
+    assert_problem(await client.post("/v1/memories", content=chunks(), headers=headers), 413)
+
+
+@pytest.mark.parametrize(
+    ("url", "field"),
+    [
+        ("/v1/memories", "agent_id"),
+        ("/v1/memories?agent_id=a&limit=0", "limit"),
+        ("/v1/memories?agent_id=a&limit=201", "limit"),
+        ("/v1/memories?agent_id=a&limit=ten", "limit"),
+        ("/v1/memories?agent_id=a&cursor=nonsense", "cursor"),
+        ("/v1/memories?agent_id=a&memory_type=x", "memory_type"),
+        ("/v1/memories?agent_id=a&agent_id=b", "agent_id"),
+        ("/v1/memories?agent_id=a&more=1", "more"),
+        ("/v1/memories?agent_id=%ff", "query string"),
+        ("/v1/memories?agent_id=a%00", "agent_id"),
+        ("/v1/memories/count?user_id=u", "agent_id"),
+        ("/v1/memories/not-a-uuid?agent_id=a", "id"),
+        ("/v1/memories/00000000-0000-0000-0000-00000000000g?agent_id=a", "id"),
+        (f"/v1/memories/{uuid4()}", "agent_id"),
+    ],
+)
+async def test_bad_parameters_are_named(client: httpx.AsyncClient, url: str, field: str) -> None:
+    problem = assert_problem(await client.get(url), 422)
+    assert [error["field"] for error in problem["errors"]] == [field]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allow"),
+    [
+        ("GET", "/nothing", 404, None),
+        ("PUT", "/v1/memories", 405, {"GET", "HEAD", "POST", "DELETE"}),
+        ("GET", "/v1/memories/search", 405, {"POST"}),
+        ("DELETE", "/v1/memories/count", 405, {"GET", "HEAD"}),
+        ("DELETE", "/v1/memories/?agent_id=a&user_id=u", 404, None),
+        ("DELETE", "/health", 405, {"GET", "HEAD"}),
+        ("POST", f"/v1/memories/{uuid4()}", 405, {"GET", "HEAD", "PATCH", "DELETE"}),
+    ],
+)
+async def test_wrong_routes_and_methods(
+    client: httpx.AsyncClient, method: str, path: str, status: int, allow: set[str] | None
+) -> None:
+    answer = await client.request(method, path)
+    assert_problem(answer, status)
+    if allow is not None:
+        assert {name.strip() for name in answer.headers["allow"].split(",")} == allow
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "", "10.0.0.1", "127.0.0.1.nip.io"]
+)
+@pytest.mark.parametrize("path", ["/v1/memories?agent_id=a", "/health", "/metrics", "/docs"])
+async def test_foreign_hosts_are_refused(client: httpx.AsyncClient, host: str, path: str) -> None:
+    assert_problem(await client.get(path, headers={"host": host}), 421)
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost:8000", "127.0.0.1", "[::1]:8000", "Memex.Example.org:80"]
+)
+async def test_known_hosts_are_served(client: httpx.AsyncClient, host: str) -> None:
+    assert (await client.get("/health", headers={"host": host})).status_code == 200
+
+
+async def test_no_cors(client: httpx.AsyncClient) -> None:
+    answer = await client.options("/v1/memories", headers={"origin": "http://evil.example"})
+    assert answer.status_code == 405
+    assert not [name for name in answer.headers if name.startswith("access-control")]

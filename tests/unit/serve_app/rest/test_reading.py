@@ -1,0 +1,122 @@
+"""Searching, listing and counting memories; their history."""
+
+import json
+from typing import Any
+
+import httpx
+
+from tests.unit.serve_app.rest.calls import SEARCH, add, assert_problem
+
+
+async def test_search_ranks(client: httpx.AsyncClient) -> None:
+    await add(client, content="green tea")
+    await add(client, content="blue sky")
+    answer = await client.post("/v1/memories/search", json={**SEARCH, "query": "green tea"})
+    body = answer.json()
+    assert answer.status_code == 200
+    assert (body["query"], body["total"]) == ("green tea", 2)
+    assert [hit["content"] for hit in body["results"]] == ["green tea", "blue sky"]
+    assert body["results"][0]["score"] == 1.0
+
+
+async def test_search_passes_every_parameter_on(client: httpx.AsyncClient) -> None:
+    await add(client, content="old", created_at="2020-01-01T00:00:00Z", metadata={"p": 1})
+    await add(client, content="new", metadata={"p": 1}, memory_type="semantic")
+    for fields, expected in (
+        ({"top_k": 1, "alpha": 0}, ["new"]),
+        ({"memory_type": "semantic"}, ["new"]),
+        ({"metadata": {"p": 2}}, []),
+        ({"created_before": "2021-01-01T00:00:00Z"}, ["old"]),
+        ({"created_after": "2021-01-01T00:00:00Z"}, ["new"]),
+        ({"min_score": 0.9, "alpha": 0}, ["new"]),
+        ({"as_of": "2020-01-31T00:00:00Z", "alpha": 0, "min_score": 0.49}, ["old"]),
+        ({"half_life_days": 1e6, "alpha": 0, "min_score": 0.9}, ["new", "old"]),
+        ({"importance_weight": 1, "min_score": 1.2, "alpha": 0}, ["new"]),
+        ({"memory_type": None, "metadata": None, "min_score": None}, ["new", "old"]),
+        ({"query": "old", "mode": "lexical", "alpha": 1, "min_score": 1.0}, ["old"]),
+        ({"query": "old", "mode": "semantic", "alpha": 1, "min_score": 0.999}, ["old"]),
+        ({"query": "old and x", "lexical_weight": 10, "alpha": 1, "min_score": 0.9}, ["old"]),
+        ({"query": "old and x", "lexical_weight": 0, "alpha": 1, "min_score": 0.9}, []),
+        ({"query": "old", "fusion": "rrf", "alpha": 1, "min_score": 0.999}, ["old"]),
+    ):
+        answer = await client.post("/v1/memories/search", json={**SEARCH, **fields})
+        assert answer.status_code == 200, answer.text
+        assert {hit["content"] for hit in answer.json()["results"]} == set(expected), fields
+
+
+async def test_results_are_explained_when_asked(client: httpx.AsyncClient) -> None:
+    await add(client, content="green tea")
+    for explain in (False, True):
+        answer = await client.post("/v1/memories/search", json={**SEARCH, "explain": explain})
+        (hit,) = answer.json()["results"]
+        assert (hit["explanation"] is not None) == explain
+    assert set(hit["explanation"]) >= {
+        "cosine", "lexical", "similarity", "recency", "importance", "weights", "age_days",
+        "matched_terms",
+    }  # fmt: skip
+    assert hit["explanation"]["matched_terms"] == ["tea"]
+
+
+async def test_a_search_says_whether_it_was_reranked(client: httpx.AsyncClient) -> None:
+    await add(client)
+    answer = await client.post("/v1/memories/search", json=SEARCH)
+    assert answer.json()["reranked"] is None
+
+
+async def test_list_pages_through(client: httpx.AsyncClient) -> None:
+    for n in range(5):
+        await add(client, content=f"m {n}", created_at=f"2024-01-0{n + 1}T00:00:00Z")
+    seen, cursor = [], None
+    while True:
+        params = {"agent_id": "a", "user_id": "u", "limit": "2"} | (
+            {"cursor": cursor} if cursor else {}
+        )
+        page = (await client.get("/v1/memories", params=params)).json()
+        seen += [memory["content"] for memory in page["memories"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert seen == ["m 4", "m 3", "m 2", "m 1", "m 0"]
+
+
+async def test_history(client: httpx.AsyncClient) -> None:
+    memory = await add(client)
+    url, owner = f"/v1/memories/{memory['id']}", {"agent_id": "a"}
+    for n in range(5):
+        await client.patch(url, params=owner, json={"content": f"version {n + 2}"})
+    seen: list[str] = []
+    params: dict[str, Any] = {**owner, "limit": "2"}
+    while True:
+        page = (await client.get(f"{url}/history", params=params)).json()
+        seen += [version["content"] for version in page["versions"]]
+        if page["next_before"] is None:
+            break
+        params["before"] = page["next_before"]
+    assert seen == ["version 5", "version 4", "version 3", "version 2", "likes green tea"]
+    assert_problem(await client.get(f"{url}/history", params={"agent_id": "b"}), 404)
+    assert_problem(await client.get(f"{url}/history", params={**owner, "before": "0"}), 422)
+
+
+async def test_forget_and_count(client: httpx.AsyncClient) -> None:
+    await add(client)
+    await add(client, user_id="other")
+    counted = await client.get("/v1/memories/count", params={"agent_id": "a", "user_id": "u"})
+    assert counted.json() == {"agent_id": "a", "user_id": "u", "count": 1}
+    gone = await client.delete("/v1/memories", params={"agent_id": "a", "user_id": "u"})
+    assert (gone.status_code, gone.json()) == (200, {"deleted": 1})
+    counted = await client.get("/v1/memories/count", params={"agent_id": "a"})
+    assert counted.json() == {"agent_id": "a", "user_id": None, "count": 1}
+
+
+async def test_other_agents_see_nothing(client: httpx.AsyncClient) -> None:
+    memory = await add(client)
+    url, other = f"/v1/memories/{memory['id']}", {"agent_id": "b"}
+    for answer in (
+        await client.get(url, params=other),
+        await client.patch(url, params=other, json={"content": "x"}),
+        await client.delete(url, params=other),
+    ):
+        problem = assert_problem(answer, 404)
+        assert "likes green tea" not in json.dumps(problem)
+    found = await client.post("/v1/memories/search", json={**SEARCH, "agent_id": "b"})
+    assert found.json()["results"] == []

@@ -1,0 +1,176 @@
+"""Storing, changing and deleting memories; writes under a key."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+
+from tests.fakes.store import InMemoryStore
+from tests.unit.serve_app.rest.calls import FUTURE, MEMORY, add, assert_problem
+
+
+async def test_post_gives_the_whole_memory(client: httpx.AsyncClient) -> None:
+    before = datetime.now(UTC)
+    memory = await add(client)
+    assert UUID(memory["id"]).version == 7
+    assert before <= datetime.fromisoformat(memory["created_at"]) <= datetime.now(UTC)
+    assert memory | MEMORY == memory
+    assert (memory["importance"], memory["memory_type"], memory["metadata"], memory["score"]) == (
+        1.0, "episodic", {}, None,
+    )  # fmt: skip
+
+
+async def test_post_takes_every_field(client: httpx.AsyncClient) -> None:
+    fields = {
+        "importance": 2,
+        "memory_type": "procedural",
+        "metadata": {"a": [1, {"b": "ü"}]},
+        "created_at": "2020-02-29T12:00:00.123456+02:00",
+    }
+    memory = await add(client, **fields)
+    assert memory["importance"] == 2.0
+    assert memory["memory_type"] == "procedural"
+    assert memory["metadata"] == fields["metadata"]
+    assert datetime.fromisoformat(memory["created_at"]) == datetime(
+        2020, 2, 29, 10, 0, 0, 123_456, UTC
+    )
+
+
+async def test_batch_keeps_the_order(client: httpx.AsyncClient) -> None:
+    entries = [{**MEMORY, "content": f"m {n}", "agent_id": f"a{n % 3}"} for n in range(256)]
+    answer = await client.post("/v1/memories/batch", json={"memories": entries})
+    assert answer.status_code == 201
+    assert [memory["content"] for memory in answer.json()["memories"]] == [
+        f"m {n}" for n in range(256)
+    ]
+
+
+async def test_batch_names_the_bad_entry_and_stores_none(
+    client: httpx.AsyncClient, store: InMemoryStore
+) -> None:
+    entries = [MEMORY, {**MEMORY, "content": ""}, {**MEMORY, "importance": 3}]
+    problem = assert_problem(
+        await client.post("/v1/memories/batch", json={"memories": entries}), 422
+    )
+    assert [error["field"] for error in problem["errors"]] == [
+        "memories[1].content",
+        "memories[2].importance",
+    ]
+    assert await store.count("a", None) == 0
+
+
+@pytest.mark.parametrize("size", [0, 257])
+async def test_batches_have_a_size(client: httpx.AsyncClient, size: int) -> None:
+    answer = await client.post("/v1/memories/batch", json={"memories": [MEMORY] * size})
+    assert_problem(answer, 422)
+
+
+async def test_get_patch_delete(client: httpx.AsyncClient) -> None:
+    memory = await add(client)
+    url, owner = f"/v1/memories/{memory['id']}", {"agent_id": "a"}
+    assert (await client.get(url, params=owner)).json() == memory
+    patched = await client.patch(url, params=owner, json={"content": "new", "metadata": {"x": 1}})
+    assert patched.status_code == 200
+    assert patched.json() | {"content": "new", "metadata": {"x": 1}} == patched.json()
+    deleted = await client.delete(url, params=owner)
+    assert (deleted.status_code, deleted.content) == (204, b"")
+    assert_problem(await client.get(url, params=owner), 404)
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"content": None}, {"agent_id": "b"}, {"content": ""}, {"user_id": "x"}]
+)
+async def test_bad_patches_are_refused(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
+    memory = await add(client)
+    answer = await client.patch(f"/v1/memories/{memory['id']}", params={"agent_id": "a"}, json=body)
+    assert_problem(answer, 422)
+
+
+async def test_a_memory_may_be_for_a_time(client: httpx.AsyncClient) -> None:
+    now = datetime.now(UTC)
+    timed = await add(client, ttl_seconds=3_600)
+    ends = datetime.fromisoformat(timed["expires_at"])
+    assert timedelta(0) <= ends - now - timedelta(hours=1) < timedelta(minutes=1)
+    dated = await add(client, expires_at=FUTURE)
+    assert datetime.fromisoformat(dated["expires_at"]) == datetime.fromisoformat(FUTURE)
+    url, owner = f"/v1/memories/{dated['id']}", {"agent_id": "a"}
+
+    async def changed(**fields: Any) -> str | None:
+        answer = await client.patch(url, params=owner, json=fields)
+        assert answer.status_code == 200, answer.text
+        ends: str | None = answer.json()["expires_at"]
+        return ends
+
+    assert await changed(importance=1.5) == dated["expires_at"]
+    soon = await changed(ttl_seconds=60)
+    assert soon is not None
+    assert datetime.fromisoformat(soon) < datetime.fromisoformat(FUTURE)
+    assert await changed(expires_at=None) is None
+    assert (await add(client))["expires_at"] is None
+    both = {"expires_at": FUTURE, "ttl_seconds": 5}
+    for answer in (
+        await client.patch(url, params=owner, json=both),
+        await client.post("/v1/memories", json={**MEMORY, **both}),
+    ):
+        assert "give either expires_at or ttl_seconds" in assert_problem(answer, 422)["detail"]
+
+
+@pytest.mark.parametrize("path", ["/v1/memories", "/v1/memories/batch"])
+async def test_a_write_under_a_key_is_made_once(client: httpx.AsyncClient, path: str) -> None:
+    body = {"memories": [MEMORY]} if path.endswith("batch") else MEMORY
+    key = {"Idempotency-Key": "8f14e45f"}
+    first = await client.post(path, json=body, headers=key)
+    spaced = json.dumps(body, indent=2)
+    again = await client.post(
+        path, content=spaced, headers={**key, "content-type": "application/json"}
+    )
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.json() == first.json()
+    other = json.loads(json.dumps(body).replace("green tea", "coffee"))
+    problem = assert_problem(await client.post(path, json=other, headers=key), 422)
+    assert "'8f14e45f' was used for another write" in problem["detail"]
+    await client.post(path, json=body)
+    count = await client.get("/v1/memories/count", params={"agent_id": "a"})
+    assert count.json()["count"] == 2
+
+
+async def test_a_key_is_of_one_route(client: httpx.AsyncClient) -> None:
+    key = {"Idempotency-Key": "k"}
+    await client.post("/v1/memories", json=MEMORY, headers=key)
+    batch = await client.post("/v1/memories/batch", json={"memories": [MEMORY]}, headers=key)
+    assert_problem(batch, 422)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ([""], "1 to 255 printable"),
+        (["x" * 256], "1 to 255 printable"),
+        (["é"], "1 to 255 printable"),
+        (["a", "b"], "more than once"),
+    ],
+)
+async def test_bad_keys(client: httpx.AsyncClient, keys: list[str], said: str) -> None:
+    headers = [("Idempotency-Key", key.encode("latin-1")) for key in keys]
+    answer = await client.post("/v1/memories", json=MEMORY, headers=headers)
+    assert said in assert_problem(answer, 422)["detail"]
+
+
+async def test_a_key_is_of_one_agent(client: httpx.AsyncClient) -> None:
+    both = {"memories": [MEMORY, {**MEMORY, "agent_id": "b"}]}
+    answer = await client.post("/v1/memories/batch", json=both, headers={"Idempotency-Key": "k"})
+    assert "all memories are of one agent" in assert_problem(answer, 422)["detail"]
+
+
+@pytest.mark.parametrize(
+    "params", [{}, {"agent_id": "a"}, {"user_id": "u"}, {"agent_id": "", "user_id": "u"}]
+)
+async def test_forgetting_wants_both_names(
+    client: httpx.AsyncClient, params: dict[str, str]
+) -> None:
+    await add(client)
+    assert_problem(await client.delete("/v1/memories", params=params), 422)
+    assert (await client.get("/v1/memories/count", params={"agent_id": "a"})).json()["count"] == 1

@@ -1,13 +1,12 @@
 """The embedder's edge: callers that come while calls are under way travel in the next one."""
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from deployments.domain.ports import BatchedEmbedder
 from deployments.domain.types import Embeddings, ModelIdentity, TextKind, TextsOfKind
-from serve_app.coalescing import Coalescer
+from serve_app.coalescing import Bounds, Coalescer
 
 # Callers' texts in one call: about 0.1 s of work. What one caller brings beyond it makes calls of
 # its own, and others do not wait for it in a queue.
@@ -21,15 +20,12 @@ class CoalescedEmbedder:
     def __init__(
         self,
         inner: BatchedEmbedder,
-        calls_in_flight: int,
-        max_batch: int,
-        max_waiting: int,
-        max_wait_s: float = math.inf,
+        bounds: Bounds,
         observe: Callable[[int], None] | None = None,
         shed: Callable[[], None] | None = None,
     ) -> None:
         self._inner = inner
-        self._limits = (calls_in_flight, max_batch, max_waiting, max_wait_s)
+        self._bounds = bounds
         self._observe, self._shed = observe, shed
         self._edges: dict[ModelIdentity, _Edge] = {}
 
@@ -57,14 +53,10 @@ class CoalescedEmbedder:
                 ends = np.cumsum([len(texts) for texts, _ in callers])
                 return np.split(rows, ends[:-1])
 
-            in_flight, max_batch, max_waiting, max_wait_s = self._limits
             edge = self._edges[identity] = Coalescer(
                 call,
                 "embedder",
-                max_in_flight=in_flight,
-                max_batch=max_batch,
-                max_waiting=max_waiting,
-                max_wait_s=max_wait_s,
+                self._bounds,
                 size=lambda caller: _chars(caller[0]),
                 max_batch_size=_CALL_CHARS,
                 observe=self._observe,

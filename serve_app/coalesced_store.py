@@ -1,7 +1,6 @@
 """The store's edge: searches and writes that come while calls are under way travel in the next one,
 and there become one statement and one commit."""
 
-import math
 from collections.abc import Callable, Sequence
 
 from deployments.domain.ports import BatchedMemoryStore
@@ -14,7 +13,7 @@ from deployments.domain.types import (
     SearchCall,
     SearchQuery,
 )
-from serve_app.coalescing import Coalescer
+from serve_app.coalescing import Bounds, Coalescer
 
 # Of the memories that are written in one call. A batch of more is written alone: others would wait
 # for it.
@@ -27,10 +26,7 @@ class CoalescedStore:
     def __init__(
         self,
         inner: BatchedMemoryStore,
-        calls_in_flight: int,
-        max_batch: int,
-        max_waiting: int,
-        max_wait_s: float = math.inf,
+        bounds: Bounds,
         observe: Callable[[int], None] | None = None,
         shed: Callable[[], None] | None = None,
     ) -> None:
@@ -38,20 +34,14 @@ class CoalescedStore:
         self._searches = Coalescer[SearchCall, list[Memory] | None](
             inner.search_each,
             "store",
-            max_in_flight=calls_in_flight,
-            max_batch=max_batch,
-            max_waiting=max_waiting,
-            max_wait_s=max_wait_s,
+            bounds,
             observe=observe,
             shed=shed,
         )
         self._inserts = Coalescer[InsertCall, list[Memory]](
             inner.insert_each,
             "store",
-            max_in_flight=calls_in_flight,
-            max_batch=max_batch,
-            max_waiting=max_waiting,
-            max_wait_s=max_wait_s,
+            bounds,
             size=_chars,
             max_batch_size=_CALL_CHARS,
             observe=observe,

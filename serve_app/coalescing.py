@@ -24,6 +24,24 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Of calls at once, items in each, items that wait for one, and how long the first of those may
+    have waited. Raises ValueError."""
+
+    max_in_flight: int
+    max_batch: int
+    max_waiting: int
+    max_wait_s: float = math.inf
+
+    def __post_init__(self) -> None:
+        if (
+            min(self.max_in_flight, self.max_batch) < 1
+            or min(self.max_waiting, self.max_wait_s) < 0
+        ):
+            raise ValueError("max_in_flight and max_batch are at least 1, what waits at least 0")
+
+
 class Coalescer(Generic[Item, Result]):
     """Answers `submit(item)` from calls of up to `max_batch` items, `max_in_flight` at once.
 
@@ -55,11 +73,8 @@ class Coalescer(Generic[Item, Result]):
         self,
         call: Callable[[list[Item]], Awaitable[Sequence[Result | Exception]]],
         name: str,
+        bounds: Bounds,
         *,
-        max_in_flight: int,
-        max_batch: int,
-        max_waiting: int,
-        max_wait_s: float = math.inf,
         size: Callable[[Item], int] | None = None,
         max_batch_size: int | None = None,
         retry_after_s: float = 1.0,
@@ -69,16 +84,11 @@ class Coalescer(Generic[Item, Result]):
     ) -> None:
         """`name` is the part that is said to be Unavailable. `observe` is told each call's number
         of items before it is made, `shed` of each item that is refused."""
-        if max_in_flight < 1 or max_batch < 1 or max_waiting < 0 or max_wait_s < 0:
-            raise ValueError("max_in_flight and max_batch are at least 1, what waits at least 0")
         if (size is None) != (max_batch_size is None):
             raise ValueError("size and max_batch_size come together")
         self._call = call
         self._name = name
-        self._max_in_flight = max_in_flight
-        self._max_batch = max_batch
-        self._max_waiting = max_waiting
-        self._max_wait_s = max_wait_s
+        self._bounds = bounds
         self._size = size
         self._max_batch_size = max_batch_size or 0
         self._retry_after_s = retry_after_s
@@ -98,7 +108,7 @@ class Coalescer(Generic[Item, Result]):
         waiter = _Waiter(item, size, answer, self._now_s(), current())
         # While others wait, nobody gets past them into a call that would have room.
         if self._waiting or not self._board(waiter):
-            if len(self._waiting) >= self._max_waiting or self._longest_wait_s() > self._max_wait_s:
+            if self._is_full():
                 if self._shed is not None:
                     self._shed()
                 raise Unavailable(self._name, self._retry_after_s)
@@ -109,9 +119,11 @@ class Coalescer(Generic[Item, Result]):
             self._drop(waiter)
             raise
 
-    def _longest_wait_s(self) -> float:
+    def _is_full(self) -> bool:
+        if len(self._waiting) >= self._bounds.max_waiting:
+            return True
         first = next(iter(self._waiting), None)
-        return 0.0 if first is None else self._now_s() - first.came_s
+        return first is not None and self._now_s() - first.came_s > self._bounds.max_wait_s
 
     def _board(self, waiter: "_Waiter[Item, Result]") -> bool:
         """Give it a place in the call that is about to start or in a new one, if there is any."""
@@ -119,7 +131,7 @@ class Coalescer(Generic[Item, Result]):
         if call is not None and self._has_room(call, waiter):
             call.take(waiter)
             return True
-        if len(self._calls) >= self._max_in_flight:
+        if len(self._calls) >= self._bounds.max_in_flight:
             return False
         call = self._starting = _Call()
         call.take(waiter)
@@ -131,7 +143,7 @@ class Coalescer(Generic[Item, Result]):
 
     def _has_room(self, call: "_Call[Item, Result]", waiter: "_Waiter[Item, Result]") -> bool:
         return (
-            len(call.waiters) < self._max_batch
+            len(call.waiters) < self._bounds.max_batch
             and (self._size is None or call.size + waiter.size <= self._max_batch_size)
             and not waiter.alone
             and not call.waiters[0].alone

@@ -13,6 +13,7 @@ from serve_app.clients.store import RemoteStore
 from serve_app.clients.summaries import RemoteSummariser
 from serve_app.coalesced_embedder import CoalescedEmbedder
 from serve_app.coalesced_store import CoalescedStore
+from serve_app.coalescing import Bounds
 from serve_app.embedders import Embedders
 from serve_app.embedding_cache import CachedEmbedder
 from serve_app.reranking import Reranking
@@ -54,10 +55,7 @@ def _embedder(edge: EdgeSettings, remote: BatchedEmbedder, metrics: EdgeMetrics)
     """What was embedded lately is here; the rest travels in few calls."""
     coalesced = CoalescedEmbedder(
         remote,
-        edge.calls_in_flight,
-        edge.max_batch,
-        edge.max_waiting,
-        edge.max_wait_ms / 1_000,
+        _bounds(edge),
         functools.partial(metrics.called, "embedder"),
         functools.partial(metrics.shed, "embedder"),
     )
@@ -68,13 +66,14 @@ def _embedder(edge: EdgeSettings, remote: BatchedEmbedder, metrics: EdgeMetrics)
 def _store(edge: EdgeSettings, remote: BatchedMemoryStore, metrics: EdgeMetrics) -> MemoryStore:
     return CoalescedStore(
         remote,
-        edge.calls_in_flight,
-        edge.max_batch,
-        edge.max_waiting,
-        edge.max_wait_ms / 1_000,
+        _bounds(edge),
         functools.partial(metrics.called, "store"),
         functools.partial(metrics.shed, "store"),
     )
+
+
+def _bounds(edge: EdgeSettings) -> Bounds:
+    return Bounds(edge.calls_in_flight, edge.max_batch, edge.max_waiting, edge.max_wait_ms / 1_000)
 
 
 def _reranking(settings: Settings, handle: DeploymentHandle) -> Reranking:

@@ -20,6 +20,7 @@ from serve_app.clients.embedder import RemoteEmbedder
 from serve_app.clients.store import RemoteStore
 from serve_app.coalesced_embedder import CoalescedEmbedder
 from serve_app.coalesced_store import CoalescedStore
+from serve_app.coalescing import Bounds
 from serve_app.rest.asgi import build_rest_app
 from serve_app.service import MemoryService
 from tests.fakes.embedder import FakeEmbedder
@@ -88,7 +89,7 @@ async def client(store: StoreNode) -> AsyncIterator[httpx.AsyncClient]:
     embedder = RemoteEmbedder(Handle(EmbedderNode()), 5)  # type: ignore[arg-type]
     remote = RemoteStore(Handle(store), 5)  # type: ignore[arg-type]
     service = MemoryService(
-        CoalescedEmbedder(embedder, 1, 8, 8), CoalescedStore(remote, 1, 8, 8), 0, 0
+        CoalescedEmbedder(embedder, Bounds(1, 8, 8)), CoalescedStore(remote, Bounds(1, 8, 8)), 0, 0
     )
 
     async def exposition() -> str:

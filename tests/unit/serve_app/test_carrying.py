@@ -10,7 +10,7 @@ from ray.serve import context as serve_context
 from deployments.domain.errors import Unavailable
 from deployments.domain.types import SearchCall
 from serve_app.clients.store import RemoteStore
-from serve_app.coalescing import Coalescer
+from serve_app.coalescing import Bounds, Coalescer
 from serve_app.origins import Origin, current, on_behalf_of
 
 CALL = SearchCall(None, np.zeros(1), 1, None)  # type: ignore[arg-type]
@@ -80,7 +80,7 @@ async def test_coalesced_calls_are_made_for_those_they_carry() -> None:
             raise RuntimeError("one of them is at fault")
         return items
 
-    coalescer = Coalescer[str, str](call, "x", max_in_flight=1, max_batch=8, max_waiting=8)
+    coalescer = Coalescer[str, str](call, "x", Bounds(1, 8, 8))
 
     async def request(name: str) -> str:
         in_request(name)

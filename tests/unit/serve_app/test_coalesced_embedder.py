@@ -7,6 +7,7 @@ import pytest
 from deployments.domain.errors import Unavailable
 from deployments.domain.types import Embeddings, ModelIdentity, TextKind, TextsOfKind
 from serve_app.coalesced_embedder import CoalescedEmbedder
+from serve_app.coalescing import Bounds
 from tests.fakes.embedder import IDENTITY, FakeEmbedder, embed_words
 
 
@@ -39,7 +40,7 @@ async def turns(count: int = 20) -> None:
 
 async def test_callers_travel_together_while_a_call_is_under_way() -> None:
     inner, sizes = Held(), list[int]()
-    embedder = CoalescedEmbedder(inner, 1, 32, 100, observe=sizes.append)
+    embedder = CoalescedEmbedder(inner, Bounds(1, 32, 100), observe=sizes.append)
     first = asyncio.create_task(embedder.embed(["first"], "query", IDENTITY))
     await turns()
     rest = [
@@ -68,7 +69,7 @@ async def test_callers_travel_together_while_a_call_is_under_way() -> None:
 
 async def test_a_large_batch_makes_its_own_calls_and_nobody_waits_for_it() -> None:
     inner = Held()
-    embedder = CoalescedEmbedder(inner, 1, 32, 0)
+    embedder = CoalescedEmbedder(inner, Bounds(1, 32, 0))
     large = asyncio.create_task(embedder.embed(["x" * 5_000] * 3, "passage", IDENTITY))
     await turns()
     small = asyncio.create_task(embedder.embed(["small"], "passage", IDENTITY))
@@ -81,7 +82,7 @@ async def test_a_large_batch_makes_its_own_calls_and_nobody_waits_for_it() -> No
 
 async def test_beyond_the_bound_load_is_shed_at_once() -> None:
     inner, shed = Held(), list[int]()
-    embedder = CoalescedEmbedder(inner, 1, 32, 2, shed=lambda: shed.append(1))
+    embedder = CoalescedEmbedder(inner, Bounds(1, 32, 2), shed=lambda: shed.append(1))
     tasks = []
     for n in range(3):
         tasks.append(asyncio.create_task(embedder.embed([str(n)], "query", IDENTITY)))
@@ -96,7 +97,7 @@ async def test_beyond_the_bound_load_is_shed_at_once() -> None:
 async def test_an_embedder_that_is_away_is_told_to_all() -> None:
     inner = FakeEmbedder()
     inner.down = True
-    embedder = CoalescedEmbedder(inner, 1, 32, 100)
+    embedder = CoalescedEmbedder(inner, Bounds(1, 32, 100))
     answers = await asyncio.gather(
         *(embedder.embed(["x"], "query", IDENTITY) for _ in range(3)), return_exceptions=True
     )

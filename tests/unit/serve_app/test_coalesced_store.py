@@ -16,6 +16,7 @@ from deployments.domain.types import (
     SearchQuery,
 )
 from serve_app.coalesced_store import CoalescedStore
+from serve_app.coalescing import Bounds
 from tests.fakes.embedder import embed_words
 from tests.fakes.store import InMemoryStore
 
@@ -91,7 +92,7 @@ async def turns(count: int = 20) -> None:
 async def test_each_caller_has_its_own_answer() -> None:
     inner = Held()
     inner.go.set()
-    store = CoalescedStore(inner, 1, 32, 100)
+    store = CoalescedStore(inner, Bounds(1, 32, 100))
     new = [[memory(f"a {n}"), memory(f"b {n}")][: 1 + n % 2] for n in range(5)]
     stored = await asyncio.gather(*(write(store, *memories) for memories in new))
     assert [[m.content for m in memories] for memories in stored] == [
@@ -106,7 +107,7 @@ async def test_each_caller_has_its_own_answer() -> None:
 
 async def test_callers_travel_together_while_a_call_is_under_way() -> None:
     inner = Held()
-    store = CoalescedStore(inner, 1, 32, 100)
+    store = CoalescedStore(inner, Bounds(1, 32, 100))
     first = asyncio.create_task(search(store))
     await turns()
     rest = [asyncio.create_task(search(store)) for _ in range(5)]
@@ -119,7 +120,7 @@ async def test_callers_travel_together_while_a_call_is_under_way() -> None:
 async def test_a_refusal_is_of_its_caller_alone() -> None:
     inner = Held()
     inner.go.set()
-    store = CoalescedStore(inner, 1, 32, 100)
+    store = CoalescedStore(inner, Bounds(1, 32, 100))
     results = await asyncio.gather(
         *(search(store, limit=LIMIT) for _ in range(5)), return_exceptions=True
     )
@@ -129,7 +130,7 @@ async def test_a_refusal_is_of_its_caller_alone() -> None:
 async def test_a_search_of_a_large_scope_is_made_alone_and_counted_once() -> None:
     inner = Held()
     inner.go.set()
-    store = CoalescedStore(inner, 1, 32, 100)
+    store = CoalescedStore(inner, Bounds(1, 32, 100))
     await write(store, memory("hay", user="large"))
     found = await asyncio.gather(search(store), search(store, "large", limit=LIMIT))
     assert [len(hits) for hits in found] == [0, 1]
@@ -139,7 +140,7 @@ async def test_a_search_of_a_large_scope_is_made_alone_and_counted_once() -> Non
 async def test_what_cannot_be_stored_fails_alone() -> None:
     inner = Held()
     inner.go.set()
-    store = CoalescedStore(inner, 1, 32, 100)
+    store = CoalescedStore(inner, Bounds(1, 32, 100))
     new = [memory(f"text {n}") for n in range(4)]
     inner.broken = new[2].id
     results = await asyncio.gather(*(write(store, m) for m in new), return_exceptions=True)
@@ -154,7 +155,7 @@ async def test_what_cannot_be_stored_fails_alone() -> None:
 )
 async def test_some_batches_are_written_alone(memories: list[NewMemory]) -> None:
     inner = Held()  # and wait for nothing
-    store = CoalescedStore(inner, 1, 32, 0)
+    store = CoalescedStore(inner, Bounds(1, 32, 0))
     assert len(await write(store, *memories)) == len(memories)
     assert inner.alone == ["insert"]
 
@@ -162,7 +163,7 @@ async def test_some_batches_are_written_alone(memories: list[NewMemory]) -> None
 async def test_past_the_bound_callers_are_refused_at_once() -> None:
     inner = Held()
     refused: list[None] = []
-    store = CoalescedStore(inner, 1, 32, 2, shed=lambda: refused.append(None))
+    store = CoalescedStore(inner, Bounds(1, 32, 2), shed=lambda: refused.append(None))
     waiting = [asyncio.create_task(search(store)) for _ in range(1)]
     await turns()
     waiting += [asyncio.create_task(search(store)) for _ in range(2)]

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import math
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from deployments.domain.errors import MemexError, RateLimited, Unavailable
-from serve_app.coalescing import Coalescer
+from serve_app.coalescing import Bounds, Coalescer
 
 Answers = list[Any]
 
@@ -83,16 +84,11 @@ def coalescer(
     max_in_flight: int = 1,
     max_batch: int = 100,
     max_waiting: int = 1_000,
+    max_wait_s: float = math.inf,
     **options: Any,
 ) -> Coalescer[Any, Any]:
-    return Coalescer(
-        call,
-        "embedder",
-        max_in_flight=max_in_flight,
-        max_batch=max_batch,
-        max_waiting=max_waiting,
-        **options,
-    )
+    bounds = Bounds(max_in_flight, max_batch, max_waiting, max_wait_s)
+    return Coalescer(call, "embedder", bounds, **options)
 
 
 async def submitted(to: Coalescer[Any, Any], *items: Any) -> list[asyncio.Task[Any]]:

@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable
-from http import HTTPMethod, HTTPStatus
+from http import HTTPMethod
 from typing import Protocol
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serve_app.sent import Sent
 
 # A caller may name any method; a label has few values.
 _METHODS = frozenset(HTTPMethod)
@@ -35,17 +37,10 @@ class Measured:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        status = HTTPStatus.INTERNAL_SERVER_ERROR.value
-
-        async def observed(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
+        sent = Sent(send)
         try:
-            await self._app(scope, receive, observed)
+            await self._app(scope, receive, sent)
         finally:
             duration_s = time.perf_counter() - started
             method = scope["method"] if scope["method"] in _METHODS else OTHER
-            self._metrics.answered(method, self._route_of(scope), status, duration_s)
+            self._metrics.answered(method, self._route_of(scope), sent.status, duration_s)

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments import logs, tracing
 from deployments.domain.errors import MemexError, Unavailable
 from serve_app.origins import Origin, on_behalf_of
 from serve_app.request_ids import new_request_id, request_id_of
+from serve_app.sent import Sent
 
 _logger = logging.getLogger(logs.NAME)
 _FAILURE = "memex.failure"
@@ -36,29 +37,22 @@ class Requests:
             return
         started = time.perf_counter()
         request_id = request_id_of(scope) or new_request_id()
-        status = 500
-
-        async def observed(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
+        sent = Sent(send)
         error: Exception | None = None
         with tracing.serving(scope["method"], Headers(scope=scope)) as span:
             on_behalf_of([Origin(request_id, span)])
             try:
-                await self._app(scope, receive, observed)
+                await self._app(scope, receive, sent)
             except Exception as raised:  # after the answer's beginning
                 error = raised
                 raise
             finally:
-                if status >= 500 or error is not None:
+                if sent.status >= 500 or error is not None:
                     error = error or scope.get(_FAILURE)
-                    self._log(scope, status, error, request_id, started)
+                    self._log(scope, sent.status, error, request_id, started)
                 if span is not None:
                     route = self._route_of(scope)
-                    tracing.served(span, scope["method"], route, status, request_id)
+                    tracing.served(span, scope["method"], route, sent.status, request_id)
 
     def _log(
         self, scope: Scope, status: int, error: Exception | None, request_id: str, started: float

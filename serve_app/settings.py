@@ -169,7 +169,9 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     given = {name: value for name, value in environ.items() if name.startswith(_PREFIX)}
     for name in given:
         if name not in known:
-            raise BadSetting(f"{name} is not a setting{_similar(name, known)}; see README's table")
+            raise BadSetting(
+                f"{name} is not a setting{_similar(name, known)}; see docs/settings.md"
+            )
     profile = given.get(f"{_PREFIX}PROFILE", "laptop")
     values = {**_read_profile(profile), "profile": profile}
     for name, value in given.items():

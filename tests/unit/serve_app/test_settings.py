@@ -130,9 +130,22 @@ def test_bad_values_are_refused_by_name(environ: dict[str, str], named: str) -> 
         load_settings(environ)
 
 
-def test_readme_documents_exactly_the_settings_there_are() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"^\| `(MEMEX_\w+)`", readme, re.MULTILINE)) == set(variables())
+def test_the_docs_have_exactly_the_settings_there_are() -> None:
+    rows = rows_of_settings("docs/settings.md")
+    assert {name for name, _ in rows if name.startswith("MEMEX_")} == set(variables())
+
+
+def test_readme_says_of_some_settings_what_the_docs_say() -> None:
+    some = rows_of_settings("README.md")
+    assert len(some) > 5
+    assert {name: what.replace("](docs/", "](") for name, what in some}.items() <= dict(
+        rows_of_settings("docs/settings.md")
+    ).items()
+
+
+def rows_of_settings(document: str) -> list[tuple[str, str]]:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return re.findall(r"^\| `(MEMEX_\w+|DATABASE_URL)` \| (.*)$", text, re.MULTILINE)
 
 
 def test_the_laptops_replicas_at_their_most_fit_two_cores() -> None:

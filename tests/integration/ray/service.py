@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -124,6 +125,16 @@ class Service:
 
     def client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=self.url, timeout=30)
+
+
+@contextlib.contextmanager
+def fresh(**settings: str) -> Iterator[Service]:
+    """A service over a data folder of its own, running."""
+    with (
+        tempfile.TemporaryDirectory(prefix="memex-test-", ignore_cleanup_errors=True) as root,
+        Service(Path(root), **settings).running() as service,
+    ):
+        yield service
 
 
 def alive(

@@ -3,9 +3,7 @@
 import asyncio
 import itertools
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -19,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from serve_app.settings import ROOT
 from tests.integration.ray.conftest import NO_LIMITS
-from tests.integration.ray.service import Service
+from tests.integration.ray.service import Service, fresh
 from tests.integration.ray.test_service import until
 
 ERAS = ("auto", "legacy")
@@ -36,17 +34,8 @@ def service(alone: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     path = tmp_path_factory.mktemp("profile") / "two.yaml"
     path.write_text(yaml.safe_dump(profile))
     settings = {**NO_LIMITS, "MEMEX_PROFILE": str(path)}
-    with (
-        tempfile.TemporaryDirectory(prefix="memex-test-", ignore_cleanup_errors=True) as root,
-        Service(Path(root), **settings).running() as service,
-    ):
+    with fresh(**settings) as service:
         yield service
-
-
-@pytest.fixture
-async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
-    async with service.client() as client:
-        yield client
 
 
 @pytest.fixture

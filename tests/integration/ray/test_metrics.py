@@ -12,9 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -28,7 +26,7 @@ from prometheus_client.samples import Sample
 from serve_app.local import ports
 from serve_app.settings import ROOT
 from tests.integration.ray.conftest import NO_LIMITS
-from tests.integration.ray.service import Service, listening
+from tests.integration.ray.service import Service, fresh, listening
 from tests.integration.ray.test_service import until
 
 SCOPE = {"agent_id": "xyzzy agent", "user_id": "xyzzy user"}
@@ -57,10 +55,7 @@ def service(alone: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         "RAY_metrics_report_interval_ms": "1000",
         "RAY_SERVE_STATUS_GAUGE_REPORT_INTERVAL_S": "0.5",
     }
-    with (
-        tempfile.TemporaryDirectory(prefix="memex-test-", ignore_cleanup_errors=True) as root,
-        Service(Path(root), **settings).running() as service,
-    ):
+    with fresh(**settings) as service:
         yield service
 
 

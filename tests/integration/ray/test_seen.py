@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -24,7 +23,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from serve_app.local.folders import DataFolder
 from serve_app.local.postgres import EmbeddedPostgres
 from tests.integration.ray.conftest import NO_LIMITS
-from tests.integration.ray.service import Service
+from tests.integration.ray.service import Service, fresh
 from tests.integration.ray.test_service import until
 
 SCOPE = {"agent_id": "an-agent", "user_id": "a-user"}
@@ -81,17 +80,8 @@ def service(alone: None, collector: Collector) -> Iterator[Service]:
         "OTEL_BSP_SCHEDULE_DELAY": "200",
         "MEMEX_DB_STATEMENT_TIMEOUT_S": "2",
     }
-    with (
-        tempfile.TemporaryDirectory(prefix="memex-test-", ignore_cleanup_errors=True) as root,
-        Service(Path(root), **settings).running() as service,
-    ):
+    with fresh(**settings) as service:
         yield service
-
-
-@pytest.fixture
-async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
-    async with service.client() as client:
-        yield client
 
 
 @pytest.fixture

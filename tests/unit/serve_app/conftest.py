@@ -1,3 +1,5 @@
+import asyncio
+import gc
 from collections.abc import AsyncIterator
 
 import httpx
@@ -61,3 +63,24 @@ async def client(
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
+
+
+@pytest.fixture
+async def nothing_is_left_behind() -> AsyncIterator[None]:
+    """No test leaves a task, or an exception that nobody has seen."""
+    loop = asyncio.get_running_loop()
+    before, complaints = asyncio.all_tasks(), []
+    loop.set_exception_handler(lambda _loop, context: complaints.append(context["message"]))
+    yield
+    await turns()
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    gc.collect()
+    loop.set_exception_handler(None)
+    assert not left
+    assert complaints == []
+
+
+async def turns(count: int = 20) -> None:
+    """Turns of the event loop: all that can go on without a call being answered does."""
+    for _ in range(count):
+        await asyncio.sleep(0)

@@ -9,6 +9,7 @@ from deployments.domain.types import Embeddings, ModelIdentity, TextKind, TextsO
 from serve_app.coalesced_embedder import CoalescedEmbedder
 from serve_app.coalescing import Bounds
 from tests.fakes.embedder import IDENTITY, FakeEmbedder, embed_words
+from tests.unit.serve_app.conftest import turns
 
 
 class Held(FakeEmbedder):
@@ -31,11 +32,6 @@ class Held(FakeEmbedder):
         rows = await super().embed(texts, kind, identity)
         await self.go.wait()
         return rows
-
-
-async def turns(count: int = 20) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 async def test_callers_travel_together_while_a_call_is_under_way() -> None:

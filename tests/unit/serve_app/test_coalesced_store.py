@@ -19,6 +19,7 @@ from serve_app.coalesced_store import CoalescedStore
 from serve_app.coalescing import Bounds
 from tests.fakes.embedder import embed_words
 from tests.fakes.store import InMemoryStore
+from tests.unit.serve_app.conftest import turns
 
 LIMIT = RateLimit("search", 3)
 
@@ -82,11 +83,6 @@ async def search(
     store: CoalescedStore, user: str = "user", text: str = "x", limit: RateLimit | None = None
 ) -> list[Memory]:
     return await store.search(SearchQuery("agent", user, text), embed_words(text), 1, limit)
-
-
-async def turns(count: int = 20) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 async def test_each_caller_has_its_own_answer() -> None:

@@ -1,39 +1,20 @@
 """Coalesced calls: who travels with whom, who gets which answer, and what cancelling leaves."""
 
 import asyncio
-import gc
 import math
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
 from deployments.domain.errors import MemexError, RateLimited, Unavailable
 from serve_app.coalescing import Bounds, Coalescer
+from tests.unit.serve_app.conftest import turns
+
+pytestmark = pytest.mark.usefixtures("nothing_is_left_behind")
 
 Answers = list[Any]
-
-
-@pytest.fixture(autouse=True)
-async def nothing_is_left_behind() -> AsyncIterator[None]:
-    """No test leaves a task, or an exception that nobody has seen."""
-    loop = asyncio.get_running_loop()
-    before, complaints = asyncio.all_tasks(), []
-    loop.set_exception_handler(lambda _loop, context: complaints.append(context["message"]))
-    yield
-    await turns()
-    left = asyncio.all_tasks() - before - {asyncio.current_task()}
-    gc.collect()
-    loop.set_exception_handler(None)
-    assert not left
-    assert complaints == []
-
-
-async def turns(count: int = 10) -> None:
-    """Turns of the event loop: all that can go on without a call being answered does."""
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 class Made:

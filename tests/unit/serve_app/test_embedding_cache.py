@@ -1,8 +1,7 @@
 """The embedding cache: what is asked for, what is kept, what is shared, and what is not."""
 
 import asyncio
-import gc
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -11,29 +10,12 @@ from deployments.domain.errors import Unavailable
 from deployments.domain.types import Embeddings, ModelIdentity, TextKind
 from serve_app.embedding_cache import CachedEmbedder
 from tests.fakes.embedder import IDENTITY, FakeEmbedder, embed_words
+from tests.unit.serve_app.conftest import turns
+
+pytestmark = pytest.mark.usefixtures("nothing_is_left_behind")
 
 ENTRY_BYTES = 49 + 33 + 4 * IDENTITY.dimensions + 160
 """A digest, a row (both with their objects' headers), and the place in the cache."""
-
-
-@pytest.fixture(autouse=True)
-async def nothing_is_left_behind() -> AsyncIterator[None]:
-    """No test leaves a task, or an exception that nobody has seen."""
-    loop = asyncio.get_running_loop()
-    before, complaints = asyncio.all_tasks(), []
-    loop.set_exception_handler(lambda _loop, context: complaints.append(context["message"]))
-    yield
-    await turns()
-    left = asyncio.all_tasks() - before - {asyncio.current_task()}
-    gc.collect()
-    loop.set_exception_handler(None)
-    assert not left
-    assert complaints == []
-
-
-async def turns() -> None:
-    for _ in range(10):
-        await asyncio.sleep(0)
 
 
 class SlowEmbedder(FakeEmbedder):

@@ -339,16 +339,32 @@ from (
 ) as hits
 order by hits.score desc, hits.created_at desc, hits.id desc;
 
+-- fragment: left_by_filters
+-- $1 agent_id, $2 user_id, $3 memory_type, $4 metadata, $5 created_after, $6 created_before
+agent_id = $1 and user_id = $2 and superseded_by is null
+        and ($3::text is null or memory_type = $3)
+        and ($4::jsonb is null or metadata @> $4)
+        and created_at > coalesce($5::timestamptz, '-infinity')
+        and created_at < coalesce($6::timestamptz, 'infinity')
+
 -- name: expected_rows
--- $1 agent_id, $2 user_id, $3 memory_type, $4 metadata, $5 created_after, $6 created_before: how many
--- the planner thinks there are. Counting them would take as long as the search.
+-- Parameters as in `left_by_filters`: how many the planner thinks there are.
 explain (format json)
 select from memories
-where agent_id = $1 and user_id = $2 and superseded_by is null
-    and ($3::text is null or memory_type = $3)
-    and ($4::jsonb is null or metadata @> $4)
-    and created_at > coalesce($5::timestamptz, '-infinity')
-    and created_at < coalesce($6::timestamptz, 'infinity');
+where {{left_by_filters}};
+
+-- name: count_matching
+-- Parameters as in `left_by_filters`, $7 rows: counted to one more than these.
+select count(*)
+from (
+    select from memories
+    where {{left_by_filters}}
+    limit $7::int + 1
+) as first_rows;
+
+-- name: indexed_memories
+-- About how many entries the index of vectors has; reads no row of anyone's.
+select greatest(0, reltuples)::bigint from pg_class where oid = 'memories_embedding'::regclass;
 
 -- name: term_frequencies
 -- $1 keys; $2 agent_ids, $3 user_ids, $4 created_after, $5 created_before of scopes and of times in

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from pgvector import SparseVector, Vector
@@ -16,8 +16,10 @@ from deployments.domain.types import (
     Ranking,
     ScoreWeights,
     SearchCall,
+    SearchFilters,
     SearchQuery,
 )
+from deployments.store.candidates import Candidates, Population
 from deployments.store.generations import active_generation
 from deployments.store.lexicon import Lexicon, QueryTerms
 from deployments.store.pool import Connection
@@ -25,18 +27,12 @@ from deployments.store.queries import sql
 from deployments.store.rows import memory_of
 from deployments.store.settings import StoreSettings
 
-# Candidates of a large scope, beside the nearest: of late, newest, and looked at for their words,
-# where rare ones allow that. Rows in the order of time are quick to read, those of the index of
-# vectors are not, least of all where a filter passes few of them.
-_RECENT, _RECENT_FILTERED = 100, 50
-_NEWEST, _NEWEST_FILTERED = 5_000, 500
+# Memories that are looked at for their words, where rare ones allow that.
 _POSTINGS, _POSTINGS_OF_ONE = 5_000, 40_000
-_NEAREST_FILTERED = 50
 
-# "Of late" is alpha / (1 - alpha) half-lives, within these; with a longer time than the last, ages
-# make no difference.
-_LEAST_HALF_LIVES, _MOST_HALF_LIVES = 0.1, 4.0
-_MOST_RECENT_DAYS = 36_500.0
+# The planner knows little of what metadata holds. Up to so many times what is scored whole, what it
+# expects a filter to leave is counted.
+_DOUBTED = 5
 
 # Two to three milliseconds of work. Searches of larger scopes are not made together with others.
 _TOGETHER_ROWS = 2_000
@@ -177,49 +173,54 @@ class Search:
         return self._memories(search, rows)
 
     async def _large_hits(self, connection: Connection, search: Prepared) -> list[Memory]:
-        expected = await self._expected_rows(connection, search)
         async with connection.transaction(readonly=True):
             await connection.execute(sql("plan_for_values"))
-            statement, arguments = self.large_statement(search, expected)
+            population = await self.population(connection, search)
+            statement, arguments = self.large_statement(search, population)
             rows = await connection.fetch(statement, *arguments)
         return self._memories(search, rows)
 
-    async def _expected_rows(self, connection: Connection, search: Prepared) -> int | None:
-        """How many a filter is thought to leave; None without one."""
-        query, filters = search.call.query, search.call.query.filters
-        if filters.metadata is None and filters.memory_type is None:
-            return None
-        plan = await connection.fetchval(
-            sql("expected_rows"),
-            query.agent_id,
-            query.user_id,
-            filters.memory_type,
-            filters.metadata,
-            filters.created_after,
-            filters.created_before,
-        )
-        return int(json.loads(plan)[0]["Plan"]["Plan Rows"])
+    async def population(self, connection: Connection, search: Prepared) -> Population:
+        """What a search of a large scope has before it."""
+        filters = search.call.query.filters
+        indexed = await connection.fetchval(sql("indexed_memories"))
+        has_times = filters.created_after is not None or filters.created_before is not None
+        has_others = filters.metadata is not None or filters.memory_type is not None
+        in_time = search.scope_rows
+        if has_times or not in_time:
+            times = SearchFilters(
+                created_after=filters.created_after, created_before=filters.created_before
+            )
+            in_time = await _expected_rows(connection, search, times)
+        if not has_others:
+            return Population(indexed, in_time, in_time)
+        matching = await _expected_rows(connection, search, filters)
+        exact_rows = self._settings.exact_search_rows
+        if filters.metadata is not None and exact_rows < matching <= _DOUBTED * exact_rows:
+            arguments = (*_filter_values(search.call.query, filters), exact_rows)
+            counted = await connection.fetchval(sql("count_matching"), *arguments)
+            matching = counted if counted <= exact_rows else matching
+        return Population(indexed, in_time, matching)
 
     def large_statement(
-        self, search: Prepared, expected_rows: int | None
+        self, search: Prepared, population: Population
     ) -> tuple[str, tuple[Any, ...]]:
         """The SQL that answers a search of a large scope, and its arguments."""
         query = search.call.query
         arguments = (*_values(search), search.fuses_by_rank)
-        if expected_rows is not None and expected_rows <= self._settings.exact_search_rows:
+        filters = query.filters
+        is_filtered = filters.metadata is not None or filters.memory_type is not None
+        if is_filtered and population.matching <= self._settings.exact_search_rows:
             return sql("search_filtered"), arguments
-        nearest, recent, newest = self._settings.search_candidates, _RECENT, _NEWEST
-        if expected_rows is not None:
-            share = expected_rows / max(1, search.scope_rows, expected_rows)
-            nearest = max(_NEAREST_FILTERED, round(nearest * share))
-            recent, newest = _RECENT_FILTERED, _NEWEST_FILTERED
+        most = self._settings.search_candidates
+        candidates = Candidates.of(query, population, most, counts_words=search.share > 0)
         dimensions = str(len(search.call.embedding))
         return sql("search_large").replace(":dimensions", dimensions), (
             *arguments,
-            max(nearest, query.top_k),
-            max(recent, query.top_k),
-            _recent_after(query),
-            max(newest, query.top_k),
+            candidates.nearest,
+            candidates.recent,
+            candidates.recent_after,
+            candidates.newest,
             search.rarest,
             _POSTINGS,
         )
@@ -258,20 +259,6 @@ class Search:
         )
 
 
-def _recent_after(query: SearchQuery) -> datetime | None:
-    """Since when the nearest of late are; None where it makes no difference how old they are, or
-    where nothing else counts."""
-    alpha = query.ranking.alpha
-    if alpha in (0.0, 1.0):
-        return None
-    half_lives = min(_MOST_HALF_LIVES, max(_LEAST_HALF_LIVES, alpha / (1 - alpha)))
-    days = half_lives * query.ranking.half_life_days
-    now = query.as_of or datetime.now(UTC)
-    if days > _MOST_RECENT_DAYS or now.year <= 1 + days / 365:
-        return None
-    return now - timedelta(days=days)
-
-
 def _range(call: SearchCall) -> _Range:
     query = call.query
     return query.agent_id, query.user_id, query.filters.created_after, query.filters.created_before
@@ -285,6 +272,24 @@ def _weights(ranking: Ranking, share: float) -> ScoreWeights:
         importance=ranking.importance_weight,
         cosine=None if by_rank else 1.0 - share,
         lexical=None if by_rank else share,
+    )
+
+
+async def _expected_rows(connection: Connection, search: Prepared, filters: SearchFilters) -> int:
+    """How many the planner thinks they leave."""
+    arguments = _filter_values(search.call.query, filters)
+    plan = await connection.fetchval(sql("expected_rows"), *arguments)
+    return int(json.loads(plan)[0]["Plan"]["Plan Rows"])
+
+
+def _filter_values(query: SearchQuery, filters: SearchFilters) -> tuple[Any, ...]:
+    return (
+        query.agent_id,
+        query.user_id,
+        filters.memory_type,
+        filters.metadata,
+        filters.created_after,
+        filters.created_before,
     )
 
 

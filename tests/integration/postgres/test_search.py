@@ -20,6 +20,7 @@ from deployments.domain.types import (
     SearchFilters,
     SearchQuery,
 )
+from deployments.store.candidates import Population
 from deployments.store.lexicon import Lexicon
 from deployments.store.pool import Pool
 from deployments.store.queries import sql
@@ -117,8 +118,8 @@ async def test_parts_add_up(postgres_store: PostgresMemoryStore, ranking: Rankin
 @pytest.fixture
 def few_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     """As few for a scope that a test can fill as there are for a really large one."""
-    monkeypatch.setattr("deployments.store.search._NEWEST", 100)
-    monkeypatch.setattr("deployments.store.search._NEWEST_FILTERED", 50)
+    monkeypatch.setattr("deployments.store.candidates._MOST_NEWEST", 100)
+    monkeypatch.setattr("deployments.store.candidates._LEAST_NEWEST", 50)
     monkeypatch.setattr("deployments.store.search._POSTINGS", 1_000)
 
 
@@ -183,11 +184,38 @@ async def test_a_filter_that_leaves_few_of_a_large_scope_has_them_scored_whole(p
     async with pool.acquire() as connection:
         (prepared,) = await search.prepare(connection, [SearchCall(query, vectors[0], 1, None)])
     assert prepared.is_large
-    statement, arguments = search.large_statement(prepared, 30)
+    statement, arguments = search.large_statement(prepared, Population(3_030, 3_030, 30))
     assert statement == sql("search_filtered")
-    assert search.large_statement(prepared, 501)[0] != statement
+    assert search.large_statement(prepared, Population(3_030, 3_030, 501))[0] != statement
     plan = await explain(pool, statement, *arguments)
     assert "memories_metadata" in plan
+
+
+@pytest.mark.parametrize(
+    ("metadata", "matching"), [({"even": True}, 600), ({"rare": True}, 30)], ids=str
+)
+async def test_what_the_planner_expects_of_metadata_is_counted_where_that_decides(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch, metadata: dict[str, bool], matching: int
+) -> None:
+    settings = StoreSettings(exact_search_rows=500)
+    store = PostgresMemoryStore(pool, settings)
+    _, vectors, generation = await fill(store, 3_000)
+    rare = [
+        NewMemory(uuid7(), "agent", "user", f"rare {n}", metadata={"rare": True}) for n in range(30)
+    ]
+    await store.insert(rare, vectors[:30], generation, None)
+
+    async def guess(*_: object) -> int:
+        return 600
+
+    monkeypatch.setattr("deployments.store.search._expected_rows", guess)
+    query = SearchQuery("agent", "user", "q", filters=SearchFilters(metadata=metadata))
+    search = Search(settings, Lexicon(SearchSettings()))
+    async with pool.acquire() as connection:
+        call = SearchCall(query, vectors[0], generation, None)
+        (prepared,) = await search.prepare(connection, [call])
+        population = await search.population(connection, prepared)
+    assert population.matching == matching
 
 
 async def test_a_short_time_of_a_large_scope_is_scored_whole(pool: Pool) -> None:
@@ -310,7 +338,7 @@ async def _plan(pool: Pool, settings: StoreSettings, user: str, sort: bool = Tru
             connection, [SearchCall(query, unit_vectors(1)[0], 1, None)]
         )
     if prepared.is_large:
-        statement, arguments = search.large_statement(prepared, None)
+        statement, arguments = search.large_statement(prepared, Population(2_000, 2_000, 2_000))
         return await explain(pool, statement, *arguments, sort=sort)
     return await explain(pool, sql(prepared.statement), *search.columns([prepared]), sort=sort)
 

@@ -20,6 +20,7 @@ from deployments.store.settings import Dedup, SearchSettings, StoreSettings
 _POOL_INTERVAL_S = 1.0
 _PURGE_INTERVAL_S = 60.0
 _TERMS_INTERVAL_S = 5.0
+_INDEX_INTERVAL_S = 5.0
 _logger = logging.getLogger(logs.NAME)
 
 
@@ -57,6 +58,7 @@ class MemoryStore(PostgresMemoryStore):
             asyncio.create_task(_regularly(_PURGE_INTERVAL_S, self.purge_idempotency_keys)),
             asyncio.create_task(_regularly(_TERMS_INTERVAL_S, self.renew_terms)),
             asyncio.create_task(_regularly(_TERMS_INTERVAL_S, self.fold_frequencies)),
+            asyncio.create_task(_regularly(_INDEX_INTERVAL_S, self.fill_vector_index)),
         ]
 
 

@@ -17,6 +17,7 @@ from deployments.store.queries import sql
 from deployments.store.rows import memory_of
 from deployments.store.settings import Dedup
 from deployments.store.upkeep import TermsUpkeep
+from deployments.store.vector_index import VectorIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,12 @@ class Inserts:
     is there already, to the letter, is made new instead; memories are found by their words, so not
     those whose words are still to be renewed."""
 
-    def __init__(self, lexicon: Lexicon, terms: TermsUpkeep, dedup: Dedup) -> None:
+    def __init__(
+        self, lexicon: Lexicon, terms: TermsUpkeep, index: VectorIndex, dedup: Dedup
+    ) -> None:
         self._lexicon = lexicon
         self._terms = terms
+        self._index = index
         self._touches = dedup == "touch"
 
     async def index(self, calls: Sequence[InsertCall]) -> list[list[IndexedTerms]]:
@@ -89,6 +93,7 @@ class Inserts:
             return []
         lexicon = await self._terms.adopt(connection)
         rows = _rows(calls, terms_of_calls)
+        await self._index.list_large(connection, map(_scope, rows))
         if touches:
             stored = await self._touched_or_added(connection, rows, lexicon)
         else:
@@ -106,6 +111,7 @@ class Inserts:
         """In one commit: what became of each of one agent's memories. Raises GenerationRetired."""
         rows = _rows([call], [terms])
         lexicon = await self._terms.adopt(connection)
+        await self._index.list_large(connection, map(_scope, rows))
         async with connection.transaction():
             found = await self._inserted(connection, rows, lexicon)
             await _hide(connection, call, {UUID(int=row["id"].int) for row in found})
@@ -188,6 +194,10 @@ async def known_ids(connection: Connection, agent_id: str, ids: Sequence[UUID]) 
     """Those that memories of the agent have."""
     rows = await connection.fetch(sql("known_ids"), agent_id, ids)
     return {UUID(int=row["id"].int) for row in rows}
+
+
+def _scope(row: _Row) -> tuple[str, str]:
+    return row.memory.agent_id, row.memory.user_id
 
 
 def _rows(

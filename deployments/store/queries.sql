@@ -19,13 +19,14 @@ id, agent_id, user_id, content, importance, memory_type, metadata, created_at, u
 -- text: an array of arrays must be rectangular), $14 expires_at, $15 updated_at (null: now)
 insert into memories (
     id, agent_id, user_id, content, embedding, lexicon, terms, term_keys,
-    importance, memory_type, metadata, created_at, updated_at, expires_at
+    importance, memory_type, metadata, created_at, updated_at, expires_at, indexed
 )
 select
     n.id, n.agent_id, n.user_id, n.content, n.embedding,
     $11::smallint, n.terms, n.term_keys::bigint[],
     n.importance, n.memory_type, n.metadata, coalesce(n.created_at, now()),
-    coalesce(n.updated_at, now()), n.expires_at
+    coalesce(n.updated_at, now()), n.expires_at,
+    exists (select from indexed_scopes s where s.agent_id = n.agent_id and s.user_id = n.user_id)
 from unnest(
     $1::uuid[], $2::text[], $3::text[], $4::text[], $5::vector[], $6::smallint[],
     $7::float8[], $8::text[], $9::jsonb[], $10::timestamptz[], $12::sparsevec[], $13::text[],
@@ -106,7 +107,9 @@ set created_at = greatest(m.created_at, coalesce(n.created_at, now())),
         when m.expires_at is not null and n.expires_at is not null
         then greatest(m.expires_at, n.expires_at)
     end,
-    updated_at = now()
+    updated_at = now(),
+    indexed = m.indexed
+        or exists (select from indexed_scopes s where s.agent_id = m.agent_id and s.user_id = m.user_id)
 from identical n
 where m.agent_id = n.agent_id and m.id = n.id
 returning n.asked, m.id, m.agent_id, m.user_id, m.content, m.importance, m.memory_type,
@@ -222,14 +225,14 @@ with candidates as materialized (
 with nearest as (
         select {{arms}}
         from memories
-        where {{visible}}
+        where {{visible}} and indexed
         order by embedding::halfvec(:dimensions) <=> q.embedding::halfvec(:dimensions)
         limit q.nearest
     ),
     recent as (
         select {{arms}}
         from memories
-        where q.recent_after is not null and created_at > q.recent_after and {{visible}}
+        where q.recent_after is not null and created_at > q.recent_after and {{visible}} and indexed
         order by embedding::halfvec(:dimensions) <=> q.embedding::halfvec(:dimensions)
         limit q.recent
     ),
@@ -304,8 +307,8 @@ select 1 as search, $1::text as agent_id, $2::text as user_id, $3::vector as emb
         $12::timestamptz as created_before, $13::float8 as min_score, $14::timestamptz as as_of,
         $15::sparsevec as terms, $16::float8 as lexical_share, $17::boolean as by_rank
 
--- name: search_filtered
--- Of a large scope, where a filter leaves few.
+-- name: search_whole
+-- Of a large scope, where a filter leaves few or the index has not all of it.
 select q.search, hits.*
 from (
     {{one}}
@@ -361,10 +364,6 @@ from (
     where {{left_by_filters}}
     limit $7::int + 1
 ) as first_rows;
-
--- name: indexed_memories
--- About how many entries the index of vectors has; reads no row of anyone's.
-select greatest(0, reltuples)::bigint from pg_class where oid = 'memories_embedding'::regclass;
 
 -- name: term_frequencies
 -- $1 keys; $2 agent_ids, $3 user_ids, $4 created_after, $5 created_before of scopes and of times in
@@ -512,6 +511,8 @@ with gone as (
     returning expires_at
 ), hidden as (
     delete from memories where agent_id = $1 and user_id = $2 and superseded_by is not null
+), unlisted as (
+    delete from indexed_scopes where agent_id = $1 and user_id = $2
 )
 select count(*) from gone where {{alive}};
 
@@ -869,7 +870,8 @@ drop index concurrently memories_embedding_next_missing;
 -- name: create_next_index
 -- As create_embedding_index does for the column in use. :dimensions is the next embedding's.
 create index concurrently memories_embedding_next on memories using hnsw
-    ((embedding_next::halfvec(:dimensions)) halfvec_cosine_ops) with (ef_construction = 128);
+    ((embedding_next::halfvec(:dimensions)) halfvec_cosine_ops) with (ef_construction = 128)
+where indexed;
 
 -- name: create_missing_index
 create index concurrently memories_embedding_next_missing on memories (id)

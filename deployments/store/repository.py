@@ -41,6 +41,7 @@ from deployments.store.search import Search
 from deployments.store.settings import FORGET_TIMEOUT_S, Dedup, SearchSettings, StoreSettings
 from deployments.store.summaries import PostgresSummaries, undo_without
 from deployments.store.upkeep import TermsUpkeep
+from deployments.store.vector_index import VectorIndex
 
 _PURGED_AT_ONCE = 1_000
 
@@ -58,9 +59,10 @@ class PostgresMemoryStore(PostgresSummaries):
     ) -> None:
         self._pool = pool
         self._lexicon = Lexicon(search or SearchSettings())
-        self._search = Search(settings, self._lexicon)
+        self._index = VectorIndex(settings.exact_search_rows)
+        self._search = Search(settings, self._lexicon, self._index)
         self._terms = TermsUpkeep(self._lexicon)
-        self._inserts = Inserts(self._lexicon, self._terms, dedup)
+        self._inserts = Inserts(self._lexicon, self._terms, self._index, dedup)
         self._count = count
         self._exports = Exports(pool, settings, count)
 
@@ -353,6 +355,11 @@ class PostgresMemoryStore(PostgresSummaries):
         async with self._pool.acquire() as connection:
             while await self._terms.fold(connection):
                 pass
+
+    async def fill_vector_index(self) -> None:
+        """Add the memories that large scopes had before they were found to be large."""
+        async with self._pool.acquire() as connection:
+            await self._index.fill(connection)
 
     async def reindex(self, progress: Callable[[int, int], None]) -> None:
         """Renew all outdated terms, then count every frequency anew; writes wait for the count.

@@ -26,6 +26,7 @@ from deployments.store.pool import Connection
 from deployments.store.queries import sql
 from deployments.store.rows import memory_of
 from deployments.store.settings import StoreSettings
+from deployments.store.vector_index import VectorIndex
 
 # Memories that are looked at for their words, where rare ones allow that.
 _POSTINGS, _POSTINGS_OF_ONE = 5_000, 40_000
@@ -72,9 +73,10 @@ class Prepared:
 class Search:
     """Searches scopes of any size on a connection."""
 
-    def __init__(self, settings: StoreSettings, lexicon: Lexicon) -> None:
+    def __init__(self, settings: StoreSettings, lexicon: Lexicon, index: VectorIndex) -> None:
         self._settings = settings
         self._lexicon = lexicon
+        self._index = index
 
     async def prepare(self, connection: Connection, calls: Sequence[SearchCall]) -> list[Prepared]:
         """Reads the words' frequencies and the scopes' sizes, for all in one statement."""
@@ -173,17 +175,22 @@ class Search:
         return self._memories(search, rows)
 
     async def _large_hits(self, connection: Connection, search: Prepared) -> list[Memory]:
+        query = search.call.query
+        entries = await self._index.entries(connection, query.agent_id, query.user_id)
         async with connection.transaction(readonly=True):
             await connection.execute(sql("plan_for_values"))
-            population = await self.population(connection, search)
+            population = None
+            if entries is not None:
+                population = await self.population(connection, search, entries)
             statement, arguments = self.large_statement(search, population)
             rows = await connection.fetch(statement, *arguments)
         return self._memories(search, rows)
 
-    async def population(self, connection: Connection, search: Prepared) -> Population:
+    async def population(
+        self, connection: Connection, search: Prepared, indexed: int
+    ) -> Population:
         """What a search of a large scope has before it."""
         filters = search.call.query.filters
-        indexed = await connection.fetchval(sql("indexed_memories"))
         has_times = filters.created_after is not None or filters.created_before is not None
         has_others = filters.metadata is not None or filters.memory_type is not None
         in_time = search.scope_rows
@@ -203,15 +210,17 @@ class Search:
         return Population(indexed, in_time, matching)
 
     def large_statement(
-        self, search: Prepared, population: Population
+        self, search: Prepared, population: Population | None
     ) -> tuple[str, tuple[Any, ...]]:
-        """The SQL that answers a search of a large scope, and its arguments."""
+        """The SQL that answers a search of a large scope, and its arguments. Without `population`,
+        by reading all of it."""
         query = search.call.query
         arguments = (*_values(search), search.fuses_by_rank)
         filters = query.filters
         is_filtered = filters.metadata is not None or filters.memory_type is not None
-        if is_filtered and population.matching <= self._settings.exact_search_rows:
-            return sql("search_filtered"), arguments
+        exact_rows = self._settings.exact_search_rows
+        if population is None or (is_filtered and population.matching <= exact_rows):
+            return sql("search_whole"), arguments
         most = self._settings.search_candidates
         candidates = Candidates.of(query, population, most, counts_words=search.share > 0)
         dimensions = str(len(search.call.embedding))

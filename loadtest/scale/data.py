@@ -64,6 +64,11 @@ class Plan:
         return self.rows + self.medium_rows + self.small_agents * self.small_rows
 
     @property
+    def agents(self) -> list[tuple[str, int]]:
+        """Of the few that may be large, and how many rows each has."""
+        return [(agent_of(0), self.rows), (agent_of(1), self.medium_rows)]
+
+    @property
     def batches(self) -> int:
         return -(-self.total // BATCH)
 

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -33,9 +33,11 @@ from loadtest.scale.data import DIMENSIONS, USER, Batch, Plan, World, agent_of
 
 _MODEL = ModelIdentity("synthetic", "1", "fp32", DIMENSIONS)
 _COLUMNS = (
-    "id", "agent_id", "user_id", "content", "embedding", "generation", "lexicon", "terms",
-    "term_keys", "importance", "memory_type", "metadata", "created_at", "updated_at",
+    "id", "agent_id", "user_id", "content", "embedding", "lexicon", "terms", "term_keys",
+    "importance", "memory_type", "metadata", "created_at", "updated_at", "indexed",
 )  # fmt: skip
+_EXACT_ROWS = StoreSettings().exact_search_rows
+_LIST = "insert into indexed_scopes (agent_id, user_id, is_filled) values ($1, $2, true)"
 _SLOW_INDEXES = """
     select c.relname as name, pg_get_indexdef(c.oid) as definition
     from pg_index i
@@ -119,6 +121,8 @@ class Loader:
             await connection.execute(f"drop index {name}")
         await connection.execute("alter table memories disable trigger user")
         await _set_codecs(connection)
+        large = [agent for agent, rows in state.plan.agents if rows > _EXACT_ROWS]
+        await connection.executemany(_LIST, [(agent, USER) for agent in large])
         world = await asyncio.to_thread(World, state.plan)
         with self._timed("load"):
             with tqdm(total=state.plan.total, desc="rows", unit="row", leave=False) as bar:
@@ -126,7 +130,7 @@ class Loader:
                     batch = await asyncio.to_thread(world.batch, batch_number)
                     await connection.copy_records_to_table(
                         "memories",
-                        records=_records(batch, lexicon, state.generation, number),
+                        records=_records(batch, lexicon, number, large),
                         columns=_COLUMNS,
                         timeout=None,
                     )
@@ -197,15 +201,15 @@ async def _recount(dsn: str) -> None:
 
 
 def _records(
-    batch: Batch, lexicon: Lexicon, generation: int, number: int
+    batch: Batch, lexicon: Lexicon, number: int, large: Collection[str]
 ) -> Iterator[tuple[Any, ...]]:
     for row, content in enumerate(batch.contents):
         agent_id, created_at = agent_of(int(batch.owners[row])), batch.created_at[row]
         terms = lexicon.index(agent_id, USER, content)
         yield (
-            batch.ids[row], agent_id, USER, content, Vector(batch.vectors[row]), generation, number,
+            batch.ids[row], agent_id, USER, content, Vector(batch.vectors[row]), number,
             terms.weights, terms.keys, batch.importances[row], batch.memory_types[row],
-            batch.metadata[row], created_at, created_at,
+            batch.metadata[row], created_at, created_at, agent_id in large,
         )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ TABLES = (
     "embedding_generations",
     "lexicons",
     "memories",
+    "indexed_scopes",
     "memory_versions",
     "document_frequencies",
     "document_frequency_changes",

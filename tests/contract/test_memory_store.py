@@ -149,7 +149,7 @@ async def test_changed_content_is_found_by_its_new_words_alone(scope: Scope) -> 
 
 
 async def test_half_life_halves(scope: Scope) -> None:
-    await scope.add("old", created_at=NOW - timedelta(days=10))
+    await scope.add("old", created_at=datetime.now(UTC) - timedelta(days=10))
     (hit,) = await scope.search("x", ranking=Ranking(alpha=0.0, half_life_days=10.0))
     assert hit.score == pytest.approx(0.5, abs=1e-4)
 

@@ -27,7 +27,7 @@ from serve_app.local.backup import write_backup
 from serve_app.local.backup_files import read_manifest
 from serve_app.local.restore import load_backup
 from tests.fakes.embedder import IDENTITY
-from tests.integration.postgres.data import fill, sentences, unit_vectors
+from tests.integration.postgres.data import fill, put_in_index, sentences, unit_vectors
 
 SETTINGS = StoreSettings()
 _PG_DUMP_WAITS = """
@@ -108,6 +108,7 @@ async def fill_in(dsn: str) -> None:
     async with opened(dsn) as store:
         memories, _, generation = await fill(store, 150, contents=sentences(150))
         await fill(store, 10, "other", contents=sentences(10))
+        await put_in_index(store)
         odd = 'tab\t, line\n, \\. and \\N, "quoted", ünïcödé 🦊'
         patch = MemoryPatch(content=odd, metadata={"odd": [odd, None, 1.5]})
         await store.update("agent", memories[3].id, patch, unit_vectors(1)[0], generation, None)

@@ -8,6 +8,7 @@ import numpy as np
 from deployments.domain.ids import uuid7
 from deployments.domain.types import Memory, NewMemory
 from deployments.store.pool import Pool
+from deployments.store.queries import sql
 from deployments.store.repository import PostgresMemoryStore
 from tests.fakes.embedder import DIMENSIONS, IDENTITY
 
@@ -62,6 +63,13 @@ async def fill(
         for n in range(count)
     ]
     return await store.insert(new, vectors, generation, None), vectors, generation
+
+
+async def put_in_index(store: PostgresMemoryStore, user: str = "user") -> None:
+    """As is done with scopes that are found to be large."""
+    async with store._pool.acquire() as connection:
+        await connection.execute(sql("list_scope"), "agent", user)
+    await store.fill_vector_index()
 
 
 async def explain(pool: Pool, statement: str, *args: object, sort: bool = True) -> str:

@@ -34,7 +34,7 @@ from serve_app.local.reembed.run import Run
 from serve_app.local.restore import load_backup
 from serve_app.settings import Settings
 from tests.fakes.embedder import IDENTITY, embed_words
-from tests.integration.postgres.data import fill, sentences
+from tests.integration.postgres.data import fill, put_in_index, sentences
 
 SAME_WIDTH = replace(IDENTITY, name="fake/other")
 WIDER = ModelIdentity("fake/wider", "1", "as published", 520)
@@ -163,6 +163,7 @@ async def test_all_memories_move(
     dsn: str, empty_dsn: str, postgres_store: PostgresMemoryStore, identity: ModelIdentity
 ) -> None:
     contents = await filled(postgres_store)
+    await put_in_index(postgres_store)
     fresh = Pool(empty_dsn, StoreSettings(), _migrate)
     expected = await new_table(PostgresMemoryStore(fresh, StoreSettings()), empty_dsn, identity)
     await fresh.close()

@@ -27,9 +27,18 @@ from deployments.store.queries import sql
 from deployments.store.repository import PostgresMemoryStore
 from deployments.store.search import Search
 from deployments.store.settings import SearchSettings, StoreSettings
+from deployments.store.vector_index import VectorIndex
 from tests.fakes.embedder import IDENTITY
 from tests.fakes.store import InMemoryStore
-from tests.integration.postgres.data import RANDOM, explain, fill, sentences, unit_vectors, word
+from tests.integration.postgres.data import (
+    RANDOM,
+    explain,
+    fill,
+    put_in_index,
+    sentences,
+    unit_vectors,
+    word,
+)
 
 RANKINGS = [
     Ranking(),
@@ -129,6 +138,7 @@ async def test_large_scopes_find_what_exact_scoring_finds(pool: Pool, ranking: R
     exact = PostgresMemoryStore(pool, StoreSettings())
     large = PostgresMemoryStore(pool, StoreSettings(exact_search_rows=0))
     _, _, generation = await fill(exact, 3_000, contents=sentences(3_000))
+    await put_in_index(exact)
     found = total = 0
     for text, query_vector in zip(sentences(10, words=6), unit_vectors(10), strict=True):
         for filters, as_of in (
@@ -160,6 +170,7 @@ async def test_large_scopes_find_what_is_neither_nearest_nor_newest(
     vectors = likeness * query_vector + (1 - likeness) * unit_vectors(3_000)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     _, _, generation = await fill(exact, 3_000, vectors=vectors)
+    await put_in_index(exact)
     query = SearchQuery("agent", "user", "q", 10, ranking)
     want = await exact.search(query, query_vector, generation, None)
     have = await large.search(query, query_vector, generation, None)
@@ -174,18 +185,19 @@ async def test_a_filter_that_leaves_few_of_a_large_scope_has_them_scored_whole(p
         NewMemory(uuid7(), "agent", "user", f"rare {n}", metadata={"rare": True}) for n in range(30)
     ]
     await store.insert(rare, -vectors[:30], generation, None)
+    await put_in_index(store)
     async with pool.acquire() as connection:
         await connection.execute("analyze memories")
     filters = SearchFilters(metadata={"rare": True})
     query = SearchQuery("agent", "user", "q", 50, Ranking(1.0, mode="semantic"), filters)
     hits = await store.search(query, vectors[0], generation, None)
     assert {hit.id for hit in hits} == {memory.id for memory in rare}
-    search = Search(settings, Lexicon(SearchSettings()))
+    search = Search(settings, Lexicon(SearchSettings()), VectorIndex(100))
     async with pool.acquire() as connection:
         (prepared,) = await search.prepare(connection, [SearchCall(query, vectors[0], 1, None)])
     assert prepared.is_large
     statement, arguments = search.large_statement(prepared, Population(3_030, 3_030, 30))
-    assert statement == sql("search_filtered")
+    assert statement == sql("search_whole")
     assert search.large_statement(prepared, Population(3_030, 3_030, 501))[0] != statement
     plan = await explain(pool, statement, *arguments)
     assert "memories_metadata" in plan
@@ -210,11 +222,11 @@ async def test_what_the_planner_expects_of_metadata_is_counted_where_that_decide
 
     monkeypatch.setattr("deployments.store.search._expected_rows", guess)
     query = SearchQuery("agent", "user", "q", filters=SearchFilters(metadata=metadata))
-    search = Search(settings, Lexicon(SearchSettings()))
+    search = Search(settings, Lexicon(SearchSettings()), VectorIndex(100))
     async with pool.acquire() as connection:
         call = SearchCall(query, vectors[0], generation, None)
         (prepared,) = await search.prepare(connection, [call])
-        population = await search.population(connection, prepared)
+        population = await search.population(connection, prepared, 3_030)
     assert population.matching == matching
 
 
@@ -222,7 +234,7 @@ async def test_a_short_time_of_a_large_scope_is_scored_whole(pool: Pool) -> None
     settings = StoreSettings(exact_search_rows=500)
     store = PostgresMemoryStore(pool, settings)
     await fill(store, 3_000)
-    search = Search(settings, Lexicon(SearchSettings()))
+    search = Search(settings, Lexicon(SearchSettings()), VectorIndex(100))
     now = datetime.now(UTC)
     times = [
         SearchFilters(),
@@ -248,6 +260,7 @@ async def test_any_half_life_and_time_can_be_asked_for(
 ) -> None:
     store = PostgresMemoryStore(pool, StoreSettings(exact_search_rows=0))
     _, vectors, generation = await fill(store, 20)
+    await put_in_index(store)
     for alpha in (0.0, 1e-9, 0.5, 1 - 1e-9, 1.0):
         query = SearchQuery("agent", "user", "q", 5, Ranking(alpha, half_life_days), as_of=as_of)
         hits = await store.search(query, vectors[0], generation, None)
@@ -263,6 +276,8 @@ async def test_large_scopes_find_far_and_old_memories(pool: Pool) -> None:
     near = query_vector + 0.05 * unit_vectors(2_000)
     await fill(store, 2_000, "crowd", near / np.linalg.norm(near, axis=1, keepdims=True))
     memories, _, generation = await fill(store, 300, "alone", own)
+    await put_in_index(store, "crowd")
+    await put_in_index(store, "alone")
     query = SearchQuery("agent", "alone", "q", top_k=50, ranking=Ranking(1.0))
     hits = await store.search(query, query_vector, generation, None)
     assert len(hits) == 50
@@ -286,6 +301,7 @@ async def test_large_scopes_find_a_rare_word_far_from_the_query(pool: Pool) -> N
     )
     await store.insert([old], -vector[None], generation, None)
     await fill(store, 1_000, contents=[f"error {text} is common" for text in sentences(1_000)])
+    await put_in_index(store)
     for ranking in (Ranking(1.0, lexical_weight=10), Ranking(1.0, mode="lexical")):
         query = SearchQuery("agent", "user", "what is common error err_4032?", ranking=ranking)
         hits = await store.search(query, vector, generation, None)
@@ -325,6 +341,7 @@ async def test_indexes_can_serve_the_candidates_of_a_large_scope(pool: Pool) -> 
         f"{text} {'needle' if n % 500 == 0 else 'hay'}" for n, text in enumerate(sentences(2_000))
     ]
     await fill(store, 2_000, contents=contents)
+    await put_in_index(store)
     plan = await _plan(pool, settings, "user", sort=False)
     assert "memories_embedding" in plan
     assert "memories_term_keys" in plan
@@ -333,7 +350,7 @@ async def test_indexes_can_serve_the_candidates_of_a_large_scope(pool: Pool) -> 
 async def _plan(pool: Pool, settings: StoreSettings, user: str, sort: bool = True) -> str:
     query = SearchQuery("agent", user, "is there a needle?", ranking=Ranking())
     async with pool.acquire() as connection:
-        search = Search(settings, Lexicon(SearchSettings()))
+        search = Search(settings, Lexicon(SearchSettings()), VectorIndex(100))
         (prepared,) = await search.prepare(
             connection, [SearchCall(query, unit_vectors(1)[0], 1, None)]
         )
@@ -396,7 +413,7 @@ async def test_many_searches_that_come_together_read_by_the_index(pool: Pool) ->
     store = PostgresMemoryStore(pool, StoreSettings())
     for n in range(20):
         await fill(store, 50, f"user {n}")
-    search = Search(StoreSettings(), Lexicon(SearchSettings()))
+    search = Search(StoreSettings(), Lexicon(SearchSettings()), VectorIndex(100))
     calls = [
         SearchCall(SearchQuery("agent", f"user {n}", "memory 7"), unit_vectors(1)[0], 1, None)
         for n in range(8)

@@ -16,6 +16,7 @@ from deployments.store.pool import Pool
 from deployments.store.repository import PostgresMemoryStore
 from deployments.store.search import Search
 from deployments.store.settings import SearchSettings, StoreSettings
+from deployments.store.vector_index import VectorIndex
 from tests.fakes.embedder import IDENTITY
 from tests.integration.postgres.data import fill, sentences, unit_vectors, word
 
@@ -172,7 +173,9 @@ async def test_scopes_whose_words_are_still_to_come_are_not_taken_for_small(pool
     store = PostgresMemoryStore(pool, StoreSettings(exact_search_rows=100))
     await fill(store, 200)
     query = SearchQuery("agent", "user", "memory 7")
-    search = Search(StoreSettings(exact_search_rows=100), Lexicon(SearchSettings()))
+    search = Search(
+        StoreSettings(exact_search_rows=100), Lexicon(SearchSettings()), VectorIndex(100)
+    )
     async with pool.acquire() as connection:
         await connection.execute(
             "update memories set lexicon = null, terms = null, term_keys = null"

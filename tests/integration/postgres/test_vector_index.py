@@ -1,0 +1,243 @@
+"""Which memories are in the index of vectors: all of the scopes that were found to be large."""
+
+import asyncio
+import random
+from dataclasses import replace
+
+import asyncpg
+import pytest
+
+from deployments.domain.ids import uuid7
+from deployments.domain.types import MemoryPatch, NewMemory, Ranking, SearchQuery
+from deployments.store.migrate import migrate, read_migrations
+from deployments.store.pool import Pool
+from deployments.store.queries import sql
+from deployments.store.repository import PostgresMemoryStore
+from deployments.store.settings import StoreSettings
+from tests.integration.postgres.data import fill, put_in_index, sentences, unit_vectors
+
+LARGE = StoreSettings(exact_search_rows=100)
+QUERY = SearchQuery("agent", "user", "memory 7", ranking=Ranking(1.0, mode="semantic"))
+
+
+@pytest.fixture
+def store(pool: Pool) -> PostgresMemoryStore:
+    return PostgresMemoryStore(pool, LARGE)
+
+
+async def indexed(pool: Pool, user: str = "user") -> list[bool]:
+    """Of each memory, in the order of their ids."""
+    async with pool.acquire() as connection:
+        rows = await connection.fetch(
+            "select indexed from memories where agent_id = 'agent' and user_id = $1 order by id",
+            user,
+        )
+    return [row["indexed"] for row in rows]
+
+
+async def is_filled(pool: Pool, user: str = "user") -> bool | None:
+    async with pool.acquire() as connection:
+        return (await connection.fetchrow(sql("listed_scope"), "agent", user))["is_filled"]
+
+
+def memories(count: int, user: str = "user") -> list[NewMemory]:
+    return [NewMemory(uuid7(), "agent", user, f"new {n}") for n in range(count)]
+
+
+async def write_one_by_one(store: PostgresMemoryStore, count: int) -> int:
+    """As most are, so that nobody looks at how many there are."""
+    for start in range(0, count, 50):
+        _, _, generation = await fill(store, min(50, count - start))
+    return generation
+
+
+async def test_memories_of_small_scopes_are_not_indexed(
+    pool: Pool, store: PostgresMemoryStore
+) -> None:
+    _, vectors, generation = await fill(store, 100)
+    assert await store.search(QUERY, vectors[0], generation, None)
+    await store.fill_vector_index()
+    assert await is_filled(pool) is None
+    assert await indexed(pool) == [False] * 100
+
+
+async def test_a_search_that_finds_a_scope_large_has_it_indexed(
+    pool: Pool, store: PostgresMemoryStore
+) -> None:
+    generation = await write_one_by_one(store, 150)
+    vector = unit_vectors(1)[0]
+    before = await store.search(QUERY, vector, generation, None)
+    assert await is_filled(pool) is False
+    assert await indexed(pool) == [False] * 150  # scored whole meanwhile
+    await fill(store, 50)
+    assert sorted(await indexed(pool)) == [False] * 150 + [True] * 50
+    await store.fill_vector_index()
+    assert await is_filled(pool) is True
+    assert await indexed(pool) == [True] * 200
+    after = await store.search(QUERY, vector, generation, None)
+    assert {hit.id for hit in before} - {hit.id for hit in after} <= {
+        hit.id for hit in before if hit.score <= after[-1].score
+    }
+
+
+async def test_a_scope_that_is_loaded_is_indexed_as_it_comes(
+    pool: Pool, store: PostgresMemoryStore
+) -> None:
+    await fill(store, 101)
+    assert await is_filled(pool) is None
+    await fill(store, 64)  # by then it is large
+    assert sorted(await indexed(pool)) == [False] * 101 + [True] * 64
+    await fill(store, 300, "other")
+    await fill(store, 63, "other")  # too few to look
+    assert await is_filled(pool, "other") is None
+
+
+async def test_hidden_touched_and_changed_memories_stay_indexed(pool: Pool) -> None:
+    store = PostgresMemoryStore(pool, LARGE, dedup="touch")
+    stored, vectors, generation = await fill(store, 20)
+    async with pool.acquire() as connection:
+        await connection.execute(sql("list_scope"), "agent", "user")
+    again = [replace(memory, id=uuid7()) for memory in stored[:3]]
+    new = [
+        NewMemory(m.id, "agent", "user", m.content, m.importance, m.memory_type, m.metadata)
+        for m in again
+    ]
+    await store.insert(new, vectors[:3], generation, None)
+    assert sum(await indexed(pool)) == 3
+    await store.fill_vector_index()
+    for memory in stored[5:8]:
+        patch = MemoryPatch(content=f"{memory.content}, changed")
+        await store.update("agent", memory.id, patch, unit_vectors(1)[0], generation, None)
+    assert await indexed(pool) == [True] * 20
+
+
+async def test_writers_that_had_begun_before_are_waited_for(
+    pool: Pool, dsn: str, store: PostgresMemoryStore
+) -> None:
+    """They may have looked at the list before the scope was in it."""
+    await fill(store, 20)
+    slow = await asyncpg.connect(dsn)
+    try:
+        async with slow.transaction():
+            await slow.execute(
+                "insert into memories (id, agent_id, user_id, content, embedding, importance, "
+                "memory_type, metadata, created_at, updated_at) select gen_random_uuid(), "
+                "agent_id, user_id, 'late', embedding, 1, 'episodic', '{}', created_at, now() "
+                "from memories where agent_id = 'agent' limit 1"
+            )
+            async with pool.acquire() as connection:
+                await connection.execute(sql("list_scope"), "agent", "user")
+            for _ in range(3):
+                await store.fill_vector_index()
+            assert await indexed(pool) == [True] * 20
+            assert await is_filled(pool) is False
+        await store.fill_vector_index()
+    finally:
+        await slow.close()
+    assert await indexed(pool) == [True] * 21
+    assert await is_filled(pool) is True
+
+
+async def test_memories_in_use_are_come_back_to(
+    pool: Pool, dsn: str, store: PostgresMemoryStore
+) -> None:
+    await fill(store, 20)
+    async with pool.acquire() as connection:
+        await connection.execute(sql("list_scope"), "agent", "user")
+    other = await asyncpg.connect(dsn)
+    try:
+        async with other.transaction():
+            await other.execute(
+                "select from memories where agent_id = 'agent' order by id limit 5 for update"
+            )
+            await store.fill_vector_index()
+            assert await indexed(pool) == [False] * 5 + [True] * 15
+            assert await is_filled(pool) is False
+        await store.fill_vector_index()
+    finally:
+        await other.close()
+    assert await is_filled(pool) is True
+    assert await indexed(pool) == [True] * 20
+
+
+async def test_filling_beside_everything_else_leaves_nothing_out(pool: Pool) -> None:
+    store = PostgresMemoryStore(pool, LARGE, dedup="touch")
+    stored, vectors, generation = await fill(store, 600, contents=sentences(600))
+    chance = random.Random(3)
+
+    async def write(part: int) -> None:
+        for n, memory in enumerate(stored[part::4]):
+            await asyncio.sleep(chance.uniform(0, 0.004))
+            match n % 4:
+                case 0:
+                    await store.insert(memories(2), vectors[:2], generation, None)
+                case 1:
+                    patch = MemoryPatch(content=f"{memory.content}, changed")
+                    await store.update("agent", memory.id, patch, vectors[n], generation, None)
+                case 2:
+                    await store.delete("agent", memory.id)
+                case _:
+                    same = NewMemory(
+                        uuid7(), "agent", "user", memory.content, memory.importance,
+                        memory.memory_type, memory.metadata,
+                    )  # fmt: skip
+                    await store.insert([same], vectors[n : n + 1], generation, None)
+
+    async def fill_again_and_again() -> None:
+        await asyncio.sleep(0.05)
+        async with pool.acquire() as connection:
+            await connection.execute(sql("list_scope"), "agent", "user")
+        while not await is_filled(pool):
+            await store.fill_vector_index()
+            await asyncio.sleep(0.02)
+
+    await asyncio.gather(*map(write, range(4)), *(fill_again_and_again() for _ in range(2)))
+    assert all(await indexed(pool))
+
+
+async def test_a_forgotten_scope_is_no_longer_listed(
+    pool: Pool, store: PostgresMemoryStore
+) -> None:
+    await fill(store, 20)
+    await fill(store, 20, "other")
+    await put_in_index(store)
+    await put_in_index(store, "other")
+    await store.forget("agent", "user")
+    assert await is_filled(pool) is None
+    assert await is_filled(pool, "other") is True
+    await fill(store, 20)
+    assert await indexed(pool) == [False] * 20
+
+
+async def test_the_migration_indexes_scopes_that_are_large_already(empty_dsn: str) -> None:
+    connection = await asyncpg.connect(empty_dsn)
+    try:
+        before = [migration for migration in read_migrations() if migration.version < 11]
+        await migrate(connection, before)
+        await connection.execute("select set_embedding_dimensions(2)")
+        await connection.execute("drop index memories_embedding")  # as it would be, but quicker
+        await connection.execute("create index memories_embedding on memories (id)")
+        for user, count in (("large", 20_001), ("small", 20_000)):
+            await connection.execute(
+                "insert into memories (id, agent_id, user_id, content, embedding, importance, "
+                "memory_type, metadata, created_at, updated_at) select gen_random_uuid(), "
+                "'agent', $1, 'text', array[random(), 1]::vector, 1, 'episodic', '{}', now(), "
+                "now() from generate_series(1, $2)",
+                user,
+                count,
+            )
+        await migrate(connection, read_migrations())
+        found = await connection.fetch(
+            "select user_id, indexed, count(*) from memories group by 1, 2 order by 1"
+        )
+        assert [tuple(row) for row in found] == [("large", True, 20_001), ("small", False, 20_000)]
+        assert await connection.fetch("select user_id, is_filled from indexed_scopes") == [
+            ("large", True)
+        ]
+        assert await connection.fetchval(
+            "select reltuples from pg_class where relname = 'memories_embedding'"
+        ) == pytest.approx(20_001)
+        enabled = "select count(*) from pg_trigger where not tgisinternal and tgenabled <> 'O'"
+        assert await connection.fetchval(enabled) == 0
+    finally:
+        await connection.close()

@@ -62,8 +62,9 @@ class McpIngress:
     async def __serve_build_asgi_app__(self) -> Starlette:
         await _adopt_model(self._service)
         metrics, mcp = McpMetrics(self._settings.metrics), self._settings.mcp
-        server = build_server(ServiceBackend(self._service, metrics), scope_of_request, _version())
-        return build_mcp_app(server, metrics, mcp.allowed_hosts, mcp.allowed_origins)
+        backend = ServiceBackend(self._service, metrics)
+        server = build_server(backend, scope_of_request, _version())
+        return build_mcp_app(server, metrics, mcp.allowed_hosts, mcp.allowed_origins, backend)
 
 
 async def _adopt_model(service: MemoryService) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.server.transport_security import RequestBodyLimitMiddleware
 from mcp_types import INVALID_REQUEST
 from starlette.applications import Starlette
 from starlette.responses import Response
@@ -18,6 +19,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from deployments.domain.errors import InvalidInput
 from serve_app.fields import MAX_BODY_BYTES
 from serve_app.hosts import host_name, is_loopback, is_served
+from serve_app.mcp.answering import Backend
+from serve_app.mcp.direct import DirectCalls
 from serve_app.mcp.scope import AGENT_HEADER, USER_HEADER, FixedScope, read_scope
 from serve_app.mcp.server import Context
 from serve_app.measured import Measured, RequestMetrics
@@ -33,10 +36,13 @@ def build_mcp_app(
     metrics: RequestMetrics,
     allowed_hosts: Collection[str],
     allowed_origins: Collection[str],
+    backend: Backend | None = None,
     with_streams: bool = False,
 ) -> Starlette:
     """The ASGI application over a server, to be mounted at ROUTE.
 
+    `backend`, where it is given, is what answers the server's calls of tools; ordinary ones then
+    come to it directly, unless the server has middleware, such as the one that makes spans.
     Answers are JSON unless `with_streams`: a server that sends nothing before its results has no
     need of them, and they cost a millisecond or more at the median.
     """
@@ -54,7 +60,11 @@ def build_mcp_app(
 
     app = Starlette(lifespan=lifespan)
     # No routes, which would redirect from /mcp/ to /mcp: clients do not repeat a POST.
-    door = _Door(manager.handle_request, allowed_hosts, allowed_origins)
+    inner: ASGIApp = manager.handle_request
+    if backend is not None and not with_streams and not server.middleware:
+        direct = DirectCalls(inner, backend, _fixed_by, server.server_info_stamp)
+        inner = RequestBodyLimitMiddleware(direct, MAX_BODY_BYTES)
+    door = _Door(inner, allowed_hosts, allowed_origins)
     measured = Measured(door, metrics, lambda _scope: ROUTE)
     app.router.default = Requests(measured, lambda _scope: ROUTE)
     app.router.redirect_slashes = False
@@ -63,7 +73,11 @@ def build_mcp_app(
 
 def scope_of_request(context: Context) -> FixedScope:
     """What the request's headers fix, as the application left it beside the request."""
-    fixed: FixedScope = context.request.scope[_SCOPE_KEY]  # type: ignore[attr-defined]
+    return _fixed_by(context.request.scope)  # type: ignore[attr-defined]
+
+
+def _fixed_by(scope: Scope) -> FixedScope:
+    fixed: FixedScope = scope[_SCOPE_KEY]
     return fixed
 
 

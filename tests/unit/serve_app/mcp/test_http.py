@@ -25,8 +25,10 @@ def serving(service: MemoryService, metrics: Recorded) -> Serving:
 
     @asynccontextmanager
     async def entered() -> AsyncIterator[httpx.AsyncClient]:
-        server = build_server(ServiceBackend(service, metrics), scope_of_request, "1.2.3")
-        app = build_mcp_app(server, metrics, ["memex.example.org"], ["https://app.example.org"])
+        backend = ServiceBackend(service, metrics)
+        server = build_server(backend, scope_of_request, "1.2.3")
+        origins = ["https://app.example.org"]
+        app = build_mcp_app(server, metrics, ["memex.example.org"], origins, backend)
         transport = httpx.ASGITransport(app, root_path="/mcp")
         async with (
             app.router.lifespan_context(app),

@@ -1,8 +1,8 @@
 """Parameters of query strings."""
 
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from deployments.domain.types import ListFilters, MemoryType
 from serve_app.fields import Id, MetadataText, Time
@@ -64,8 +64,10 @@ class SummariesQuery(QueryString):
     agent_id: Id | None = Field(None, description="All agents where it is left out.")
     user_id: Id | None = Field(None, description="All users where it is left out.")
 
-    @model_validator(mode="after")
-    def _user_of_an_agent(self) -> Self:
-        if self.user_id is not None and self.agent_id is None:
-            raise ValueError("user_id needs agent_id")
-        return self
+    @field_validator("user_id")
+    @classmethod
+    def _of_an_agent(cls, user_id: str | None, info: ValidationInfo) -> str | None:
+        # An agent_id that is not valid is not in `data`, and has an error of its own.
+        if user_id is not None and info.data.get("agent_id", "") is None:
+            raise ValueError("needs agent_id")
+        return user_id

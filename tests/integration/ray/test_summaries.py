@@ -65,7 +65,7 @@ async def test_a_scope_is_condensed_found_and_restored(
 def test_what_cannot_be_asked_for_is_said_in_one_line(service: Service, tmp_path: Path) -> None:
     ended = summarise(service, "--user", "u")
     assert ended.returncode == 1
-    assert ended.stderr.endswith("user_id needs agent_id\n")
+    assert ended.stderr.endswith("user_id: needs agent_id\n")
     assert ended.stderr.count("\n") == 1
     away = Service(tmp_path)
     ended = summarise(away)

@@ -142,9 +142,18 @@ async def test_a_pass_can_be_of_some_alone(
 
 
 @pytest.mark.parametrize(
-    "query", [{"user_id": "u"}, {"agent_id": ""}, {"agent": "a"}, {"agent_id": "a", "user_id": ""}]
+    ("query", "fields"),
+    [
+        ({"user_id": "u"}, ["user_id"]),
+        ({"agent_id": ""}, ["agent_id"]),
+        ({"agent_id": "", "user_id": "u"}, ["agent_id"]),
+        ({"agent": "a"}, ["agent"]),
+        ({"agent_id": "a", "user_id": ""}, ["user_id"]),
+    ],
 )
 async def test_a_pass_of_what_cannot_be_is_refused(
-    client: httpx.AsyncClient, query: dict[str, str]
+    client: httpx.AsyncClient, query: dict[str, str], fields: list[str]
 ) -> None:
-    assert (await client.post("/v1/summaries/run", params=query)).status_code == 422
+    answer = await client.post("/v1/summaries/run", params=query)
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == fields

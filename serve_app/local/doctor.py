@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
 from deployments.domain.errors import BadSetting
-from serve_app.local import checks, database_checks
+from deployments.embedder.settings import EmbeddingSettings
+from serve_app.local import checks, database_checks, stored_model
 from serve_app.local.checks import Check, looked
 from serve_app.local.folders import DataFolder
 from serve_app.local.postgres import EmbeddedPostgres
@@ -47,8 +48,12 @@ def examine() -> Iterator[Check]:
     details = _asked(lambda: serve_details(settings))
     is_running = pid is not None or _is_serve(details)
     yield from looked("data folder", lambda: checks.data_folder(settings, pid))
-    yield from looked("Postgres", lambda: _database(settings, pid is not None))
-    yield from looked("model", lambda: checks.model(settings.embedding, settings.models_dir))
+    database = looked("Postgres", lambda: _database(settings, pid is not None))
+    yield from database
+    tells = database[0].state == "ok"
+    yield from looked(
+        "model", lambda: checks.model(_embedding(settings, tells), settings.models_dir)
+    )
     yield from looked("HAProxy", checks.haproxy)
     yield from looked("Ray", lambda: checks.ray(details, is_running, dashboard_url(settings)))
     if is_running:
@@ -69,6 +74,15 @@ def _database(settings: Settings, is_running: bool) -> list[Check]:
     if not is_running:
         return database_checks.embedded_and_stopped(folder)
     return database_checks.connected(EmbeddedPostgres(folder).dsn, settings, is_embedded=True)
+
+
+def _embedding(settings: Settings, database_tells: bool) -> EmbeddingSettings:
+    """The model that a start takes: the one set, or else the one that the memories have."""
+    if stored_model.is_set(settings) or not database_tells:
+        return settings.embedding
+    dsn = os.environ.get(DATABASE_URL) or EmbeddedPostgres(DataFolder(settings.data_dir)).dsn
+    stored = database_checks.embedded_with(dsn, settings)
+    return settings.embedding if stored is None else stored_model.of(stored)
 
 
 def _port(settings: Settings) -> Check:

@@ -1,5 +1,6 @@
 """What `memex doctor` finds in a real database."""
 
+import asyncio
 from pathlib import Path
 
 import asyncpg
@@ -10,7 +11,7 @@ from deployments.domain.ids import uuid7
 from deployments.domain.types import ModelIdentity, NewMemory
 from deployments.embedder.settings import DEFAULT_MODEL
 from deployments.store.repository import PostgresMemoryStore
-from serve_app.local import status
+from serve_app.local import doctor, status
 from serve_app.local.checks import Check
 from serve_app.local.database_checks import _connected
 from serve_app.settings import Settings, load_settings
@@ -60,6 +61,31 @@ async def test_another_models_memories_are_told(
     assert check.state == "failed"
     assert model in check.found
     assert "MEMEX_EMBEDDING_MODEL" in check.todo
+
+
+@pytest.mark.parametrize(
+    ("stored", "environ", "found"),
+    [
+        ((DEFAULT_MODEL, "fp32"), {}, f"{DEFAULT_MODEL} fp32: "),
+        (("no/such-model", "fp32"), {}, "no/such-model is not known to fastembed"),
+        ((DEFAULT_MODEL, "fp32"), {"MEMEX_EMBEDDING_PRECISION": "int8"}, f"{DEFAULT_MODEL} int8: "),
+    ],
+)
+async def test_the_model_looked_at_is_the_one_that_a_start_takes(
+    dsn: str,
+    tmp_path: Path,
+    postgres_store: PostgresMemoryStore,
+    monkeypatch: pytest.MonkeyPatch,
+    stored: tuple[str, str],
+    environ: dict[str, str],
+    found: str,
+) -> None:
+    await store_one(postgres_store, *stored)
+    for name, value in {"DATABASE_URL": dsn, "MEMEX_DATA_DIR": str(tmp_path), **environ}.items():
+        monkeypatch.setenv(name, value)
+    checks = await asyncio.to_thread(lambda: list(doctor.examine()))
+    (model,) = [check for check in checks if check.name == "model"]
+    assert model.found.startswith(found)
 
 
 async def store_one(store: PostgresMemoryStore, model: str, precision: str) -> None:

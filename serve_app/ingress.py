@@ -10,6 +10,7 @@ from deployments import node
 from deployments.domain.errors import Unavailable
 from deployments.exposition import Exposition
 from deployments.metrics import HttpMetrics, McpMetrics
+from serve_app import replicas
 from serve_app.edges import build_service
 from serve_app.mcp.answering import ServiceBackend
 from serve_app.mcp.asgi import build_mcp_app, scope_of_request
@@ -32,9 +33,11 @@ class RestIngress:
     ) -> None:
         node.prepare("RestIngress")
         self._settings = settings
+        self._embedder = embedder
         self._service = build_service(settings, embedder, store, reranker, summariser)
 
     async def __serve_build_asgi_app__(self) -> Starlette:
+        await replicas.wait_for_one(self._embedder, self._settings.request_timeout_s)
         await _adopt_model(self._service)
         return build_rest_app(
             self._service,
@@ -57,9 +60,11 @@ class McpIngress:
     ) -> None:
         node.prepare("McpIngress")
         self._settings = settings
+        self._embedder = embedder
         self._service = build_service(settings, embedder, store, reranker)
 
     async def __serve_build_asgi_app__(self) -> Starlette:
+        await replicas.wait_for_one(self._embedder, self._settings.request_timeout_s)
         await _adopt_model(self._service)
         metrics, mcp = McpMetrics(self._settings.metrics), self._settings.mcp
         backend = ServiceBackend(self._service, metrics)

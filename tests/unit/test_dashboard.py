@@ -19,6 +19,17 @@ def test_panels_have_a_place_of_their_own() -> None:
         assert len(set(references)) == len(references)
 
 
+def test_panels_have_the_options_of_their_type() -> None:
+    expected = {"timeseries": {"legend", "tooltip"}, "stat": {"reduceOptions", "textMode"}}
+    for panel in DASHBOARD["panels"]:
+        assert expected[panel["type"]] <= panel["options"].keys(), panel["title"]
+        if panel["type"] == "timeseries":
+            assert panel["options"].keys() == expected["timeseries"], panel["title"]
+            assert panel["options"]["legend"]["showLegend"], panel["title"]
+        else:
+            assert not panel["options"].keys() & expected["timeseries"], panel["title"]
+
+
 def test_queries_are_of_metrics_that_are_documented() -> None:
     documented = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
     expressions = [t["expr"] for panel in DASHBOARD["panels"] for t in panel["targets"]]

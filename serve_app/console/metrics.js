@@ -8,6 +8,7 @@ const REQUESTS = "memex_http_requests_total";
 const DURATION = "memex_http_request_duration_seconds_bucket";
 const HITS = "memex_embedding_cache_hits_total";
 const MISSES = "memex_embedding_cache_misses_total";
+const HEALTHY = "ray_serve_deployment_replica_healthy";
 const OWN_ROUTE = "/metrics"; // looking must not count
 
 // A Map from each name to its samples, `{labels, value}`.
@@ -81,16 +82,12 @@ export function quantile(q, buckets) {
   return low;
 }
 
-// Deployment → how many replicas have told anything.
+// Deployment → how many replicas are well. Serve says it anew every few seconds: unlike the counters of
+// a replica that is gone, this goes.
 function replicas(samples) {
   const found = new Map();
-  for (const [name, entries] of samples) {
-    if (!name.startsWith("memex_")) continue;
-    for (const { labels } of entries) {
-      if (!labels.deployment || !labels.replica) continue;
-      if (!found.has(labels.deployment)) found.set(labels.deployment, new Set());
-      found.get(labels.deployment).add(labels.replica);
-    }
+  for (const { labels, value } of samples.get(HEALTHY) || []) {
+    if (value > 0) found.set(labels.deployment, (found.get(labels.deployment) || 0) + value);
   }
-  return new Map([...found].sort().map(([deployment, names]) => [deployment, names.size]));
+  return new Map([...found].sort());
 }

@@ -41,7 +41,7 @@ async function look() {
     ["p50", found.p50_s === null ? "–" : seconds(found.p50_s), `Half of the requests ${span} took less`],
     ["p99", found.p99_s === null ? "–" : seconds(found.p99_s), `99 % of the requests ${span} took less`],
     ["Cache hits", found.hits === null ? "–" : `${whole(Math.round(found.hits * 100))} %`, "Embeddings that were known already"],
-    ["Replicas", running ? whole(running) : "–", names || "None has told anything yet"],
+    ["Replicas", running ? whole(running) : "–", names || "Serve has not told of any yet"],
   ]);
 }
 

@@ -175,7 +175,9 @@ memex_http_request_duration_seconds_bucket{le="0.2",route="/a"} ${all}
 memex_http_request_duration_seconds_bucket{le="+Inf",route="/a"} ${all}
 memex_embedding_cache_hits_total ${hits}
 memex_embedding_cache_misses_total 10 1700000000000
-ray_serve_x{deployment="R",replica="other"} 1
+ray_serve_deployment_replica_healthy{deployment="R",replica="y",application="memex"} 1
+ray_serve_deployment_replica_healthy{deployment="R",replica="z",application="memex"} 1
+ray_serve_deployment_replica_healthy{deployment="S",replica="ill",application="memex"} 0
 `);
           const told = (it) => ({ ...it, replicas: [...it.replicas] });
           return [

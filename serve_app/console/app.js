@@ -111,6 +111,7 @@ function fill() {
   byId("type").value = state.type;
   byId("from").value = state.from;
   byId("to").value = state.to;
+  byId("condensed").checked = Boolean(state.condensed);
   if (document.activeElement !== byId("meta")) byId("meta").value = state.meta;
   timeline.select(state.from, state.to);
   document.title = [state.user, state.agent, "memex console"].filter(Boolean).join(" · ");
@@ -121,7 +122,8 @@ async function tally() {
   counting = new AbortController();
   byId("total").textContent = "…";
   try {
-    const { count } = await api.count(scope(), counting.signal);
+    const query = { ...scope(), include_superseded: state.condensed ? true : null };
+    const { count } = await api.count(query, counting.signal);
     byId("total").textContent = whole(count);
     byId("total-unit").textContent = memories(count);
   } catch (error) {
@@ -153,6 +155,10 @@ function listen() {
   for (const name of ["type", "from", "to"]) {
     byId(name).addEventListener("change", (event) => change({ [name]: event.target.value }));
   }
+  byId("condensed").addEventListener("change", (event) => {
+    change({ condensed: event.target.checked ? "1" : "" });
+    tally();
+  });
   byId("meta").addEventListener("input", (event) => {
     change({ meta: event.target.value }, { isShown: false });
     if (!metadataProblem()) narrow();

@@ -1,13 +1,20 @@
 // A memory as a list's entry.
 
 import { el } from "./dom.js";
-import { short, time } from "./format.js";
+import { memories, short, time, whole } from "./format.js";
 import { scoreBar } from "./score.js";
 
 const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 
 // A summary is a memory that stands for others, its sources.
 export const isSummary = (memory) => isObject(memory.metadata.summary);
+
+// What the summariser says of it, in words; null where that is not how it says it.
+function summaryOf(memory) {
+  const { memories: count, from, to } = isSummary(memory) ? memory.metadata.summary : {};
+  if (!Number.isSafeInteger(count) || count < 1 || Number.isNaN(Date.parse(from)) || Number.isNaN(Date.parse(to))) return null;
+  return `summary of ${whole(count)} ${memories(count)}`;
+}
 
 // `context`: whether users differ (`withUser`), a hit's `place` and the `highest` possible score, and
 // what can be done: `edit`, `remove`, `sources`, `restore`, `filter(name, value)`; each may be left out.
@@ -22,7 +29,8 @@ export function card(memory, context) {
     tags(memory, context.filter),
     el("div", { class: "foot" }, el("p", { class: "facts" },
       el("span", { class: `badge type-${memory.memory_type}`, text: memory.memory_type }),
-      isSummary(memory) && el("span", { class: "badge summary", text: "summary" }),
+      isSummary(memory) && el("span", { class: "badge summary", text: summaryOf(memory) ?? "summary" }),
+      memory.superseded_by && context.remove && el("span", { class: "badge condensed", text: "condensed", title: "A summary stands for it" }),
       context.withUser && el("span", { class: "of-user", text: memory.user_id }),
       el("time", { datetime: memory.created_at, text: time(memory.created_at) }),
       memory.importance !== 1 && el("span", { text: `importance ${short(memory.importance)}` }),
@@ -44,7 +52,7 @@ function shorten(content) {
 }
 
 function tags(memory, filter) {
-  const entries = Object.entries(memory.metadata);
+  const entries = Object.entries(memory.metadata).filter(([name]) => name !== "summary" || !summaryOf(memory));
   if (!entries.length) return null;
   return el("ul", { class: "tags", "aria-label": "Metadata" }, ...entries.map(([name, value]) => {
     const text = typeof value === "string" ? value : JSON.stringify(value);
@@ -59,7 +67,7 @@ function actions(memory, context) {
   const buttons = [
     isSummary(memory) && context.sources && button("Sources", () => context.sources(memory)),
     isSummary(memory) && context.restore && button("Restore", () => context.restore(memory)),
-    context.edit && button("Edit", () => context.edit(memory)),
+    context.edit && !memory.superseded_by && button("Edit", () => context.edit(memory)),
     context.remove && button("Delete", () => context.remove(memory), "danger"),
   ].filter(Boolean);
   return buttons.length ? el("div", { class: "actions" }, ...buttons) : null;

@@ -1,7 +1,7 @@
 // Edit, delete, sources and restore, in the page's one dialog. Escape closes it.
 
 import * as api from "./api.js";
-import { card } from "./card.js";
+import { card, isSummary } from "./card.js";
 import { byId, el } from "./dom.js";
 import { memories, whole } from "./format.js";
 import { TYPES } from "./state.js";
@@ -9,7 +9,8 @@ import { TYPES } from "./state.js";
 const PREVIEW_CHARS = 240;
 
 // `act()` is awaited on the button named `verb`; what it throws is shown in one line, and the dialog
-// stays. Without `verb` there is only a button to close it.
+// stays. What it returns is called once the dialog is closed: until then nothing else can have the
+// focus. Without `verb` there is only a button to close it.
 function ask(title, body, { verb, kind = "primary", act } = {}) {
   const dialog = byId("dialog");
   const problem = el("p", { class: "error", role: "alert", hidden: true });
@@ -23,8 +24,9 @@ function ask(title, body, { verb, kind = "primary", act } = {}) {
     confirm.disabled = true;
     problem.hidden = true;
     try {
-      await act();
+      const after = await act();
       dialog.close();
+      after();
     } catch (error) {
       problem.textContent = error.message;
       problem.hidden = false;
@@ -66,7 +68,8 @@ export function edit(memory, done) {
       if (fields.type.value !== memory.memory_type) patch.memory_type = fields.type.value;
       if (fields.importance.valueAsNumber !== memory.importance) patch.importance = fields.importance.valueAsNumber;
       if (fields.metadata.value !== metadata) patch.metadata = json(fields.metadata.value);
-      done(Object.keys(patch).length ? await api.change(memory, patch) : memory);
+      const changed = Object.keys(patch).length ? await api.change(memory, patch) : memory;
+      return () => done(changed);
     },
   });
   fields.content.focus();
@@ -81,13 +84,15 @@ function json(text) {
 }
 
 export function remove(memory, done) {
-  const body = [preview(memory), el("p", { text: "It is gone for good, with what it said before." })];
-  ask("Delete this memory?", body, {
+  const others = isSummary(memory) ? " The memories that it was condensed from go with it."
+    : memory.superseded_by ? " Its summary goes, too; what else that was condensed from is back." : "";
+  const text = `It is gone for good, with what it said before.${others}`;
+  ask("Delete this memory?", [preview(memory), el("p", { text })], {
     verb: "Delete",
     kind: "danger",
     act: async () => {
       await api.remove(memory);
-      done(memory);
+      return () => done(memory);
     },
   });
 }
@@ -110,6 +115,9 @@ export function restore(memory, done) {
   const body = [preview(memory), el("p", { text: "Its sources come back in its place." })];
   ask("Undo this summary?", body, {
     verb: "Restore",
-    act: async () => done((await api.restore(memory)).memories),
+    act: async () => {
+      const restored = (await api.restore(memory)).memories;
+      return () => done(restored);
+    },
   });
 }

@@ -1,7 +1,7 @@
 // The list below: a scope's memories newest first, page by page, or a search's hits.
 
 import * as api from "./api.js";
-import { card } from "./card.js";
+import { card, isSummary } from "./card.js";
 import * as dialogs from "./dialogs.js";
 import { byId, el } from "./dom.js";
 import { memories as plural, whole } from "./format.js";
@@ -67,6 +67,7 @@ export class Results {
       const page = await api.list({
         agent_id: state.agent, user_id: state.user, limit: PAGE, cursor, ...found,
         metadata: found.metadata && JSON.stringify(found.metadata),
+        include_superseded: state.condensed ? true : null,
       }, loading.signal);
       if (loading !== this.loading) return;
       const cards = page.memories.map((memory) => card(memory, this.#context()));
@@ -101,7 +102,7 @@ export class Results {
       const found = await api.search({
         agent_id: state.agent, user_id: state.user, query: state.query, top_k: top, explain: true,
         alpha: state.alpha, half_life_days: state.halfLife, importance_weight: state.importance,
-        ...filters(state),
+        include_superseded: Boolean(state.condensed), ...filters(state),
       }, loading.signal);
       if (loading !== this.loading) return;
       const highest = 1 + state.importance;
@@ -171,7 +172,7 @@ export class Results {
       edit: (memory) => dialogs.edit(memory, (changed) => this.#replace(memory, changed)),
       remove: (memory) => dialogs.remove(memory, () => this.#drop(memory)),
       sources: dialogs.sources,
-      restore: (memory) => dialogs.restore(memory, () => this.#anew()),
+      restore: (memory) => dialogs.restore(memory, () => this.#anew({ isElsewhere: true })),
     };
   }
 
@@ -187,6 +188,10 @@ export class Results {
   }
 
   #drop(memory) {
+    if (isSummary(memory) || memory.superseded_by) { // others come or go with it
+      this.#anew({ isElsewhere: true });
+      return;
+    }
     const entry = this.#cardOf(memory);
     const next = entry?.nextElementSibling || entry?.previousElementSibling;
     entry?.remove();
@@ -196,7 +201,9 @@ export class Results {
     this.changed();
   }
 
-  #anew() {
+  // `isElsewhere`: what had the focus is gone.
+  #anew({ isElsewhere = false } = {}) {
+    if (isElsewhere) byId("results").focus();
     this.show(this.state);
     this.changed();
   }

@@ -8,13 +8,15 @@ export const TYPES = ["episodic", "semantic", "procedural"];
 
 export const RANKING = { alpha: 0.7, halfLife: 30, importance: 0 };
 export const FILTERS = { type: "", from: "", to: "", meta: "" };
-const NOTHING = { agent: "", user: "", query: "", ...RANKING, ...FILTERS };
+// `condensed`: with what stands behind summaries.
+const NOTHING = { agent: "", user: "", query: "", condensed: "", ...RANKING, ...FILTERS };
 
 const DATE = /^\d{4}-\d\d-\d\d$/;
 const isShare = (value) => value >= 0 && value <= 1;
 const CHECKS = {
   alpha: isShare,
   importance: isShare,
+  condensed: (value) => value === "1",
   halfLife: (value) => HALF_LIVES_DAYS.includes(value),
   type: (value) => TYPES.includes(value),
   from: (value) => DATE.test(value) && !Number.isNaN(Date.parse(value)),

@@ -14,6 +14,10 @@ NO_LIMITS = {
 }
 
 
+# A pass makes something of a handful of memories.
+SMALL_SUMMARIES = {"MEMEX_SUMMARIZATION_THRESHOLD": "5", "MEMEX_SUMMARIZATION_BATCH_SIZE": "3"}
+
+
 class Shared:
     """One service for modules that follow each other, since a start takes its time."""
 
@@ -24,7 +28,7 @@ class Shared:
     def running(self) -> Service:
         if self._service is None or not self._service.is_running():
             self.stop()
-            self._service = self._stack.enter_context(fresh(**NO_LIMITS))
+            self._service = self._stack.enter_context(fresh(**NO_LIMITS, **SMALL_SUMMARIES))
         return self._service
 
     def stop(self) -> None:

@@ -150,39 +150,10 @@ async def test_a_memory_is_edited_and_deleted(
     await remove.click()
     await console.dialog.get_by_role("button", name="Delete").click()
     await console.shows("kept")
+    await expect(console.card("kept").get_by_role("button", name="Edit")).to_be_focused()
     await expect(console.total).to_have_text("1")
     assert (await client.get(url, params=owner)).status_code == 404
     assert (await client.get(f"/v1/memories/{kept}", params=owner)).status_code == 200
-
-
-async def test_a_summarys_sources_are_seen_and_restored(
-    console: Console, client: httpx.AsyncClient, agent: str
-) -> None:
-    """With answers in the API's place, which other tests hold to the same shape."""
-    await add(client, agent, "plain", "summary of two", metadata={"summary": {"sources": 2}})
-    await add(client, agent, "plain", metadata={"summary": "only a word"})
-    listed = (await client.get("/v1/memories", params={"agent_id": agent})).json()["memories"]
-    found = [{**listed[0], "id": str(n), "content": f"source {n} {HOSTILE}"} for n in range(2)]
-    page = (await console.open(agent=agent, user="ana")).page
-    asked: list[tuple[str, str]] = []
-
-    async def answer(route: Route) -> None:
-        asked.append((route.request.method, re.sub(r".*/v1/memories/[^/]+", "", route.request.url)))
-        await route.fulfill(json={"memories": found})
-
-    await page.route(re.compile(r"/v1/memories/[^/]+/(sources|restore)\?"), answer)
-    await expect(page.get_by_role("button", name="Sources")).to_have_count(2)
-    summary = console.card("summary of two")
-    await summary.get_by_role("button", name="Sources").click()
-    await expect(console.dialog).to_contain_text("Condensed from 2 memories.")
-    await expect(console.dialog.locator(".content")).to_have_text([m["content"] for m in found])
-    await page.keyboard.press("Escape")
-    await summary.get_by_role("button", name="Restore").click()
-    async with page.expect_response(re.compile(r"/v1/memories\?")):  # listed anew
-        await console.dialog.get_by_role("button", name="Restore").click()
-    await expect(console.dialog).to_be_hidden()
-    query = "?agent_id=" + agent.replace(" ", "+")
-    assert asked == [("GET", f"/sources{query}"), ("POST", f"/restore{query}")]
 
 
 async def test_markup_in_memories_is_text(
@@ -271,7 +242,8 @@ async def test_everything_is_reached_by_keyboard(
         if at[0].startswith("Delete"):
             break
     order = ["agent", "user", "days", "plot", "query", "alpha", "half-life", "importance", "type",
-             "from", "to", "meta", "clear", "Edit: a memory", "Delete: a memory"]  # fmt: skip
+             "from", "to", "meta", "condensed", "clear",
+             "Edit: a memory", "Delete: a memory"]  # fmt: skip
     assert [name for name in reached if name in order] == order
     await page.keyboard.press("Escape")
     await page.evaluate("document.activeElement.blur()")

@@ -1,0 +1,122 @@
+"""Summaries in the console, in a real browser: their sources, and what becomes of these."""
+
+import itertools
+import re
+
+import httpx
+import pytest
+from playwright.async_api import expect
+
+from tests.integration.ray.browser import Console, add, installed
+
+pytestmark = pytest.mark.skipif(
+    installed() is None, reason="the console's tests need Chromium (Debian's package chromium)"
+)
+
+_agents = (f"summaries {n}" for n in itertools.count())
+
+
+@pytest.fixture
+def agent() -> str:
+    return next(_agents)
+
+
+async def condensed(client: httpx.AsyncClient, agent: str) -> str:
+    """The id of the summary that a pass makes of the agent's oldest memories."""
+    answer = await client.post("/v1/summaries/run", params={"agent_id": agent})
+    told = answer.json()
+    assert (told["summaries"], told["memories"], told["is_complete"]) == (1, 3, True), told
+    listed = (await client.get("/v1/memories", params={"agent_id": agent})).json()["memories"]
+    (found,) = [memory["id"] for memory in listed if "summary" in memory["metadata"]]
+    return str(found)
+
+
+async def test_a_summarys_sources_are_seen_and_restored(
+    console: Console, client: httpx.AsyncClient, agent: str
+) -> None:
+    contents = [f"On day {n} the user watered plant {n}." for n in range(8)]
+    contents[1] = "The alarm code is on the fridge. <img src=x onerror='window.ran = 1'>"
+    await add(client, agent, *contents)
+    summary_id = await condensed(client, agent)
+    page = (await console.open(agent=agent, user="ana")).page
+    await expect(console.total).to_have_text("6")
+    await expect(console.contents).to_have_text([*reversed(contents[3:]), re.compile("day 2")])
+    summary = page.locator(f".card[data-id='{summary_id}']")
+    await expect(summary).to_contain_text("summary of 3 memories")
+    await expect(summary.locator(".tag")).to_have_count(0)  # its metadata are what that says
+    await expect(page.get_by_role("button", name="Sources")).to_have_count(1)
+    sources = summary.get_by_role("button", name="Sources")
+    await sources.click()
+    await expect(console.dialog).to_contain_text("Condensed from 3 memories.")
+    await expect(console.dialog.locator(".content")).to_have_text(contents[:3])
+    await expect(console.dialog.locator(".content ~ * button")).to_have_count(0)
+    assert await page.evaluate("window.ran") is None
+    await page.keyboard.press("Escape")
+    await expect(sources).to_be_focused()
+
+    await summary.get_by_role("button", name="Restore").click()
+    await console.dialog.get_by_role("button", name="Cancel").click()
+    await expect(console.total).to_have_text("6")
+    await summary.get_by_role("button", name="Restore").click()
+    await console.dialog.get_by_role("button", name="Restore").click()
+    await expect(console.dialog).to_be_hidden()
+    await console.shows(*reversed(contents))
+    await expect(console.total).to_have_text("8")
+    await expect(page.locator("#results")).to_be_focused()
+    owner = {"agent_id": agent}
+    assert (await client.get(f"/v1/memories/{summary_id}", params=owner)).status_code == 404
+
+
+async def test_what_was_condensed_is_shown_where_asked_for(
+    console: Console, client: httpx.AsyncClient, agent: str
+) -> None:
+    contents = [f"On day {n} the user watered plant {n}." for n in range(8)]
+    await add(client, agent, *contents)
+    await condensed(client, agent)
+    page = (await console.open(agent=agent, user="ana")).page
+    await expect(console.cards).to_have_count(6)
+    await page.get_by_label("Show what was condensed, too").check()
+    await expect(console.cards).to_have_count(9)
+    await expect(console.total).to_have_text("9")
+    hidden = console.cards.filter(has=page.locator(".badge.condensed"))
+    await expect(hidden.locator(".content")).to_have_text(list(reversed(contents[:3])))
+    await expect(hidden.get_by_role("button", name="Edit")).to_have_count(0)  # it would be refused
+    await page.reload()
+    await expect(console.cards).to_have_count(9)
+    await console.search(contents[0])
+    await expect(console.contents.first).to_have_text(contents[0])
+    await expect(console.cards.first.locator(".badge.condensed")).to_be_visible()
+    await page.go_back()
+    await expect(console.cards).to_have_count(9)
+
+    await hidden.first.get_by_role("button", name="Delete").click()
+    await expect(console.dialog).to_contain_text("Its summary goes, too")
+    await console.dialog.get_by_role("button", name="Delete").click()
+    await console.shows(*reversed(contents[3:]), contents[1], contents[0])
+    await page.get_by_label("Show what was condensed, too").uncheck()
+    await expect(console.total).to_have_text("7")
+    summary_id = await condensed(client, agent)
+    await page.reload()
+    summary = page.locator(f".card[data-id='{summary_id}']")
+    await summary.get_by_role("button", name="Delete").click()
+    await expect(console.dialog).to_contain_text("condensed from go with it")
+    await console.dialog.get_by_role("button", name="Delete").click()
+    await console.shows(*reversed(contents[4:]))
+    everything = {"agent_id": agent, "include_superseded": "true"}
+    assert (await client.get("/v1/memories/count", params=everything)).json()["count"] == 4
+
+
+async def test_a_summary_that_is_none_says_so(
+    console: Console, client: httpx.AsyncClient, agent: str
+) -> None:
+    await add(client, agent, "only a word", metadata={"summary": "only a word"})
+    await add(client, agent, "looks like one", metadata={"summary": {"memories": 2}})
+    page = (await console.open(agent=agent, user="ana")).page
+    await expect(page.get_by_role("button", name="Sources")).to_have_count(1)
+    card = console.card("looks like one")
+    await card.get_by_role("button", name="Sources").click()
+    await expect(console.dialog).to_contain_text("Condensed from 0 memories.")
+    await page.keyboard.press("Escape")
+    await card.get_by_role("button", name="Restore").click()
+    await console.dialog.get_by_role("button", name="Restore").click()
+    await expect(console.dialog.get_by_role("alert")).to_contain_text("has no sources")

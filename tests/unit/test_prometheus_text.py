@@ -90,6 +90,21 @@ ray_memex_x_total{{Version="1",odd="{odd}"}} 1.0
     assert "Version" not in written(merged([text])).replace(odd, "")
 
 
+def test_a_value_may_have_any_character_and_a_sample_no_label() -> None:
+    text = """# HELP ray_serve_x_ms X.
+# TYPE ray_serve_x_ms gauge
+ray_serve_x_ms{odd="a\u2028b} 7 {\x0b",le="5"} 2000.0
+ray_serve_x_ms 1000.0
+ray_serve_x_ms{Component="c"} 3000.0
+"""
+    found = samples(written(merged([text])))
+    assert [(s.name, s.labels, s.value) for s in found] == [
+        ("ray_serve_x_seconds", {"odd": "a\u2028b} 7 {\x0b", "le": "0.005"}, 2),
+        ("ray_serve_x_seconds", {}, 1),
+        ("ray_serve_x_seconds", {}, 3),
+    ]
+
+
 def test_milliseconds_become_seconds_and_counts_stay() -> None:
     found = {
         (s.name, s.labels.get("le")): s.value for s in samples(exposition("a")) if "serve" in s.name

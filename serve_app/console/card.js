@@ -1,7 +1,7 @@
 // A memory as a list's entry.
 
 import { el } from "./dom.js";
-import { memories, short, time, whole } from "./format.js";
+import { short, time, whole } from "./format.js";
 import { scoreBar } from "./score.js";
 
 const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
@@ -13,7 +13,7 @@ export const isSummary = (memory) => isObject(memory.metadata.summary);
 function summaryOf(memory) {
   const { memories: count, from, to } = isSummary(memory) ? memory.metadata.summary : {};
   if (!Number.isSafeInteger(count) || count < 1 || Number.isNaN(Date.parse(from)) || Number.isNaN(Date.parse(to))) return null;
-  return `summary of ${whole(count)} ${memories(count)}`;
+  return `summary of ${whole(count)}`;
 }
 
 // `context`: whether users differ (`withUser`), a hit's `place` and the `highest` possible score, and
@@ -29,7 +29,7 @@ export function card(memory, context) {
     tags(memory, context.filter),
     el("div", { class: "foot" }, el("p", { class: "facts" },
       el("span", { class: `badge type-${memory.memory_type}`, text: memory.memory_type }),
-      isSummary(memory) && el("span", { class: "badge summary", text: summaryOf(memory) ?? "summary" }),
+      isSummary(memory) && el("span", { class: "badge summary", text: summaryOf(memory) ?? "summary", title: "It stands for the memories that it was condensed from" }),
       memory.superseded_by && context.remove && el("span", { class: "badge condensed", text: "condensed", title: "A summary stands for it" }),
       context.withUser && el("span", { class: "of-user", text: memory.user_id }),
       el("time", { datetime: memory.created_at, text: time(memory.created_at) }),

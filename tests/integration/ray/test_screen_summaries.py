@@ -42,7 +42,7 @@ async def test_a_summarys_sources_are_seen_and_restored(
     await expect(console.total).to_have_text("6")
     await expect(console.contents).to_have_text([*reversed(contents[3:]), re.compile("day 2")])
     summary = page.locator(f".card[data-id='{summary_id}']")
-    await expect(summary).to_contain_text("summary of 3 memories")
+    await expect(summary).to_contain_text("summary of 3")
     await expect(summary.locator(".tag")).to_have_count(0)  # its metadata are what that says
     await expect(page.get_by_role("button", name="Sources")).to_have_count(1)
     sources = summary.get_by_role("button", name="Sources")

@@ -7,7 +7,7 @@ import pytest
 
 from serve_app import ingress, replicas
 from serve_app.settings import Settings, load_settings
-from tests.fakes import IDENTITY
+from tests.fakes.embedder import IDENTITY
 
 
 class Handle:

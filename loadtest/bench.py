@@ -1,6 +1,7 @@
 """What the service does under load, beside the program that people would write instead of it.
 
-    .venv/bin/python -m loadtest.bench [--duration-s 8] [--rows distinct-64,…] [--variants default]
+    .venv/bin/python -m loadtest.bench [--duration-s 8] [--turns 1] [--rows distinct-64,…]
+        [--variants default]
 
 README.md here says what is measured. All of it runs on this machine, on loopback, one thing at a
 time; the table comes last, and JSON below results/.
@@ -19,7 +20,7 @@ from deployments.domain.errors import MemexError
 from loadtest import ceilings, programs, report, wrk
 from loadtest.database import Database, database
 from loadtest.processes import Watch, count, memory_mib
-from loadtest.report import Results, Row
+from loadtest.report import Results, Row, typical
 from loadtest.scenarios import (
     BASELINE_WORKERS,
     CHOOSING_SCENARIO,
@@ -42,11 +43,17 @@ class Bench:
     """One run. `rows` and `variants` are what was chosen of the tables in scenarios.py."""
 
     def __init__(
-        self, root: Path, rows: Sequence[Scenario], variants: Sequence[Variant], duration_s: int
+        self,
+        root: Path,
+        rows: Sequence[Scenario],
+        variants: Sequence[Variant],
+        duration_s: int,
+        turns: int,
     ) -> None:
         self._root = root
         self._rows = rows
         self._variants = variants
+        self._turns = turns
         self._measurements = itertools.count(1)  # texts of number 0 are the seeded ones
         self._progress = Progress("bench")
         self.results = Results(duration_s)
@@ -68,7 +75,7 @@ class Bench:
         of_service = sum(len(self._rows_of(variant)) for variant in self._variants)
         rows = len(BASELINE_WORKERS) + 2 * of_baseline + of_service
         starts_s = 25 + 14 * baselines + 60 * len(self._variants)
-        return starts_s + (rows + 2) * (self.results.duration_s + 0.5)
+        return starts_s + (rows * self._turns + 2) * (self.results.duration_s + 0.5)
 
     def _rows_of(self, variant: Variant) -> list[Scenario]:
         return [row for row in self._rows if row.of_variants or not variant.env]
@@ -102,8 +109,7 @@ class Bench:
             seed(url)
             server.analyze(dsn)
             wrk.measure(url, _WARM_UP, next(self._measurements), _BASELINE_WARM_UP_S)
-            for scenario in rows:
-                self._measure(name, url, roots, "baseline", scenario)
+            self._measure_by_turns(name, url, roots, "baseline", rows)
 
     def _measure_service(self, variant: Variant) -> None:
         name = f"memex {variant.name}"
@@ -112,8 +118,7 @@ class Bench:
             self._idle(name, [pid])
             seed(url)
             self._warm_up(name, url, pid)
-            for scenario in self._rows_of(variant):
-                self._measure(name, url, [pid], "ray", scenario)
+            self._measure_by_turns(name, url, [pid], "ray", self._rows_of(variant))
 
     def _idle(self, name: str, roots: Sequence[int]) -> None:
         time.sleep(_IDLE_S)
@@ -136,21 +141,32 @@ class Bench:
         self.results.warm_up[name] = said
         self._progress.say(f"{name}: {said}")
 
+    def _measure_by_turns(
+        self, name: str, url: str, roots: Sequence[int], other: str, rows: Sequence[Scenario]
+    ) -> None:
+        measured = [
+            self._measure(name, url, roots, other, scenario)
+            for _ in range(self._turns)
+            for scenario in rows
+        ]
+        for number in range(len(rows)):
+            self.results.rows.append(typical(measured[number :: len(rows)]))
+
     def _measure(
         self, name: str, url: str, roots: Sequence[int], other: str, scenario: Scenario
-    ) -> None:
+    ) -> Row:
         self._progress.say(f"{name}: {scenario.name}, {self.results.duration_s} s")
         before = own_cpu_s()
         with Watch(roots, other) as watch:
             measured = wrk.measure(url, scenario, next(self._measurements), self.results.duration_s)
         cpu_s = watch.cpu_s() | {"generator": own_cpu_s() - before}
-        row = Row(name, scenario, measured, cpu_s, watch.peak_mib, watch.embedders)
-        self.results.rows.append(row)
+        return Row(name, scenario, measured, cpu_s, watch.peak_mib, watch.embedders)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__.split("\n")[0])
     parser.add_argument("--duration-s", type=int, default=8, help="of each row (default: 8)")
+    parser.add_argument("--turns", type=int, default=1, help="that each row has (default: 1)")
     rows = ",".join(scenario.name for scenario in SCENARIOS)
     parser.add_argument("--rows", default=rows, help=f"of {rows}")
     variants = ",".join(variant.name for variant in VARIANTS)
@@ -159,6 +175,8 @@ def _arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.duration_s < 1:
         parser.error("--duration-s must be 1 or more")
+    if arguments.turns < 1:
+        parser.error("--turns must be 1 or more")
     for option, known in (("rows", SCENARIOS), ("variants", VARIANTS)):
         wanted = [name.strip() for name in getattr(arguments, option).split(",") if name.strip()]
         if unknown := set(wanted) - {entry.name for entry in known}:
@@ -173,7 +191,9 @@ def main() -> int:
     try:
         wrk.check_installed()
         with scratch() as root:
-            bench = Bench(root, arguments.rows, arguments.variants, arguments.duration_s)
+            bench = Bench(
+                root, arguments.rows, arguments.variants, arguments.duration_s, arguments.turns
+            )
             bench.run()
     except MemexError as error:
         print(f"bench: {error}", file=sys.stderr)

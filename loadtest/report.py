@@ -39,6 +39,12 @@ class Row:
         return {kind: cpu / thousands for kind, cpu in self.cpu_s.items()} if thousands else {}
 
 
+def typical(turns: Sequence[Row]) -> Row:
+    """Of the turns of one row, the one that answered the middle number of requests."""
+    ordered = sorted(turns, key=lambda row: row.measured.per_s)
+    return ordered[(len(ordered) - 1) // 2]
+
+
 @dataclass(slots=True)
 class Results:
     duration_s: int

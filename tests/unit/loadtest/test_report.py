@@ -3,7 +3,7 @@ import json
 import pytest
 
 from loadtest.ceilings import Ceilings
-from loadtest.report import Results, Row, as_json, comparison, summary, table
+from loadtest.report import Results, Row, as_json, comparison, summary, table, typical
 from loadtest.scenarios import SCENARIOS
 from loadtest.wrk import Measured, Times
 
@@ -43,6 +43,14 @@ def test_a_row_is_compared_with_the_best_baselines(results: Results) -> None:
         "of_encoder_singly": 0.5,
         "of_encoder_in_batches": 0.25,
     }
+
+
+@pytest.mark.parametrize(
+    ("answered", "shown"), [((7,), 7), ((900, 10, 500), 500), ((1, 4, 2, 3), 2)]
+)
+def test_of_turns_the_middle_one_is_shown(answered: tuple[int, ...], shown: int) -> None:
+    turns = [row("memex", "search-1", count, 1) for count in answered]
+    assert typical(turns).measured.answered == shown
 
 
 def test_cpu_is_of_a_thousand_answers() -> None:

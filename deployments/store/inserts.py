@@ -111,7 +111,8 @@ class Inserts:
         """In one commit: what became of each of one agent's memories. Raises GenerationRetired."""
         rows = _rows([call], [terms])
         lexicon = await self._terms.adopt(connection)
-        await self._index.list_large(connection, map(_scope, rows))
+        # Of a load of any size, which comes in parts of any size.
+        await self._index.list_large(connection, map(_scope, rows), least=1)
         async with connection.transaction():
             found = await self._inserted(connection, rows, lexicon)
             await _hide(connection, call, {UUID(int=row["id"].int) for row in found})

@@ -32,7 +32,8 @@ _SERVER_TROUBLE = ("08", "28", "3D", "53", "57", "58", "25006", "40")
 # After a failed attempt callers are refused at once for so long, instead of queueing for the next.
 _REOPEN_PAUSE_S = 0.5
 
-_PREPARE_TIMEOUT_S = 3_600.0  # for migrations, ours or those of others that we wait for
+# For migrations, ours or those of others that we wait for: some write all of a large table anew.
+_PREPARE_TIMEOUT_S = 24 * 3_600.0
 
 _SESSION = (
     # A filtered index scan goes on until enough rows pass the filter (pgvector >= 0.8).

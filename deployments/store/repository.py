@@ -358,8 +358,7 @@ class PostgresMemoryStore(PostgresSummaries):
 
     async def fill_vector_index(self) -> None:
         """Add the memories that large scopes had before they were found to be large."""
-        async with self._pool.acquire() as connection:
-            await self._index.fill(connection)
+        await self._index.fill(self._pool)
 
     async def reindex(self, progress: Callable[[int, int], None]) -> None:
         """Renew all outdated terms, then count every frequency anew; writes wait for the count.

@@ -48,12 +48,25 @@ select exists (
 -- name: fill_index
 -- $1 agent_id, $2 user_id, $3 after created_at, $4 after id, $5 rows. The next so many memories of the
 -- scope go into the index, but for those in use: what is left of them, and where this went to (null:
--- behind the last).
+-- behind the last). In two parts, since what was condensed has an index of its own.
 with page as (
-    select id, created_at, indexed
-    from memories
-    where agent_id = $1 and user_id = $2
-        and (created_at, id) < (coalesce($3::timestamptz, 'infinity'), coalesce($4::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+    (
+        select id, created_at, indexed
+        from memories
+        where agent_id = $1 and user_id = $2 and superseded_by is null
+            and (created_at, id) < (coalesce($3::timestamptz, 'infinity'), coalesce($4::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+        order by created_at desc, id desc
+        limit $5::int
+    )
+    union all
+    (
+        select id, created_at, indexed
+        from memories
+        where agent_id = $1 and user_id = $2 and superseded_by is not null
+            and (created_at, id) < (coalesce($3::timestamptz, 'infinity'), coalesce($4::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+        order by created_at desc, id desc
+        limit $5::int
+    )
     order by created_at desc, id desc
     limit $5::int
 ), free as (

@@ -157,7 +157,7 @@ function listen() {
   }
   byId("condensed").addEventListener("change", (event) => {
     change({ condensed: event.target.checked ? "1" : "" });
-    tally();
+    if (state.agent) tally();
   });
   byId("meta").addEventListener("input", (event) => {
     change({ meta: event.target.value }, { isShown: false });

@@ -7,6 +7,7 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
+from deployments.domain.errors import Unavailable
 from deployments.domain.ids import uuid7
 from deployments.domain.types import MemoryPatch, NewMemory, Ranking, SearchQuery
 from deployments.store.migrate import migrate, read_migrations
@@ -14,7 +15,8 @@ from deployments.store.pool import Pool
 from deployments.store.queries import sql
 from deployments.store.repository import PostgresMemoryStore
 from deployments.store.settings import StoreSettings
-from tests.integration.postgres.data import fill, put_in_index, sentences, unit_vectors
+from deployments.store.vector_index import VectorIndex
+from tests.integration.postgres.data import explain, fill, put_in_index, sentences, unit_vectors
 
 LARGE = StoreSettings(exact_search_rows=100)
 QUERY = SearchQuery("agent", "user", "memory 7", ranking=Ranking(1.0, mode="semantic"))
@@ -158,6 +160,49 @@ async def test_memories_in_use_are_come_back_to(
         await other.close()
     assert await is_filled(pool) is True
     assert await indexed(pool) == [True] * 20
+
+
+async def test_what_an_import_brings_is_looked_at_whatever_it_brings(
+    pool: Pool, store: PostgresMemoryStore
+) -> None:
+    _, vectors, generation = await fill(store, 101)
+    await store.insert_missing(memories(3), vectors[:3], generation, None)
+    assert sorted(await indexed(pool)) == [False] * 101 + [True] * 3
+
+
+async def test_a_page_reads_nothing_of_the_agents_other_users(
+    pool: Pool, store: PostgresMemoryStore
+) -> None:
+    for user in ("user", "other", "another"):
+        await fill(store, 300, user)
+    async with pool.acquire() as connection:
+        await connection.execute("vacuum analyze memories")
+    plan = await explain(pool, sql("fill_index"), "agent", "user", None, None, 50)
+    assert "memories_scope" in plan
+    assert "memories_superseded" in plan
+    assert "memories_agent" not in plan
+
+
+async def test_a_scope_that_fails_does_not_hold_up_the_others(
+    pool: Pool, store: PostgresMemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for user in ("first", "second", "third"):
+        await fill(store, 20, user)
+        async with pool.acquire() as connection:
+            await connection.execute(sql("list_scope"), "agent", user)
+    real = VectorIndex._pass
+
+    async def failing(self: VectorIndex, pool: Pool, agent_id: str, user_id: str) -> bool:
+        if user_id == "first":
+            raise Unavailable("database")
+        return await real(self, pool, agent_id, user_id)
+
+    monkeypatch.setattr(VectorIndex, "_pass", failing)
+    with pytest.raises(Unavailable):
+        await store.fill_vector_index()
+    assert [await is_filled(pool, user) for user in ("first", "second", "third")] == [
+        False, True, True,
+    ]  # fmt: skip
 
 
 async def test_filling_beside_everything_else_leaves_nothing_out(pool: Pool) -> None:

@@ -62,9 +62,9 @@ class Case:
 class Measured:
     case: Case
     latency: Latency
-    cpu_ms: float
+    cpu_ms: float | None
     """Of the connection's process for one search, on average: what others on the machine do
-    moves it less than the latency."""
+    moves it less than the latency. None where the process was another in the end."""
     recall: float | None
     """The mean over the questions that have an answer."""
     worst_recall: float | None
@@ -134,7 +134,9 @@ class Measurement:
         pid = await _pid(pool)
         cpu_before_ms = _cpu_ms(pid)
         times = await self._times(store, case, questions[_WARM_UP:], case_s, _FEWEST)
-        cpu_ms = (_cpu_ms(pid) - cpu_before_ms) / len(times)
+        cpu_ms = None
+        if await _pid(pool) == pid:  # the pool replaces it after many statements
+            cpu_ms = (_cpu_ms(pid) - cpu_before_ms) / len(times)
         shares, too_few = [], 0
         for question, best in await self._best(case, questions[_WARM_UP:][:recalled]):
             # Ages are counted to one time for both: what is exact stays so.

@@ -99,9 +99,10 @@ def _measured(rows: Sequence[Measured]) -> Iterator[str]:
             f"{'-' if share is None else format(share, '.3f'):>{width}}"
             for share, width in ((row.recall, 11), (row.worst_recall, 7))
         )
+        cpu = "-" if row.cpu_ms is None else format(row.cpu_ms, ".1f")
         yield (
             f"{case.scope:<8}{case.ranking:<10}{case.filters:<12}{row.latency.count:>5}"
-            f"{_times(row.latency)}{row.cpu_ms:>8.1f}{shares}{row.recalled:>5}{row.too_few:>9}  "
+            f"{_times(row.latency)}{cpu:>8}{shares}{row.recalled:>5}{row.too_few:>9}  "
             + ", ".join(misses(row))
         ).rstrip()
 

@@ -1,6 +1,5 @@
 """Searches: what their words are worth in their scopes, then the candidates and their ranking."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,13 +15,13 @@ from deployments.domain.types import (
     Ranking,
     ScoreWeights,
     SearchCall,
-    SearchFilters,
     SearchQuery,
 )
 from deployments.store.candidates import Candidates, Population
 from deployments.store.generations import active_generation
 from deployments.store.lexicon import Lexicon, QueryTerms
 from deployments.store.pool import Connection
+from deployments.store.population import population_of
 from deployments.store.queries import sql
 from deployments.store.rows import memory_of
 from deployments.store.settings import StoreSettings
@@ -30,10 +29,6 @@ from deployments.store.vector_index import VectorIndex
 
 # Memories that are looked at for their words, where rare ones allow that.
 _POSTINGS, _POSTINGS_OF_ONE = 5_000, 40_000
-
-# The planner knows little of what metadata holds. Up to so many times what is scored whole, what it
-# expects a filter to leave is counted.
-_DOUBTED = 5
 
 # Two to three milliseconds of work. Searches of larger scopes are not made together with others.
 _TOGETHER_ROWS = 2_000
@@ -181,33 +176,13 @@ class Search:
             await connection.execute(sql("plan_for_values"))
             population = None
             if entries is not None:
-                population = await self.population(connection, search, entries)
+                exact_rows = self._settings.exact_search_rows
+                population = await population_of(
+                    connection, query, search.scope_rows, entries, exact_rows
+                )
             statement, arguments = self.large_statement(search, population)
             rows = await connection.fetch(statement, *arguments)
         return self._memories(search, rows)
-
-    async def population(
-        self, connection: Connection, search: Prepared, indexed: int
-    ) -> Population:
-        """What a search of a large scope has before it."""
-        filters = search.call.query.filters
-        has_times = filters.created_after is not None or filters.created_before is not None
-        has_others = filters.metadata is not None or filters.memory_type is not None
-        in_time = search.scope_rows
-        if has_times or not in_time:
-            times = SearchFilters(
-                created_after=filters.created_after, created_before=filters.created_before
-            )
-            in_time = await _expected_rows(connection, search, times)
-        if not has_others:
-            return Population(indexed, in_time, in_time)
-        matching = await _expected_rows(connection, search, filters)
-        exact_rows = self._settings.exact_search_rows
-        if filters.metadata is not None and exact_rows < matching <= _DOUBTED * exact_rows:
-            arguments = (*_filter_values(search.call.query, filters), exact_rows)
-            counted = await connection.fetchval(sql("count_matching"), *arguments)
-            matching = counted if counted <= exact_rows else matching
-        return Population(indexed, in_time, matching)
 
     def large_statement(
         self, search: Prepared, population: Population | None
@@ -281,24 +256,6 @@ def _weights(ranking: Ranking, share: float) -> ScoreWeights:
         importance=ranking.importance_weight,
         cosine=None if by_rank else 1.0 - share,
         lexical=None if by_rank else share,
-    )
-
-
-async def _expected_rows(connection: Connection, search: Prepared, filters: SearchFilters) -> int:
-    """How many the planner thinks they leave."""
-    arguments = _filter_values(search.call.query, filters)
-    plan = await connection.fetchval(sql("expected_rows"), *arguments)
-    return int(json.loads(plan)[0]["Plan"]["Plan Rows"])
-
-
-def _filter_values(query: SearchQuery, filters: SearchFilters) -> tuple[Any, ...]:
-    return (
-        query.agent_id,
-        query.user_id,
-        filters.memory_type,
-        filters.metadata,
-        filters.created_after,
-        filters.created_before,
     )
 
 

@@ -73,10 +73,11 @@ class VectorIndex:
     async def _fill(self, pool: Pool, scope: _Listed) -> None:
         async with pool.acquire() as connection:
             is_first = scope not in self._begun
-            began = self._begun.setdefault(scope, await connection.fetchval(sql("now")))
+            if is_first:
+                self._begun[scope] = await connection.fetchval(sql("now"))
             # A writer that looked at the list before the scope was in it may not have committed:
             # when none is left, the next pass is the last.
-            is_last = not await connection.fetchval(sql("has_earlier_writers"), began)
+            is_last = not await connection.fetchval(sql("has_earlier_writers"), self._begun[scope])
         if is_first or is_last:
             had_all = await self._pass(pool, *scope[:2])
             if is_last and had_all:

@@ -23,6 +23,7 @@ from deployments.domain.types import (
 from deployments.store.candidates import Population
 from deployments.store.lexicon import Lexicon
 from deployments.store.pool import Pool
+from deployments.store.population import population_of
 from deployments.store.queries import sql
 from deployments.store.repository import PostgresMemoryStore
 from deployments.store.search import Search
@@ -220,13 +221,13 @@ async def test_what_the_planner_expects_of_metadata_is_counted_where_that_decide
     async def guess(*_: object) -> int:
         return 600
 
-    monkeypatch.setattr("deployments.store.search._expected_rows", guess)
+    monkeypatch.setattr("deployments.store.population._expected_rows", guess)
     query = SearchQuery("agent", "user", "q", filters=SearchFilters(metadata=metadata))
     search = Search(settings, Lexicon(SearchSettings()), VectorIndex(100))
     async with pool.acquire() as connection:
         call = SearchCall(query, vectors[0], generation, None)
         (prepared,) = await search.prepare(connection, [call])
-        population = await search.population(connection, prepared, 3_030)
+        population = await population_of(connection, query, prepared.scope_rows, 3_030, 500)
     assert population.matching == matching
 
 

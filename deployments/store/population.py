@@ -1,0 +1,54 @@
+"""How many memories a search of a large scope has before it."""
+
+import json
+from typing import Any
+
+from deployments.domain.types import SearchFilters, SearchQuery
+from deployments.store.candidates import Population
+from deployments.store.pool import Connection
+from deployments.store.queries import sql
+
+# The planner knows little of what metadata holds. Up to so many times what is scored whole, what it
+# expects a filter to leave is counted.
+_DOUBTED = 5
+
+
+async def population_of(
+    connection: Connection, query: SearchQuery, scope_rows: int, indexed: int, exact_rows: int
+) -> Population:
+    """Of a scope with `scope_rows` memories whose words are known, in an index that has `indexed`.
+    In a transaction whose statements are planned with their values."""
+    filters = query.filters
+    has_times = filters.created_after is not None or filters.created_before is not None
+    has_others = filters.metadata is not None or filters.memory_type is not None
+    in_time = scope_rows
+    if has_times or not in_time:
+        times = SearchFilters(
+            created_after=filters.created_after, created_before=filters.created_before
+        )
+        in_time = await _expected_rows(connection, query, times)
+    if not has_others:
+        return Population(indexed, in_time, in_time)
+    matching = await _expected_rows(connection, query, filters)
+    if filters.metadata is not None and exact_rows < matching <= _DOUBTED * exact_rows:
+        arguments = (*_values(query, filters), exact_rows)
+        counted = await connection.fetchval(sql("count_matching"), *arguments)
+        matching = counted if counted <= exact_rows else matching
+    return Population(indexed, in_time, matching)
+
+
+async def _expected_rows(connection: Connection, query: SearchQuery, filters: SearchFilters) -> int:
+    """How many the planner thinks they leave."""
+    plan = await connection.fetchval(sql("expected_rows"), *_values(query, filters))
+    return int(json.loads(plan)[0]["Plan"]["Plan Rows"])
+
+
+def _values(query: SearchQuery, filters: SearchFilters) -> tuple[Any, ...]:
+    return (
+        query.agent_id,
+        query.user_id,
+        filters.memory_type,
+        filters.metadata,
+        filters.created_after,
+        filters.created_before,
+    )

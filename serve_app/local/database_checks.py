@@ -72,7 +72,7 @@ async def _connected(dsn: str, settings: Settings, is_embedded: bool) -> list[Ch
         return [Check("Postgres", "failed", f"{which}: {found}", todo)]
     try:
         async with asyncio.timeout(_TIMEOUT_S):
-            version = ".".join(str(part) for part in connection.get_server_version()[:2])
+            version = await connection.fetchval("show server_version")
             return [
                 Check("Postgres", "ok", f"{version}, {which}"),
                 await _vector(connection),

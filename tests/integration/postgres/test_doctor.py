@@ -45,6 +45,9 @@ async def test_so_is_one_in_use(
     found = await examined(dsn, settings)
     assert {check.state for check in found.values()} == {"ok"}
     assert found["memories"].found == f"embedded with {DEFAULT_MODEL} (int8)"
+    async with postgres_store._pool.acquire() as connection:
+        version = await connection.fetchval("show server_version")
+    assert found["Postgres"].found.startswith(f"{version}, ")
     assert await status._counted(dsn, settings) == {"memories": 1, "memories_are_exact": True}
 
 

@@ -8,6 +8,7 @@ time; the table comes last, and JSON below results/.
 """
 
 import argparse
+import contextlib
 import itertools
 import math
 import sys
@@ -31,12 +32,14 @@ from loadtest.scenarios import (
 )
 from loadtest.seed import seed
 from loadtest.session import RESULTS, Progress, own_cpu_s, scratch, stop_by_signal
+from loadtest.yardstick import Yardstick, yardstick
 
 _WARM_UP = Scenario("warm-up", "mix", 64)
 _WARM_UP_S = 30
 _SETTLE_S = 5.0  # a replica has its name before it has its model
 _BASELINE_WARM_UP_S = 2
 _IDLE_S = 3.0
+_LOOK_LASTS_S = 1.0
 
 
 class Bench:
@@ -56,18 +59,22 @@ class Bench:
         self._turns = turns
         self._measurements = itertools.count(1)  # texts of number 0 are the seeded ones
         self._progress = Progress("bench")
+        self._yardstick: Yardstick
+        self._looked_at = -math.inf
         self.results = Results(duration_s)
 
     def run(self) -> None:
         self._progress.say(f"this takes about {math.ceil(self._expected_s() / 60)} minutes")
-        with database(self._root / "postgres") as server:
-            self._progress.say("the encoder and the search statement alone")
-            self.results.ceilings = ceilings.measure(
-                server.dsn, server.models_dir, max(1, self.results.duration_s // 2)
-            )
-            self._measure_baseline(server)
-        for variant in self._variants:
-            self._measure_service(variant)
+        with contextlib.ExitStack() as stack:
+            with database(self._root / "postgres") as server:
+                self._progress.say("the search statement alone")
+                self.results.searches_alone_per_s = ceilings.searches_per_s(
+                    server.dsn, server.models_dir, max(1, self.results.duration_s // 2)
+                )
+                self._yardstick = stack.enter_context(yardstick(server.models_dir))
+                self._measure_baseline(server)
+            for variant in self._variants:
+                self._measure_service(variant)
 
     def _expected_s(self) -> float:
         of_baseline = sum(scenario.of_baseline for scenario in self._rows)
@@ -75,7 +82,7 @@ class Bench:
         of_service = sum(len(self._rows_of(variant)) for variant in self._variants)
         rows = len(BASELINE_WORKERS) + 2 * of_baseline + of_service
         starts_s = 25 + 14 * baselines + 60 * len(self._variants)
-        return starts_s + (rows * self._turns + 2) * (self.results.duration_s + 0.5)
+        return starts_s + (rows * self._turns + 2) * (self.results.duration_s + 1.5)
 
     def _rows_of(self, variant: Variant) -> list[Scenario]:
         return [row for row in self._rows if row.of_variants or not variant.env]
@@ -156,11 +163,20 @@ class Bench:
         self, name: str, url: str, roots: Sequence[int], other: str, scenario: Scenario
     ) -> Row:
         self._progress.say(f"{name}: {scenario.name}, {self.results.duration_s} s")
+        alone_before = self._alone_per_s()
         before = own_cpu_s()
         with Watch(roots, other) as watch:
             measured = wrk.measure(url, scenario, next(self._measurements), self.results.duration_s)
         cpu_s = watch.cpu_s() | {"generator": own_cpu_s() - before}
-        return Row(name, scenario, measured, cpu_s, watch.peak_mib, watch.embedders)
+        alone = (alone_before + self._alone_per_s()) / 2
+        return Row(name, scenario, measured, cpu_s, watch.peak_mib, watch.embedders, alone)
+
+    def _alone_per_s(self) -> float:
+        """Of this moment: a look at the end of one row serves the next one."""
+        if time.monotonic() - self._looked_at > _LOOK_LASTS_S:
+            self.results.alone_per_s.append(self._yardstick.texts_per_s())
+            self._looked_at = time.monotonic()
+        return self.results.alone_per_s[-1]
 
 
 def _arguments() -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""What the parts could do alone, on all cores: the encoder, and the store's search statement."""
+"""What the store's search statement could do alone, on all cores."""
 
 import asyncio
 import multiprocessing
@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -25,35 +24,20 @@ from loadtest.scenarios import AGENTS, SEEDED, USERS
 from loadtest.texts import text
 from serve_app.local import processes
 
-_ENCODER_BATCH = 32
-_TEXTS = 4_000  # that an encoder goes round; it remembers none
 _QUERIES = 200
 _START_TIMEOUT_S = 60.0
 
 _all_ready: Barrier  # in the worker processes
 
 
-@dataclass(frozen=True, slots=True)
-class Ceilings:
-    """Each second, on all cores."""
-
-    texts_singly: float
-    texts_in_batches: float
-    searches: float
-
-
 def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def measure(dsn: str, models_dir: Path, duration_s: int) -> Ceilings:
-    """On the database of `dsn`, which this fills; one process with one thread for each core."""
+def searches_per_s(dsn: str, models_dir: Path, duration_s: int) -> float:
+    """On the database of `dsn`, which this fills; one process with one connection for each core."""
     generation = asyncio.run(_fill(dsn, models_dir))
-    return Ceilings(
-        _on_all_cores(_encode, models_dir, 1, duration_s),
-        _on_all_cores(_encode, models_dir, _ENCODER_BATCH, duration_s),
-        _on_all_cores(_search, models_dir, dsn, generation, duration_s),
-    )
+    return _on_all_cores(_search, models_dir, dsn, generation, duration_s)
 
 
 def _on_all_cores(work: Callable[..., float], *arguments: object) -> float:
@@ -71,18 +55,6 @@ def _begin(barrier: Barrier) -> None:
     _all_ready = barrier
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for our parent
     processes.die_with_parent(signal.SIGKILL)
-
-
-def _encode(models_dir: Path, batch: int, duration_s: int) -> float:
-    encoder = load_encoder(EmbeddingSettings(), models_dir, threads=1)
-    texts = [text(number) for number in range(_TEXTS)]
-    encoder.encode(texts[:batch], "query")
-    _all_ready.wait(_START_TIMEOUT_S)
-    done, started = 0, time.perf_counter()
-    while (took := time.perf_counter() - started) < duration_s:
-        start = done % _TEXTS
-        done += len(encoder.encode(texts[start : start + batch], "query"))
-    return done / took
 
 
 async def _fill(dsn: str, models_dir: Path) -> int:

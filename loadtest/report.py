@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loadtest.ceilings import Ceilings
 from loadtest.processes import KINDS
 from loadtest.scenarios import OVER_MCP, Scenario
 from loadtest.wrk import Measured, Times
@@ -27,6 +26,21 @@ class Row:
     peak_mib: float
     embedders: list[int]
     """Replicas, each second."""
+    alone_per_s: float
+    """Texts that the encoder alone embedded on all cores beside the row: how quick the machine
+    was."""
+
+    @property
+    def share(self) -> float:
+        """Requests for each text that the encoder alone would have embedded: what compares with a
+        row of other minutes."""
+        return self.measured.per_s / self.alone_per_s
+
+    @property
+    def texts_p50(self) -> float | None:
+        """The p50 as the number of texts that the encoder alone would have embedded meanwhile."""
+        times = self.measured.times
+        return None if times is None else times.p50 / 1_000 * self.alone_per_s
 
     @property
     def texts_per_s(self) -> float:
@@ -40,8 +54,9 @@ class Row:
 
 
 def typical(turns: Sequence[Row]) -> Row:
-    """Of the turns of one row, the one that answered the middle number of requests."""
-    ordered = sorted(turns, key=lambda row: row.measured.per_s)
+    """Of the turns of one row, the one in the middle by what it answered, as quick as the machine
+    was."""
+    ordered = sorted(turns, key=lambda row: row.share)
     return ordered[(len(ordered) - 1) // 2]
 
 
@@ -49,7 +64,9 @@ def typical(turns: Sequence[Row]) -> Row:
 class Results:
     duration_s: int
     rows: list[Row] = field(default_factory=list)
-    ceilings: Ceilings | None = None
+    searches_alone_per_s: float | None = None
+    alone_per_s: list[float] = field(default_factory=list)
+    """Each look at the encoder alone."""
     idle_mib: dict[str, float] = field(default_factory=dict)
     """Of each system before any load."""
     warm_up: dict[str, str] = field(default_factory=dict)
@@ -67,14 +84,14 @@ class Results:
             for row in self.rows
             if row.system.rpartition(" x")[0] == kind and row.scenario.name == scenario
         ]
-        return max(rows, key=lambda row: row.measured.per_s, default=None)
+        return max(rows, key=lambda row: row.share, default=None)
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
     kinds = [kind for kind in KINDS if any(row.cpu_s.get(kind) for row in rows)]
-    yield f"{'':<50}{'latency, ms':>24}{'':>23}CPU seconds for 1,000 requests"
+    yield f"{'':<57}{'latency, ms':>24}{'':>23}CPU seconds for 1,000 requests"
     yield (
-        f"{'system':<21}{'row':<17}{'req/s':>7}{'text/s':>7}{'p50':>8}{'p95':>8}{'p99':>8}"
+        f"{'system':<21}{'row':<17}{'req/s':>7}{'text/s':>7}{'alone':>7}{'p50':>8}{'p95':>8}{'p99':>8}"
         f"{'503s':>6}{'errors':>7}{'MiB':>6}{'embed.':>7} "
         + "".join(f"{kind:>10}" for kind in kinds)
     )
@@ -82,7 +99,7 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
         measured, cpu = row.measured, row.cpu_per_1000
         yield (
             f"{row.system:<21}{row.scenario.name:<17}{measured.per_s:>7.1f}"
-            f"{row.texts_per_s:>7.0f}{_cells(measured.times)}{measured.refused:>6}"
+            f"{row.texts_per_s:>7.0f}{row.alone_per_s:>7.0f}{_cells(measured.times)}{measured.refused:>6}"
             f"{measured.errors:>7}{row.peak_mib:>6.0f}{_range(row.embedders):>7} "
             + "".join(f"{cpu[kind]:>10.2f}" if kind in cpu else f"{'':>10}" for kind in kinds)
         )
@@ -90,12 +107,13 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
 
 def summary(results: Results) -> Iterator[str]:
     """The ratios, for each variant of the service that was measured."""
-    if results.ceilings is not None:
-        alone = results.ceilings
+    if alone := sorted(results.alone_per_s):
         yield (
-            f"alone on all cores: encoder {alone.texts_singly:.0f} texts/s singly, "
-            f"{alone.texts_in_batches:.0f} in batches; search statement {alone.searches:.0f}/s"
+            f"the encoder alone on all cores: {alone[len(alone) // 2]:.0f} texts/s at the median "
+            f"of {len(alone)} looks, {alone[0]:.0f} to {alone[-1]:.0f}"
         )
+    if results.searches_alone_per_s is not None:
+        yield f"the search statement alone on all cores: {results.searches_alone_per_s:.0f}/s"
     yield from (f"{system}: {said}" for system, said in results.warm_up.items())
     yield from (f"{system}: {mib:.0f} MiB when idle" for system, mib in results.idle_mib.items())
     for system in dict.fromkeys(row.system for row in results.rows):
@@ -116,11 +134,8 @@ def _of_service(results: Results, system: str) -> Iterator[str]:
             if than["times_p50"] is not None:
                 said += f", {than['times_p50']:.2f} times its p50"
             yield said
-        if (share := compared.get("of_encoder_singly")) is not None:
-            yield (
-                f"{name}: of the texts/s of the encoder alone, {share:.2f} singly, "
-                f"{compared['of_encoder_in_batches']:.2f} in batches"
-            )
+        if row.texts_per_s:
+            yield f"{name}: {compared['of_encoder']:.2f} of the texts/s of the encoder alone"
     for name, over_rest in OVER_MCP.items():
         row, rest = results.of(system, name), results.of(system, over_rest)
         if row and rest and row.measured.times and rest.measured.times:
@@ -133,25 +148,24 @@ def _of_service(results: Results, system: str) -> Iterator[str]:
 
 
 def comparison(results: Results, row: Row) -> dict[str, Any]:
-    """A row's figures over those of the best baselines and of the encoder alone, as far as they
-    were measured."""
-    measured = row.measured
-    found: dict[str, Any] = {"baselines": []}
+    """A row's figures over those of the best baselines, as far as they were measured, and of the
+    encoder alone: each as quick as the machine was beside it."""
+    found: dict[str, Any] = {
+        "baselines": [],
+        "of_encoder": row.texts_per_s / row.alone_per_s,
+    }
     for kind in BASELINES:
         base = results.best(kind, row.scenario.name)
-        if base is None or base.measured.times is None:
+        if base is None or base.texts_p50 is None:
             continue
-        times_p50 = measured.times and measured.times.p50 / base.measured.times.p50
+        times_p50 = None if row.texts_p50 is None else row.texts_p50 / base.texts_p50
         found["baselines"].append(
             {
                 "system": base.system,
-                "times_per_s": measured.per_s / base.measured.per_s,
+                "times_per_s": row.share / base.share,
                 "times_p50": times_p50,
             }
         )
-    if results.ceilings is not None and row.texts_per_s:
-        found["of_encoder_singly"] = row.texts_per_s / results.ceilings.texts_singly
-        found["of_encoder_in_batches"] = row.texts_per_s / results.ceilings.texts_in_batches
     return found
 
 
@@ -187,7 +201,8 @@ def as_json(results: Results) -> dict[str, Any]:
     return {
         "machine": _machine(),
         "duration_s": results.duration_s,
-        "ceilings": None if results.ceilings is None else dataclasses.asdict(results.ceilings),
+        "searches_alone_per_s": results.searches_alone_per_s,
+        "alone_per_s": results.alone_per_s,
         "idle_mib": results.idle_mib,
         "warm_up": results.warm_up,
         "rows": rows,

@@ -2,18 +2,20 @@ import json
 
 import pytest
 
-from loadtest.ceilings import Ceilings
 from loadtest.report import Results, Row, as_json, comparison, summary, table, typical
 from loadtest.scenarios import SCENARIOS
 from loadtest.wrk import Measured, Times
 
 
-def row(system: str, name: str, answered: int, p50: float, refused: int = 0) -> Row:
+def row(
+    system: str, name: str, answered: int, p50: float, refused: int = 0, alone: float = 1_000
+) -> Row:
     scenario = next(entry for entry in SCENARIOS if entry.name == name)
     times = Times(p50, 2 * p50, 3 * p50)
     refusals = Times(1.0, 2.0, 3.0) if refused else None
     measured = Measured(10.0, answered, refused, 0, times if answered else None, refusals)
-    return Row(system, scenario, measured, {"embedder": 4.0, "generator": 0.5}, 512.0, [1, 2, 2])
+    cpu_s = {"embedder": 4.0, "generator": 0.5}
+    return Row(system, scenario, measured, cpu_s, 512.0, [1, 2, 2], alone)
 
 
 @pytest.fixture
@@ -27,7 +29,8 @@ def results() -> Results:
             row("memex default", "distinct-64", 5_000, 15),
             row("memex default", "overload-128", 4_000, 30, refused=7),
         ],
-        Ceilings(1_000, 2_000, 3_000),
+        3_000,
+        [900, 1_000, 1_100],
         {"memex default": 900.0},
     )
 
@@ -40,9 +43,22 @@ def test_a_row_is_compared_with_the_best_baselines(results: Results) -> None:
             {"system": "baseline x2", "times_per_s": 2.5, "times_p50": 0.5},
             {"system": "lean baseline x2", "times_per_s": 1.25, "times_p50": 1.5},
         ],
-        "of_encoder_singly": 0.5,
-        "of_encoder_in_batches": 0.25,
+        "of_encoder": 0.5,
     }
+
+
+def test_a_row_of_a_slow_minute_is_compared_as_if_it_were_of_a_quick_one() -> None:
+    base = row("baseline x1", "distinct-64", 2_000, 30, alone=1_000)
+    slow = row("memex default", "distinct-64", 2_000, 30, alone=500)
+    compared = comparison(Results(10, [base, slow]), slow)
+    assert compared["baselines"] == [{"system": base.system, "times_per_s": 2.0, "times_p50": 0.5}]
+    assert compared["of_encoder"] == 0.4
+
+
+def test_the_best_baseline_is_not_the_one_of_the_quickest_minute() -> None:
+    quick = row("baseline x1", "distinct-64", 2_000, 30, alone=1_500)
+    better = row("baseline x2", "distinct-64", 1_900, 30, alone=1_000)
+    assert Results(10, [quick, better]).best("baseline", "distinct-64") is better
 
 
 @pytest.mark.parametrize(
@@ -64,7 +80,11 @@ def test_batches_count_their_texts() -> None:
 
 def test_the_summary(results: Results) -> None:
     lines = list(summary(results))
+    assert lines[0] == (
+        "the encoder alone on all cores: 1000 texts/s at the median of 3 looks, 900 to 1100"
+    )
     assert "memex default: 900 MiB when idle" in lines
+    assert "memex default: distinct-64: 0.50 of the texts/s of the encoder alone" in lines
     assert (
         "memex default: distinct-64: 2.50 times the requests/s of baseline x2, "
         "0.50 times its p50" in lines

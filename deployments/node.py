@@ -2,6 +2,7 @@
 traces go on."""
 
 import functools
+import gc
 import inspect
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
@@ -12,12 +13,16 @@ from deployments import logs, tracing
 from deployments.domain.errors import Fault, MemexError, StartupError, Unavailable
 
 _logger = logging.getLogger(logs.NAME)
+# Young objects that a collection waits for. Every request makes hundreds that are garbage without
+# one; with Python's 700 a busy ingress spends a tenth of its time looking at them.
+_GARBAGE_THRESHOLD = 10_000
 _Node = TypeVar("_Node", bound=type)
 _Method = Callable[..., Awaitable[Any]]
 
 
 def prepare(deployment: str) -> None:
     """In a replica's beginning, before anything is logged. Raises BadSetting."""
+    gc.set_threshold(_GARBAGE_THRESHOLD)
     logs.install()
     tracing.start(deployment)
 

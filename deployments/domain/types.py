@@ -10,6 +10,8 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from deployments.domain.travelling import travels
+
 Embeddings = NDArray[np.float32]
 """`(N, D) float32`, L2-normalised rows, unless said otherwise."""
 
@@ -37,6 +39,7 @@ class MemoryType(StrEnum):
     PROCEDURAL = "procedural"
 
 
+@travels
 @dataclass(frozen=True, slots=True)
 class ScoreWeights:
     """`score = similarity·similarity + recency·recency + importance·importance` and
@@ -52,6 +55,7 @@ class ScoreWeights:
     lexical: float | None
 
 
+@travels
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """The parts of a hit's score, each by its weight adding up to it."""
@@ -72,6 +76,7 @@ class Explanation:
     lexical_rank: int | None = None
 
 
+@travels
 @dataclass(frozen=True, slots=True)
 class Memory:
     """A stored memory; `score` (higher is better, 4 decimals) is set by a search alone, and
@@ -109,6 +114,7 @@ class MemoryVersion:
     replaced_at: datetime
 
 
+@travels
 @dataclass(frozen=True, slots=True)
 class NewMemory:
     """A memory to store. Its id is made by the caller, so that storing it twice is harmless."""
@@ -158,6 +164,7 @@ class MemoryPatch:
     expiry: Expiry | None = None
 
 
+@travels
 @dataclass(frozen=True, slots=True)
 class Ranking:
     """The weights of the score; ranking.py has the formula."""
@@ -172,6 +179,7 @@ class Ranking:
     """None is the store's setting."""
 
 
+@travels
 @dataclass(frozen=True, slots=True)
 class SearchFilters:
     """What a hit must satisfy beside its scope; `None` is no condition."""
@@ -194,6 +202,7 @@ class ListFilters:
     created_before: datetime | None = None
 
 
+@travels
 @dataclass(frozen=True, slots=True)
 class SearchQuery:
     """A search of one scope (agent, user) for at most `top_k` hits."""
@@ -210,6 +219,7 @@ class SearchQuery:
     include_superseded: bool = False
 
 
+@travels
 @dataclass(frozen=True, slots=True)
 class RateLimit:
     """At most `per_minute` calls of `operation` in any 60 s, for one agent. 0 is no limit."""
@@ -218,6 +228,7 @@ class RateLimit:
     per_minute: int
 
 
+@travels
 @dataclass(frozen=True, slots=True)
 class SearchCall:
     """One call to search, as it travels with others. `embedding` is `(D,) float32`."""
@@ -236,6 +247,7 @@ class WriteKey:
     fingerprint: bytes
 
 
+@travels
 @dataclass(frozen=True, slots=True)
 class InsertCall:
     """One call to insert, as it travels with others: a row of `embeddings` for each memory."""

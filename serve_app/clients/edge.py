@@ -15,6 +15,9 @@ from serve_app.carrying import carried
 
 _ATTEMPTS = 3
 _PAUSE_S = 0.05
+# Serve's own choice, cloudpickle, asks Python about each value in turn: twice the time. Whatever
+# travels here is of modules that both sides have.
+_SERIALIZATION = {"request_serialization": "pickle", "response_serialization": "pickle"}
 
 
 class Once:
@@ -36,6 +39,7 @@ class Edge:
         self._handle = handle
         self._timeout_s = timeout_s
         self._cancel_late = cancel_late
+        self._methods: dict[str, DeploymentHandle] = {}
 
     async def call_again(self, method: str, *args: Any) -> Any:
         """A call that may be made twice: tried on another replica when one dies under it."""
@@ -68,7 +72,7 @@ class Edge:
         """
         begun = False
         for attempt in range(_ATTEMPTS):
-            response = getattr(self._handle.options(stream=True), method).remote(*args)
+            response = self._method(method, stream=True).remote(*args)
             try:
                 while True:
                     try:
@@ -89,13 +93,21 @@ class Edge:
 
     async def _call(self, method: str, *args: Any) -> Any:
         with self._named_errors(), carried(self._part, method) as extra:
-            response = getattr(self._handle, method).remote(*args, **extra)
+            response = self._method(method).remote(*args, **extra)
             try:
                 return await response
             except asyncio.CancelledError:  # late, or the request has gone away
                 if self._cancel_late:
                     response.cancel()
                 raise
+
+    def _method(self, name: str, stream: bool = False) -> DeploymentHandle:
+        method = self._methods.get(name)
+        if method is None:
+            method = self._methods[name] = self._handle.options(
+                method_name=name, stream=stream, **_SERIALIZATION
+            )
+        return method
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:

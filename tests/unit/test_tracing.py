@@ -66,9 +66,9 @@ class Handle:
     def __init__(self, deployment: object) -> None:
         self._deployment = deployment
 
-    def __getattr__(self, name: str) -> Any:
+    def options(self, *, method_name: str, **_options: Any) -> Any:
         async def answer(*args: Any, **kwargs: Any) -> Any:
-            return await getattr(self._deployment, name)(*args, **kwargs)
+            return await getattr(self._deployment, method_name)(*args, **kwargs)
 
         import contextvars
 

@@ -23,7 +23,7 @@ class Handle:
         self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
         self.contexts: list[Any] = []
 
-    def __getattr__(self, _method: str) -> Any:
+    def options(self, **_options: Any) -> Any:
         return type("Method", (), {"remote": staticmethod(self._remote)})
 
     def _remote(self, *args: Any, **kwargs: Any) -> Any:

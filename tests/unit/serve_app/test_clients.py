@@ -29,7 +29,7 @@ class Handle:
         self._answers = list(answers)
         self.calls: list[tuple[Any, ...]] = []
 
-    def __getattr__(self, method: str) -> Any:
+    def options(self, **_options: Any) -> Any:
         return type("Method", (), {"remote": staticmethod(self._remote)})
 
     async def _remote(self, *args: Any) -> Any:
@@ -154,7 +154,10 @@ class RerankerHandle:
         self._answer = answer
         self.calls: list[tuple[Any, ...]] = []
         self.responses: list[Response] = []
-        self.scores = self
+
+    def options(self, *, method_name: str, **_options: Any) -> "RerankerHandle":
+        assert method_name == "scores"
+        return self
 
     def remote(self, *args: Any) -> Response:
         self.calls.append(args)
@@ -254,10 +257,9 @@ class StreamingHandle:
     def __init__(self, *streams: Stream) -> None:
         self.streams = list(streams)
         self.calls: list[tuple[Any, ...]] = []
-        self.export = self
 
-    def options(self, *, stream: bool) -> "StreamingHandle":
-        assert stream
+    def options(self, *, method_name: str, stream: bool, **_options: Any) -> "StreamingHandle":
+        assert (method_name, stream) == ("export", True)
         return self
 
     def remote(self, *args: Any) -> Stream:

@@ -22,19 +22,17 @@ class Handle:
         """What was called while it knew of none."""
         self.calls = 0
 
-    def options(self) -> "Handle":
-        self._listens = True
-        return self
-
     def running_replicas_populated(self) -> bool:
         self._looks -= self._listens
         return self._looks < 0
 
-    def __getattr__(self, method: str) -> Any:
+    def options(self, method_name: str = "", **_options: Any) -> Any:
+        self._listens = True
+
         async def remote(*_args: Any, **_extra: Any) -> Any:
             self.calls += 1
             if self._looks >= 0:
-                self.called_unknown.append(method)
+                self.called_unknown.append(method_name)
             return self._answer
 
         return type("Method", (), {"remote": staticmethod(remote)})

@@ -4,15 +4,21 @@ A scope is listed first; from then on its new memories go into the index as they
 of before are added in the background, and searches score the scope whole until that is done.
 """
 
+import logging
+import time
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from deployments import logs
 from deployments.domain.errors import Unavailable
 from deployments.store.pool import Connection, Pool
 from deployments.store.queries import sql
+
+_logger = logging.getLogger(logs.NAME)
 
 _ADDED_AT_ONCE = 100
 _PAGE_TIMEOUT_S = 120.0  # of an index that is larger than memory
@@ -21,16 +27,29 @@ _PAGE_TIMEOUT_S = 120.0  # of an index that is larger than memory
 # goes into the index as it comes, and not all of it when the first search comes.
 _MANY = 64
 
+_PATIENCE_S = 300.0  # for others' transactions, until the log tells of them
+
 _Listed = tuple[str, str, datetime]
 """A scope, and when it was listed."""
+
+
+@dataclass(slots=True)
+class _Filling:
+    """Of a scope: since when, by the database's clock and by ours."""
+
+    began_at: datetime
+    began_s: float
+    is_told: bool = False
+    """Whether the log has been told what it waits for."""
 
 
 class VectorIndex:
     """Lists scopes, and fills the index with what they had before."""
 
-    def __init__(self, exact_rows: int) -> None:
+    def __init__(self, exact_rows: int, patience_s: float = _PATIENCE_S) -> None:
         self._exact_rows = exact_rows
-        self._begun: dict[_Listed, datetime] = {}
+        self._patience_s = patience_s
+        self._begun: dict[_Listed, _Filling] = {}
 
     async def entries(self, connection: Connection, agent_id: str, user_id: str) -> int | None:
         """About how many there are of all scopes; None where the index has not all memories of
@@ -60,7 +79,7 @@ class VectorIndex:
             scopes: list[_Listed] = [
                 tuple(row) for row in await connection.fetch(sql("scopes_to_fill"))
             ]
-        self._begun = {scope: began for scope, began in self._begun.items() if scope in scopes}
+        self._begun = {scope: filling for scope, filling in self._begun.items() if scope in scopes}
         failure: Unavailable | None = None
         for scope in scopes:
             try:
@@ -72,17 +91,33 @@ class VectorIndex:
 
     async def _fill(self, pool: Pool, scope: _Listed) -> None:
         async with pool.acquire() as connection:
-            is_first = scope not in self._begun
-            if is_first:
-                self._begun[scope] = await connection.fetchval(sql("now"))
+            filling = self._begun.get(scope)
+            is_first = filling is None
+            if filling is None:
+                now = await connection.fetchval(sql("now"))
+                filling = self._begun[scope] = _Filling(now, time.monotonic())
             # A writer that looked at the list before the scope was in it may not have committed:
             # when none is left, the next pass is the last.
-            is_last = not await connection.fetchval(sql("has_earlier_writers"), self._begun[scope])
-        if is_first or is_last:
+            writer = await connection.fetchrow(sql("earliest_writer"), filling.began_at)
+        if writer is not None:
+            self._tell(filling, writer)
+        if is_first or writer is None:
             had_all = await self._pass(pool, *scope[:2])
-            if is_last and had_all:
+            if writer is None and had_all:
                 async with pool.acquire() as connection:
                     await connection.execute(sql("scope_is_filled"), *scope)
+
+    def _tell(self, filling: _Filling, writer: Any) -> None:
+        """Once for each scope: an operator can end what holds it up."""
+        if filling.is_told or time.monotonic() - filling.began_s < self._patience_s:
+            return
+        filling.is_told = True
+        _logger.warning(
+            "a large scope is scored whole, slowly, until a transaction ends that is open since %s "
+            "(Postgres process %d): its index may lack what that has written",
+            writer["xact_start"].isoformat(timespec="seconds"),
+            writer["pid"],
+        )
 
     async def _pass(self, pool: Pool, agent_id: str, user_id: str) -> bool:
         """Whether it could have all that it came upon."""

@@ -36,14 +36,15 @@ select agent_id, user_id, listed_at from indexed_scopes where not is_filled orde
 -- Not of the transaction, which may have begun long ago.
 select clock_timestamp();
 
--- name: has_earlier_writers
--- $1 time: whether a transaction is running that had begun by then, and may have written memories
--- without knowing that their scope was listed.
-select exists (
-    select from pg_stat_activity
-    where datname = current_database() and backend_type = 'client backend'
-        and pid <> pg_backend_pid() and xact_start <= $1
-);
+-- name: earliest_writer
+-- $1 time: the oldest of the transactions that are running and had begun by then, which may have
+-- written memories without knowing that their scope was listed.
+select pid, xact_start
+from pg_stat_activity
+where datname = current_database() and backend_type = 'client backend'
+    and pid <> pg_backend_pid() and xact_start <= $1
+order by xact_start
+limit 1;
 
 -- name: fill_index
 -- $1 agent_id, $2 user_id, $3 after created_at, $4 after id, $5 rows. The next so many memories of the

@@ -134,7 +134,7 @@ def _traffic(
             elif p99_s is not None:
                 unknown["p99_s"] = "it is longer than the longest that is told apart"
             else:
-                unknown["p99_s"] = "there was no request"
+                unknown["p99_s"] = f"no request was counted in {over_s:g} s"
             return found
         reason = f"{figures.REQUESTS} is not in the service's metrics yet"
     return found | _all_unknown(unknown, reason, *found)

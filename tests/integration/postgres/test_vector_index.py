@@ -140,6 +140,30 @@ async def test_writers_that_had_begun_before_are_waited_for(
     assert await is_filled(pool) is True
 
 
+async def test_who_is_waited_for_long_is_told_once(
+    pool: Pool, dsn: str, store: PostgresMemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    await fill(store, 20)
+    index = VectorIndex(LARGE.exact_search_rows, patience_s=0.2)
+    idle = await asyncpg.connect(dsn)
+    try:
+        async with idle.transaction():
+            await idle.execute("select from memories limit 1")
+            async with pool.acquire() as connection:
+                await connection.execute(sql("list_scope"), "agent", "user")
+            await index.fill(pool)
+            assert not caplog.records
+            await asyncio.sleep(0.2)
+            await index.fill(pool)
+            await index.fill(pool)
+            (line,) = caplog.messages
+            assert f"Postgres process {idle.get_server_pid()}" in line
+        await index.fill(pool)
+    finally:
+        await idle.close()
+    assert await is_filled(pool) is True
+
+
 async def test_memories_in_use_are_come_back_to(
     pool: Pool, dsn: str, store: PostgresMemoryStore
 ) -> None:

@@ -1,6 +1,6 @@
 """What the service does under load, beside the program that people would write instead of it.
 
-    .venv/bin/python -m loadtest.bench [--duration-s 8] [--turns 1] [--rows distinct-64,…]
+    .venv/bin/python -m loadtest.bench [--duration-s 7] [--turns 1] [--rows distinct-64,…]
         [--variants default]
 
 README.md here says what is measured. All of it runs on this machine, on loopback, one thing at a
@@ -181,7 +181,7 @@ class Bench:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__.split("\n")[0])
-    parser.add_argument("--duration-s", type=int, default=8, help="of each row (default: 8)")
+    parser.add_argument("--duration-s", type=int, default=7, help="of each row (default: 7)")
     parser.add_argument("--turns", type=int, default=1, help="that each row has (default: 1)")
     rows = ",".join(scenario.name for scenario in SCENARIOS)
     parser.add_argument("--rows", default=rows, help=f"of {rows}")

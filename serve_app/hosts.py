@@ -1,5 +1,6 @@
 """Names in Host and Origin headers, and which of them are this service's."""
 
+import functools
 import ipaddress
 import re
 from collections.abc import Collection
@@ -14,6 +15,7 @@ def host_name(host: str) -> str:
     return "" if match is None else (match[1] or match[2]).rstrip(".")
 
 
+@functools.lru_cache(maxsize=64)  # whoever asks names few, over and over
 def is_loopback(name: str) -> bool:
     """`localhost`, 127.0.0.0/8 or ::1."""
     if name == "localhost":

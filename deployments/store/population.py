@@ -8,13 +8,9 @@ from deployments.store.candidates import Population
 from deployments.store.pool import Connection
 from deployments.store.queries import sql
 
-# The planner knows little of what metadata holds. Up to so many times what is scored whole, what it
-# expects a filter to leave is counted.
-_DOUBTED = 5
-
 
 async def population_of(
-    connection: Connection, query: SearchQuery, scope_rows: int, indexed: int, exact_rows: int
+    connection: Connection, query: SearchQuery, scope_rows: int, indexed: int
 ) -> Population:
     """Of a scope with `scope_rows` memories whose words are known, in an index that has `indexed`.
     In a transaction whose statements are planned with their values."""
@@ -29,12 +25,7 @@ async def population_of(
         in_time = await _expected_rows(connection, query, times)
     if not has_others:
         return Population(indexed, in_time, in_time)
-    matching = await _expected_rows(connection, query, filters)
-    if filters.metadata is not None and exact_rows < matching <= _DOUBTED * exact_rows:
-        arguments = (*_values(query, filters), exact_rows)
-        counted = await connection.fetchval(sql("count_matching"), *arguments)
-        matching = counted if counted <= exact_rows else matching
-    return Population(indexed, in_time, matching)
+    return Population(indexed, in_time, await _expected_rows(connection, query, filters))
 
 
 async def _expected_rows(connection: Connection, query: SearchQuery, filters: SearchFilters) -> int:

@@ -190,7 +190,9 @@ best as (
         order by score desc, created_at desc, id desc
         limit q.top_k
     )
-    select m.id, m.agent_id, m.user_id, m.content, m.importance, m.memory_type, m.metadata,
+
+-- fragment: found
+select m.id, m.agent_id, m.user_id, m.content, m.importance, m.memory_type, m.metadata,
         m.created_at, m.updated_at, m.expires_at, m.superseded_by, hits.score, hits.cosine, hits.lexical, hits.similarity,
         hits.recency, hits.age_days, hits.best > 0 as has_matches, hits.cosine_rank, hits.lexical_rank
     from hits
@@ -204,6 +206,26 @@ with candidates as materialized (
         where {{visible}}
     ),
     {{ranked}}
+    {{found}}
+
+-- fragment: whole_of_few
+-- The same where there are no more than q.few: else no hit. A row in any case, with how many there are,
+-- counted to one more than q.few.
+with visible as materialized (
+        select {{arms}}
+        from memories
+        where {{visible}}
+        limit q.few + 1
+    ),
+    candidates as not materialized (
+        select * from visible where (select count(*) from visible) <= q.few
+    ),
+    {{ranked}}
+    select counted.candidates, found.*
+    from (select count(*) as candidates from visible) as counted
+    left join (
+        {{found}}
+    ) as found on true
 
 -- fragment: whole_with_superseded
 -- The same with what was condensed. In two parts, since each has its index.
@@ -217,6 +239,7 @@ with candidates as materialized (
         where {{matching}} and superseded_by is not null
     ),
     {{ranked}}
+    {{found}}
 
 -- fragment: large
 -- The candidates are the nearest, the nearest of late, the newest, and those with a rare term of the
@@ -257,6 +280,7 @@ with nearest as (
         union select * from wordy
     ),
     {{ranked}}
+    {{found}}
 
 -- fragment: many
 -- $1 agent_ids, $2 user_ids, $3 embeddings, $4 generations, $5 top_ks, $6 alphas, $7 half_lives_days,
@@ -308,13 +332,24 @@ select 1 as search, $1::text as agent_id, $2::text as user_id, $3::vector as emb
         $15::sparsevec as terms, $16::float8 as lexical_share, $17::boolean as by_rank
 
 -- name: search_whole
--- Of a large scope, where a filter leaves few or the index has not all of it.
+-- Of a large scope of which the index has not all.
 select q.search, hits.*
 from (
     {{one}}
     where $4::smallint = {{generation_in_use}}
 ) as q, lateral (
     {{whole}}
+) as hits
+order by hits.score desc, hits.created_at desc, hits.id desc;
+
+-- name: search_whole_of_few
+-- Of a large scope, where a filter may leave few. $18 how many those are at most.
+select q.search, hits.*
+from (
+    {{one}}, $18::int as few
+    where $4::smallint = {{generation_in_use}}
+) as q, lateral (
+    {{whole_of_few}}
 ) as hits
 order by hits.score desc, hits.created_at desc, hits.id desc;
 
@@ -355,15 +390,6 @@ agent_id = $1 and user_id = $2 and superseded_by is null
 explain (format json)
 select from memories
 where {{left_by_filters}};
-
--- name: count_matching
--- Parameters as in `left_by_filters`, $7 rows: counted to one more than these.
-select count(*)
-from (
-    select from memories
-    where {{left_by_filters}}
-    limit $7::int + 1
-) as first_rows;
 
 -- name: term_frequencies
 -- $1 keys; $2 agent_ids, $3 user_ids, $4 created_after, $5 created_before of scopes and of times in

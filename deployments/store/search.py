@@ -1,11 +1,8 @@
 """Searches: what their words are worth in their scopes, then the candidates and their ranking."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-
-from pgvector import SparseVector, Vector
 
 from deployments.domain.errors import GenerationRetired
 from deployments.domain.ranking import MAX_IMPORTANCE, fuses_by_rank, lexical_share
@@ -17,18 +14,15 @@ from deployments.domain.types import (
     SearchCall,
     SearchQuery,
 )
-from deployments.store.candidates import Candidates, Population
 from deployments.store.generations import active_generation
+from deployments.store.large_search import POSTINGS, POSTINGS_OF_ONE, LargeSearch
 from deployments.store.lexicon import Lexicon, QueryTerms
 from deployments.store.pool import Connection
-from deployments.store.population import population_of
+from deployments.store.prepared import Prepared
 from deployments.store.queries import sql
 from deployments.store.rows import memory_of
 from deployments.store.settings import StoreSettings
 from deployments.store.vector_index import VectorIndex
-
-# Memories that are looked at for their words, where rare ones allow that.
-_POSTINGS, _POSTINGS_OF_ONE = 5_000, 40_000
 
 # Two to three milliseconds of work. Searches of larger scopes are not made together with others.
 _TOGETHER_ROWS = 2_000
@@ -37,41 +31,13 @@ _Range = tuple[str, str, datetime | None, datetime | None]
 """A scope and a time in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A search, and what had to be read before its statement could be chosen."""
-
-    call: SearchCall
-    weights: SparseVector
-    share: float
-    """Of words in the similarity; 0 also where no memory of the scope has any of the words."""
-    rarest: list[int]
-    rows: int
-    """Of the scope in the time that is asked for, counted to one more than are scored whole."""
-    scope_rows: int
-    """All that have words."""
-    is_large: bool
-    """Whether there are more rows than are scored whole."""
-
-    @property
-    def fuses_by_rank(self) -> bool:
-        return fuses_by_rank(self.call.query.ranking) and self.share > 0
-
-    @property
-    def statement(self) -> str:
-        """The name of the one that answers it, unless it is large."""
-        if self.call.query.include_superseded:
-            return "search_with_superseded"
-        return "search_each_by_rank" if self.fuses_by_rank else "search_each_weighted"
-
-
 class Search:
     """Searches scopes of any size on a connection."""
 
     def __init__(self, settings: StoreSettings, lexicon: Lexicon, index: VectorIndex) -> None:
         self._settings = settings
         self._lexicon = lexicon
-        self._index = index
+        self._large = LargeSearch(settings, index)
 
     async def prepare(self, connection: Connection, calls: Sequence[SearchCall]) -> list[Prepared]:
         """Reads the words' frequencies and the scopes' sizes, for all in one statement."""
@@ -113,7 +79,7 @@ class Search:
             call,
             weights,
             share if weights.indices() else 0.0,
-            terms.rarest(frequencies, _POSTINGS, _POSTINGS_OF_ONE),
+            terms.rarest(frequencies, POSTINGS, POSTINGS_OF_ONE),
             rows,
             frequencies.get(terms.scope_key, 0),
             rows > self._settings.exact_search_rows,
@@ -165,53 +131,16 @@ class Search:
         return found
 
     async def _hits_with_superseded(self, connection: Connection, search: Prepared) -> list[Memory]:
-        arguments = (*_values(search), search.fuses_by_rank)
+        arguments = (*search.values, search.fuses_by_rank)
         rows = await connection.fetch(sql(search.statement), *arguments)
         return self._memories(search, rows)
 
     async def _large_hits(self, connection: Connection, search: Prepared) -> list[Memory]:
-        query = search.call.query
-        entries = await self._index.entries(connection, query.agent_id, query.user_id)
-        async with connection.transaction(readonly=True):
-            await connection.execute(sql("plan_for_values"))
-            population = None
-            if entries is not None:
-                exact_rows = self._settings.exact_search_rows
-                population = await population_of(
-                    connection, query, search.scope_rows, entries, exact_rows
-                )
-            statement, arguments = self.large_statement(search, population)
-            rows = await connection.fetch(statement, *arguments)
-        return self._memories(search, rows)
-
-    def large_statement(
-        self, search: Prepared, population: Population | None
-    ) -> tuple[str, tuple[Any, ...]]:
-        """The SQL that answers a search of a large scope, and its arguments. Without `population`,
-        by reading all of it."""
-        query = search.call.query
-        arguments = (*_values(search), search.fuses_by_rank)
-        filters = query.filters
-        is_filtered = filters.metadata is not None or filters.memory_type is not None
-        exact_rows = self._settings.exact_search_rows
-        if population is None or (is_filtered and population.matching <= exact_rows):
-            return sql("search_whole"), arguments
-        most = self._settings.search_candidates
-        candidates = Candidates.of(query, population, most, counts_words=search.share > 0)
-        dimensions = str(len(search.call.embedding))
-        return sql("search_large").replace(":dimensions", dimensions), (
-            *arguments,
-            candidates.nearest,
-            candidates.recent,
-            candidates.recent_after,
-            candidates.newest,
-            search.rarest,
-            _POSTINGS,
-        )
+        return self._memories(search, await self._large.rows(connection, search))
 
     def columns(self, together: Sequence[Prepared]) -> list[tuple[Any, ...]]:
         """Of the other two, an array for each parameter."""
-        return list(zip(*map(_values, together), strict=True))
+        return list(zip(*(search.values for search in together), strict=True))
 
     def _share(self, call: SearchCall) -> float:
         return lexical_share(call.query.ranking, self._lexicon.settings.lexical_weight)
@@ -256,27 +185,4 @@ def _weights(ranking: Ranking, share: float) -> ScoreWeights:
         importance=ranking.importance_weight,
         cosine=None if by_rank else 1.0 - share,
         lexical=None if by_rank else share,
-    )
-
-
-def _values(search: Prepared) -> tuple[Any, ...]:
-    """The parameters that all search statements share, in their order."""
-    query, filters = search.call.query, search.call.query.filters
-    return (
-        query.agent_id,
-        query.user_id,
-        Vector(search.call.embedding),  # asyncpg takes arrays apart
-        search.call.generation,
-        query.top_k,
-        query.ranking.alpha,
-        query.ranking.half_life_days,
-        query.ranking.importance_weight,
-        filters.memory_type,
-        filters.metadata,
-        filters.created_after,
-        filters.created_before,
-        filters.min_score,
-        query.as_of,
-        search.weights,
-        search.share,
     )

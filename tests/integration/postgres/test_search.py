@@ -21,9 +21,9 @@ from deployments.domain.types import (
     SearchQuery,
 )
 from deployments.store.candidates import Population
+from deployments.store.large_search import LargeSearch
 from deployments.store.lexicon import Lexicon
 from deployments.store.pool import Pool
-from deployments.store.population import population_of
 from deployments.store.queries import sql
 from deployments.store.repository import PostgresMemoryStore
 from deployments.store.search import Search
@@ -130,7 +130,8 @@ def few_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     """As few for a scope that a test can fill as there are for a really large one."""
     monkeypatch.setattr("deployments.store.candidates._MOST_NEWEST", 100)
     monkeypatch.setattr("deployments.store.candidates._LEAST_NEWEST", 50)
-    monkeypatch.setattr("deployments.store.search._POSTINGS", 1_000)
+    monkeypatch.setattr("deployments.store.search.POSTINGS", 1_000)
+    monkeypatch.setattr("deployments.store.large_search.POSTINGS", 1_000)
 
 
 @pytest.mark.parametrize("ranking", [Ranking(1.0), Ranking(0.0), Ranking(), *RANKINGS[4:]])
@@ -197,38 +198,69 @@ async def test_a_filter_that_leaves_few_of_a_large_scope_has_them_scored_whole(p
     async with pool.acquire() as connection:
         (prepared,) = await search.prepare(connection, [SearchCall(query, vectors[0], 1, None)])
     assert prepared.is_large
-    statement, arguments = search.large_statement(prepared, Population(3_030, 3_030, 30))
-    assert statement == sql("search_whole")
-    assert search.large_statement(prepared, Population(3_030, 3_030, 501))[0] != statement
+    statement, arguments = LargeSearch(settings, VectorIndex(500)).of_few(prepared)
     plan = await explain(pool, statement, *arguments)
     assert "memories_metadata" in plan
 
 
 @pytest.mark.parametrize(
-    ("metadata", "matching"), [({"even": True}, 600), ({"rare": True}, 30)], ids=str
+    ("guess", "metadata", "statements"),
+    [
+        (100, {"rare": True}, ["search_whole_of_few"]),
+        (100, {"nowhere": True}, ["search_whole_of_few"]),
+        (100, {"even": True}, ["search_whole_of_few", "search_large"]),
+        (2_400, {"rare": True}, ["search_whole_of_few"]),
+        (2_400, {"even": True}, ["search_whole_of_few", "search_large"]),
+        (2_600, {"rare": True}, ["search_large"]),
+    ],
+    ids=str,
 )
-async def test_what_the_planner_expects_of_metadata_is_counted_where_that_decides(
-    pool: Pool, monkeypatch: pytest.MonkeyPatch, metadata: dict[str, bool], matching: int
+async def test_whether_metadata_leaves_few_is_seen_by_scoring_them(
+    dsn: str,
+    monkeypatch: pytest.MonkeyPatch,
+    guess: int,
+    metadata: dict[str, bool],
+    statements: list[str],
 ) -> None:
     settings = StoreSettings(exact_search_rows=500)
+    made: list[str] = []
+    pool = Pool(dsn, settings, observe=lambda name, _duration_s: made.append(name))
     store = PostgresMemoryStore(pool, settings)
     _, vectors, generation = await fill(store, 3_000)
     rare = [
         NewMemory(uuid7(), "agent", "user", f"rare {n}", metadata={"rare": True}) for n in range(30)
     ]
     await store.insert(rare, vectors[:30], generation, None)
+    await put_in_index(store)
 
-    async def guess(*_: object) -> int:
-        return 600
+    async def guessed(*_: object) -> int:
+        return guess
 
-    monkeypatch.setattr("deployments.store.population._expected_rows", guess)
-    query = SearchQuery("agent", "user", "q", filters=SearchFilters(metadata=metadata))
-    search = Search(settings, Lexicon(SearchSettings()), VectorIndex(100))
-    async with pool.acquire() as connection:
-        call = SearchCall(query, vectors[0], generation, None)
-        (prepared,) = await search.prepare(connection, [call])
-        population = await population_of(connection, query, prepared.scope_rows, 3_030, 500)
-    assert population.matching == matching
+    monkeypatch.setattr("deployments.store.population._expected_rows", guessed)
+    filters = SearchFilters(metadata=metadata)
+    query = SearchQuery("agent", "user", "q", 50, Ranking(1.0, mode="semantic"), filters)
+    try:
+        hits = await store.search(query, vectors[0], generation, None)
+    finally:
+        await pool.close()
+    assert [name for name in made if name.startswith("search")] == statements
+    assert all(hit.metadata.items() >= metadata.items() for hit in hits)
+    assert len(hits) == {"rare": 30, "even": 50, "nowhere": 0}[next(iter(metadata))]
+
+
+async def test_a_search_of_few_has_the_hits_of_one_of_all(pool: Pool) -> None:
+    """Whatever the ranking, and where a hit has to have a score."""
+    store = PostgresMemoryStore(pool, StoreSettings())
+    few = PostgresMemoryStore(pool, StoreSettings(exact_search_rows=2_000))
+    _, vectors, generation = await fill(store, 3_000, contents=sentences(3_000))
+    await put_in_index(few)
+    for ranking in (Ranking(), Ranking(fusion="rrf"), Ranking(mode="lexical")):
+        for least in (None, 0.5, 0.99):
+            filters = SearchFilters(metadata={"even": True}, min_score=least)
+            query = SearchQuery("agent", "user", sentences(1)[0], 10, ranking, filters)
+            query = replace(query, as_of=datetime.now(UTC) + timedelta(seconds=1))
+            want = await store.search(query, vectors[0], generation, None)
+            assert await few.search(query, vectors[0], generation, None) == want
 
 
 async def test_a_short_time_of_a_large_scope_is_scored_whole(pool: Pool) -> None:
@@ -356,7 +388,8 @@ async def _plan(pool: Pool, settings: StoreSettings, user: str, sort: bool = Tru
             connection, [SearchCall(query, unit_vectors(1)[0], 1, None)]
         )
     if prepared.is_large:
-        statement, arguments = search.large_statement(prepared, Population(2_000, 2_000, 2_000))
+        large = LargeSearch(settings, VectorIndex(100))
+        statement, arguments = large.by_candidates(prepared, Population(2_000, 2_000, 2_000))
         return await explain(pool, statement, *arguments, sort=sort)
     return await explain(pool, sql(prepared.statement), *search.columns([prepared]), sort=sort)
 

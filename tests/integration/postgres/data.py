@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from deployments.domain.ids import uuid7
-from deployments.domain.types import Memory, NewMemory
+from deployments.domain.types import Memory, NewMemory, Ranking
 from deployments.store.pool import Pool
 from deployments.store.queries import sql
 from deployments.store.repository import PostgresMemoryStore
@@ -14,6 +14,18 @@ from tests.fakes.embedder import DIMENSIONS, IDENTITY
 
 RANDOM = np.random.default_rng(7)
 _FIRST_STATE = RANDOM.bit_generator.state
+
+RANKINGS = [
+    Ranking(),
+    Ranking(0.3, 5.0, 0.4),
+    Ranking(0.0),
+    Ranking(1.0, 1.0, 1.0, lexical_weight=2.0),
+    Ranking(mode="semantic"),
+    Ranking(mode="lexical"),
+    Ranking(1.0, mode="lexical"),
+    Ranking(0.9, fusion="rrf"),
+]
+
 _STOP_WORDS = {1: "the", 2: "of", 3: "and"}
 _LETTERS = str.maketrans("0123456789", "bdfghjklmn")
 

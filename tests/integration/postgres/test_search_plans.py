@@ -1,0 +1,119 @@
+"""How Postgres goes about searches."""
+
+import re
+
+import pytest
+
+from deployments.domain.types import (
+    Ranking,
+    SearchCall,
+    SearchQuery,
+)
+from deployments.store.candidates import Population
+from deployments.store.large_search import LargeSearch
+from deployments.store.lexicon import Lexicon
+from deployments.store.pool import Pool
+from deployments.store.queries import sql
+from deployments.store.repository import PostgresMemoryStore
+from deployments.store.search import Search
+from deployments.store.settings import SearchSettings, StoreSettings
+from deployments.store.vector_index import VectorIndex
+from tests.integration.postgres.data import (
+    explain,
+    fill,
+    put_in_index,
+    sentences,
+    unit_vectors,
+)
+
+
+async def test_plans_use_the_indexes(pool: Pool, postgres_store: PostgresMemoryStore) -> None:
+    for n in range(40):
+        await fill(postgres_store, 100, f"user {n}", contents=sentences(100))
+    plan = await _plan(pool, StoreSettings(), "user 3")
+    assert "memories_scope" in plan
+    assert "Seq Scan on memories" not in plan
+    assert "memories_embedding" not in plan
+
+    page = (None, 50, *[None] * 5)
+    for everything, index in ((False, "memories_scope"), (True, "memories_superseded")):
+        user_page = ("agent", "user 3", *page, everything)
+        plan = await explain(pool, sql("list_of_user"), *user_page)
+        assert index in plan
+        if everything:  # else the other part's is planned, and never run
+            assert not re.search(r"-> +Sort\b", plan)
+        agent_page = ("agent", *page, everything)
+        assert "memories_agent" in await explain(pool, sql("list_of_agent"), *agent_page)
+        count = await explain(pool, sql("count_of_user"), "agent", "user 3", everything)
+        assert "Seq Scan" not in count
+        assert index in count
+    assert "Seq Scan" not in await explain(
+        pool, sql("term_frequencies"), [1, 2, 3], ["agent"], ["user 3"], [None], [None], 100
+    )
+
+
+async def test_indexes_can_serve_the_candidates_of_a_large_scope(pool: Pool) -> None:
+    """With sorting made dear: a scope in which it really is would take minutes to fill."""
+    settings = StoreSettings(exact_search_rows=100)
+    store = PostgresMemoryStore(pool, settings)
+    contents = [
+        f"{text} {'needle' if n % 500 == 0 else 'hay'}" for n, text in enumerate(sentences(2_000))
+    ]
+    await fill(store, 2_000, contents=contents)
+    await put_in_index(store)
+    plan = await _plan(pool, settings, "user", sort=False)
+    assert "memories_embedding" in plan
+    assert "memories_term_keys" in plan
+
+
+async def _plan(pool: Pool, settings: StoreSettings, user: str, sort: bool = True) -> str:
+    query = SearchQuery("agent", user, "is there a needle?", ranking=Ranking())
+    async with pool.acquire() as connection:
+        search = Search(settings, Lexicon(SearchSettings()), VectorIndex(100))
+        (prepared,) = await search.prepare(
+            connection, [SearchCall(query, unit_vectors(1)[0], 1, None)]
+        )
+    if prepared.is_large:
+        large = LargeSearch(settings, VectorIndex(100))
+        statement, arguments = large.by_candidates(prepared, Population(2_000, 2_000, 2_000))
+        return await explain(pool, statement, *arguments, sort=sort)
+    return await explain(pool, sql(prepared.statement), *search.columns([prepared]), sort=sort)
+
+
+async def test_many_searches_that_come_together_read_by_the_index(pool: Pool) -> None:
+    store = PostgresMemoryStore(pool, StoreSettings())
+    for n in range(20):
+        await fill(store, 50, f"user {n}")
+    search = Search(StoreSettings(), Lexicon(SearchSettings()), VectorIndex(100))
+    calls = [
+        SearchCall(SearchQuery("agent", f"user {n}", "memory 7"), unit_vectors(1)[0], 1, None)
+        for n in range(8)
+    ]
+    async with pool.acquire() as connection:
+        columns = search.columns(await search.prepare(connection, calls))
+    plan = await explain(pool, sql("search_each_weighted"), *columns)
+    assert "memories_scope" in plan
+    assert "Seq Scan on memories" not in plan
+    assert "WindowAgg" not in plan
+
+
+@pytest.mark.parametrize("name", ["search_each_weighted", "search_each_by_rank"])
+async def test_the_plan_of_searches_does_not_expect_few_candidates(pool: Pool, name: str) -> None:
+    """It is made once, without knowing how many there will be: the best of them must not be looked
+    for once for each."""
+    store = PostgresMemoryStore(pool, StoreSettings())
+    for n in range(20):
+        await fill(store, 50, f"user {n}")
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("analyze memories")
+        await connection.execute(
+            "create function pg_temp.plan(statement text) returns setof text language plpgsql as $$"
+            "begin return query execute 'explain (generic_plan, costs off) ' || statement; end $$"
+        )
+        rows = await connection.fetch("select pg_temp.plan($1) as line", sql(name))
+    lines = [row["line"].strip() for row in rows]
+    aggregate = next(place for place, line in enumerate(lines) if line.endswith("Aggregate"))
+    assert lines[aggregate - 1].startswith("InitPlan")
+    scan = next(place for place, line in enumerate(lines) if "memories_scope" in line)
+    assert "created_at >" in lines[scan + 1]  # the condition of the index
+    assert "created_at <" in lines[scan + 1]

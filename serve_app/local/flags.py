@@ -61,6 +61,9 @@ def of_ray(temporary_dir: Path, fallback_port: int) -> dict[str, str]:
 def of_driver() -> dict[str, str]:
     """Of a process that joins a cluster, unless the operator has set them as there."""
     values = {
+        # Otherwise what Serve tells a handle while the process is leaving would have Ray start
+        # anew, which waits for the end that waits for it.
+        "RAY_ENABLE_AUTO_CONNECT": "0",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(_MAX_MESSAGE_BYTES),

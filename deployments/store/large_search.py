@@ -33,18 +33,16 @@ class LargeSearch:
         entries = await self._index.entries(connection, query.agent_id, query.user_id)
         async with connection.transaction(readonly=True):
             await connection.execute(sql("plan_for_values"))
-            statement, arguments = sql("search_whole"), _values(search)
-            if entries is not None:
-                population = await population_of(connection, query, search.scope_rows, entries)
-                if self._may_be_few(query, population):
-                    found = await self._of_few(connection, search)
-                    if found is not None:
-                        return found
-                    more = max(population.matching, self._settings.exact_search_rows + 1)
-                    population = replace(population, matching=more)
-                statement, arguments = self.by_candidates(search, population)
-            rows: list[Any] = await connection.fetch(statement, *arguments)
-        return rows
+            if entries is None:
+                return [*await connection.fetch(sql("search_whole"), *_values(search))]
+            population = await population_of(connection, query, search.scope_rows, entries)
+            if self._may_be_few(query, population):
+                if (found := await self._of_few(connection, search)) is not None:
+                    return found
+                more = max(population.matching, self._settings.exact_search_rows + 1)
+                population = replace(population, matching=more)
+            statement, arguments = self.by_candidates(search, population)
+            return [*await connection.fetch(statement, *arguments)]
 
     def _may_be_few(self, query: SearchQuery, population: Population) -> bool:
         """Whether the filters may leave no more than are scored whole."""

@@ -39,7 +39,7 @@ class Edge:
         self._handle = handle
         self._timeout_s = timeout_s
         self._cancel_late = cancel_late
-        self._methods: dict[str, DeploymentHandle] = {}
+        self._methods: dict[tuple[str, bool], DeploymentHandle] = {}
 
     async def call_again(self, method: str, *args: Any) -> Any:
         """A call that may be made twice: tried on another replica when one dies under it."""
@@ -102,9 +102,9 @@ class Edge:
                 raise
 
     def _method(self, name: str, stream: bool = False) -> DeploymentHandle:
-        method = self._methods.get(name)
+        method = self._methods.get((name, stream))
         if method is None:
-            method = self._methods[name] = self._handle.options(
+            method = self._methods[name, stream] = self._handle.options(
                 method_name=name, stream=stream, **_SERIALIZATION
             )
         return method

@@ -1,5 +1,6 @@
 """The OpenAPI 3.1 document, generated from the table of operations and the schemas they name."""
 
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -71,9 +72,16 @@ class _Schemas:
         ]
 
     def _schema(self, of: type, mode: JsonSchemaMode) -> dict[str, Any]:
-        schema = TypeAdapter(of).json_schema(ref_template=_REF, mode=mode)
-        self.definitions.update(schema.pop("$defs", {}))
+        schema, named = _json_schema(of, mode)
+        self.definitions.update(named)
         return schema
+
+
+@cache  # an error's schema alone is named a hundred times
+def _json_schema(of: type, mode: JsonSchemaMode) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A type's schema, and those that it refers to by their names."""
+    schema = TypeAdapter(of).json_schema(ref_template=_REF, mode=mode)
+    return schema, schema.pop("$defs", {})
 
 
 def _describe(operation: Operation, schemas: _Schemas) -> dict[str, Any]:

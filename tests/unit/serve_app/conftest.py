@@ -71,10 +71,12 @@ async def nothing_is_left_behind() -> AsyncIterator[None]:
     loop = asyncio.get_running_loop()
     before, complaints = asyncio.all_tasks(), []
     loop.set_exception_handler(lambda _loop, context: complaints.append(context["message"]))
+    gc.freeze()  # what is older is not searched for garbage: a tenth of the time
     yield
     await turns()
     left = asyncio.all_tasks() - before - {asyncio.current_task()}
     gc.collect()
+    gc.unfreeze()
     loop.set_exception_handler(None)
     assert not left
     assert complaints == []

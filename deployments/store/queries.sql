@@ -896,7 +896,7 @@ drop index concurrently memories_embedding_next_missing;
 -- name: create_next_index
 -- As create_embedding_index does for the column in use. :dimensions is the next embedding's.
 create index concurrently memories_embedding_next on memories using hnsw
-    ((embedding_next::halfvec(:dimensions)) halfvec_cosine_ops) with (ef_construction = 128)
+    ((embedding_next::halfvec(:dimensions)) halfvec_cosine_ops) with (ef_construction = 256)
 where indexed;
 
 -- name: create_missing_index

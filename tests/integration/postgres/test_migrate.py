@@ -127,6 +127,8 @@ async def test_memories_of_any_earlier_schema_survive(
             datetime(2024, 1, 1 + n, tzinfo=UTC),
         )
     await migrate(connection, read_migrations())
+    index = await connection.fetchval("select pg_get_indexdef('memories_embedding'::regclass)")
+    assert index.endswith("WITH (ef_construction='256') WHERE indexed")
     pool = Pool(empty_dsn, StoreSettings())
     store = PostgresMemoryStore(pool, StoreSettings())
     assert await store.adopt_generation(IDENTITY) == 1

@@ -1,14 +1,13 @@
-"""Other ways to store vectors, by the statement for the nearest alone: what the product might do.
+"""Other indexes of vectors, by the statement for the nearest alone: what the product might do.
 
-Each choice is built beside the product's own table and index, measured and, unless it is a second
-index that a kept database may hold, dropped.
+Each is built beside the product's own table and index, measured and dropped.
 """
 
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import asyncpg
 import numpy as np
@@ -19,10 +18,10 @@ from loadtest.scale.data import DIMENSIONS, USER, Question, World
 from loadtest.scale.figures import Latency, recall
 from loadtest.scale.load import build_index
 
-_HALF = f"embedding::halfvec({DIMENSIONS})"
-_ASKED = {"vector": "$3", "halfvec": f"$3::halfvec({DIMENSIONS})"}
-_STORED = {"vector": "embedding", "halfvec": _HALF}
-_OPERATORS = {"vector": "vector_cosine_ops", "halfvec": "halfvec_cosine_ops"}
+PRODUCT = "product"
+_HALF = f"halfvec({DIMENSIONS})"
+_STORED = {"vector": "embedding", "halfvec": f"embedding::{_HALF}"}
+_ASKED = {"vector": "$3", "halfvec": f"$3::{_HALF}"}
 _CANDIDATES = 200
 _TOP_K = 10
 _WARM_UP = 30
@@ -31,10 +30,47 @@ _COLUMNS = "id, agent_id, user_id, created_at, embedding"
 
 
 @dataclass(frozen=True, slots=True)
+class Index:
+    """`product`, which is there, or one to be built: `halfvec:m=24:ef_construction=128`."""
+
+    text: str
+    embedding: str
+    """What it stores: vector or halfvec."""
+    options: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """ValueError where it is none; Postgres says what is wrong with options."""
+        embedding, *options = text.split(":")
+        if embedding not in (PRODUCT, *_STORED) or (embedding == PRODUCT and options):
+            raise ValueError(text)
+        return cls(text, "halfvec" if embedding == PRODUCT else embedding, tuple(options))
+
+    @property
+    def is_built(self) -> bool:
+        return self.text != PRODUCT
+
+    def definition(self, name: str, table: str) -> str:
+        options = f" with ({', '.join(self.options)})" if self.options else ""
+        stored = _STORED[self.embedding]
+        return (
+            f"create index {name} on {table} "
+            f"using hnsw (({stored}) {self.embedding}_cosine_ops){options}"
+        )
+
+    def statement(self, table: str) -> str:
+        """For the nearest: the product's index has the rows that are marked, others have all."""
+        marked = "" if self.is_built else "and indexed "
+        return (
+            f"select id from {table} where agent_id = $1 and user_id = $2 {marked}"  # noqa: S608
+            f"order by {_STORED[self.embedding]} <=> {_ASKED[self.embedding]} limit {_CANDIDATES}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Compared:
     table: str
-    embedding: str
-    """Of the index: vector or halfvec."""
+    index: str
     scope: str
     ef_search: int
     latency: Latency
@@ -56,39 +92,47 @@ class Comparison:
         self,
         scopes: Sequence[str],
         count: int,
-        embeddings: Sequence[str],
+        indexes: Sequence[Index],
         efs: Sequence[int],
         partitions: Sequence[int],
     ) -> list[Compared]:
-        found: list[Compared] = []
+        """On the product's table, and those that are built on a table of so many partitions."""
         asked = {scope: self._world.questions(scope, _WARM_UP + count) for scope in scopes}
         best = {scope: exact(self._world, asked[scope][_WARM_UP:]) for scope in scopes}
+        built = [index for index in indexes if index.is_built]
+        found: list[Compared] = []
         async with self._session() as session:
-            for embedding in embeddings:
-                if embedding == "halfvec":
-                    await self._build(session, "memories", embedding)
-                found += await self._measure_all(session, "memories", embedding, efs, asked, best)
+            for index in indexes:
+                async with self._built(session, "memories", index):
+                    found += await self._measure(session, "memories", index, efs, asked, best)
             for parts in partitions:
                 await self._partition(session, parts)
-                rows = await self._measure_all(session, _TABLE, "vector", efs, asked, best)
-                names = (f"hash x{parts}" for _ in rows)
-                found += [_renamed(row, name) for row, name in zip(rows, names, strict=True)]
+                for index in built:
+                    async with self._built(session, _TABLE, index):
+                        rows = await self._measure(session, _TABLE, index, efs, asked, best)
+                        found += [replace(row, table=f"hash x{parts}") for row in rows]
                 await session.execute(f"drop table {_TABLE}")
         return found
 
-    async def _build(self, session: asyncpg.Connection, table: str, embedding: str) -> None:
-        name = f"{table}_{embedding}_scale"
-        if await session.fetchval("select to_regclass($1)", name) is None:
-            started = time.perf_counter()
-            definition = (
-                f"create index {name} on {table} "
-                f"using hnsw (({_STORED[embedding]}) {_OPERATORS[embedding]})"
-            )
-            await build_index(self._dsn, session, name, definition)
-            self.index_s[name] = time.perf_counter() - started
-        self.index_bytes[name] = await session.fetchval(
+    @contextlib.asynccontextmanager
+    async def _built(
+        self, session: asyncpg.Connection, table: str, index: Index
+    ) -> AsyncIterator[None]:
+        if not index.is_built:
+            yield
+            return
+        name, said = "memories_compared", f"{table}, {index.text}"
+        await session.execute(f"drop index if exists {name}")  # of a run that was stopped
+        started = time.perf_counter()
+        await build_index(self._dsn, session, name, index.definition(name, table))
+        self.index_s[said] = time.perf_counter() - started
+        self.index_bytes[said] = await session.fetchval(
             "select sum(pg_relation_size(relid))::bigint from pg_partition_tree($1)", name
         ) or await session.fetchval("select pg_relation_size($1::regclass)", name)
+        try:
+            yield
+        finally:
+            await session.execute(f"drop index {name}")
 
     async def _partition(self, session: asyncpg.Connection, parts: int) -> None:
         await session.execute(f"drop table if exists {_TABLE}")
@@ -116,37 +160,36 @@ class Comparison:
         await session.execute(
             f"create index on {_TABLE} (agent_id, user_id, created_at desc, id desc)", timeout=None
         )
-        await self._build(session, _TABLE, "vector")
         await session.execute(f"vacuum analyze {_TABLE}", timeout=None)
 
-    async def _measure_all(
+    async def _measure(
         self,
         session: asyncpg.Connection,
         table: str,
-        embedding: str,
+        index: Index,
         efs: Sequence[int],
         asked: dict[str, list[Question]],
         best: dict[str, list[list[tuple[str, float]]]],
     ) -> list[Compared]:
         found = []
         pairs = [(scope, ef) for scope in asked for ef in efs]
-        for scope, ef in tqdm(pairs, f"{table} {embedding}", leave=False):
+        for scope, ef in tqdm(pairs, f"{table} {index.text}", leave=False):
             await session.execute(f"set hnsw.ef_search = {ef}")
-            questions = asked[scope]
-            await _ask(session, table, embedding, questions[:_WARM_UP])
-            times, answers = await _ask(session, table, embedding, questions[_WARM_UP:])
+            questions, statement = asked[scope], index.statement(table)
+            await _ask(session, statement, questions[:_WARM_UP])
+            times, answers = await _ask(session, statement, questions[_WARM_UP:])
             shares = [
                 share
                 for answer, truth in zip(answers, best[scope], strict=True)
                 if (share := recall(answer, truth, _TOP_K)) is not None
             ]
             plan = await session.fetch(
-                f"explain (costs off) {_statement(table, embedding)}", *_arguments(questions[0])
+                f"explain (costs off) {statement}", *_arguments(questions[0])
             )
             found.append(
                 Compared(
                     table,
-                    embedding,
+                    index.text,
                     scope,
                     ef,
                     Latency.of(times),
@@ -174,23 +217,16 @@ class Comparison:
 
 
 async def _ask(
-    session: asyncpg.Connection, table: str, embedding: str, questions: Sequence[Question]
+    session: asyncpg.Connection, statement: str, questions: Sequence[Question]
 ) -> tuple[list[float], list[list[str]]]:
-    statement = await session.prepare(_statement(table, embedding))
+    prepared = await session.prepare(statement)
     times, answers = [], []
     for question in questions:
         started = time.perf_counter()
-        rows = await statement.fetch(*_arguments(question))
+        rows = await prepared.fetch(*_arguments(question))
         times.append((time.perf_counter() - started) * 1_000)
         answers.append([str(row["id"]) for row in rows])
     return times, answers
-
-
-def _statement(table: str, embedding: str) -> str:
-    return (
-        f"select id from {table} where agent_id = $1 and user_id = $2 "  # noqa: S608
-        f"order by {_STORED[embedding]} <=> {_ASKED[embedding]} limit {_CANDIDATES}"
-    )
 
 
 def _arguments(question: Question) -> tuple[Any, ...]:
@@ -227,16 +263,3 @@ def exact(world: World, questions: Sequence[Question]) -> list[list[tuple[str, f
             merged = sorted(best[question] + new, key=lambda pair: -pair[1])
             best[question] = merged[:_TOP_K]
     return best
-
-
-def _renamed(row: Compared, table: str) -> Compared:
-    return Compared(
-        table,
-        row.embedding,
-        row.scope,
-        row.ef_search,
-        row.latency,
-        row.recall,
-        row.fewest_rows,
-        row.plan,
-    )

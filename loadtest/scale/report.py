@@ -109,13 +109,13 @@ def _measured(rows: Sequence[Measured]) -> Iterator[str]:
 
 def _compared(rows: Sequence[Compared]) -> Iterator[str]:
     yield (
-        f"{'table':<22}{'index':<9}{'scope':<8}{'ef':>5}{_LATENCIES}"
+        f"{'table':<10}{'index':<34}{'scope':<8}{'ef':>5}{_LATENCIES}"
         f"{'recall@10':>11}{'rows':>6}  plan of the first"
     )
     for row in rows:
         share = "-" if row.recall is None else f"{row.recall:.3f}"
         yield (
-            f"{row.table:<22}{row.embedding:<9}{row.scope:<8}{row.ef_search:>5}"
+            f"{row.table:<10}{row.index:<34}{row.scope:<8}{row.ef_search:>5}"
             f"{_times(row.latency)}{share:>11}{row.fewest_rows:>6}  {row.plan}"
         )
 

@@ -3,7 +3,7 @@
     make bench-scale ARGS="--rows 1000000 --small-agents 1000 --small-rows 100 --queries 200"
     make bench-scale ARGS="--data-dir /tmp/scale-1m …"       # keeps the database; the second run
                                                              # with it skips the load
-    make bench-scale ARGS="--compare --embedding-index vector,halfvec --partitions 8 …"
+    make bench-scale ARGS="--compare --index product,halfvec:m=24 …"
 
 Fills a Postgres of its own (one agent with --rows memories, one with --medium-rows, and many small
 ones), then asks the store's own code, one search after another, and compares with what scoring
@@ -20,7 +20,7 @@ from pathlib import Path
 from deployments.domain.errors import MemexError
 from deployments.store.pool import Pool
 from deployments.store.settings import StoreSettings
-from loadtest.scale.compare import Comparison
+from loadtest.scale.compare import PRODUCT, Comparison, Index
 from loadtest.scale.data import SCOPES, Plan, World
 from loadtest.scale.load import Loader, sizes
 from loadtest.scale.measure import FILTERS, RANKINGS, Measurement, cases
@@ -67,7 +67,7 @@ async def _run(arguments: argparse.Namespace, dsn: str, root: Path) -> Report:
         report.compared = await comparison.run(
             scopes,
             arguments.queries,
-            arguments.embedding_index,
+            arguments.index,
             arguments.ef_search,
             arguments.partitions,
         )
@@ -119,8 +119,13 @@ def _arguments() -> argparse.Namespace:
     add("--shared-buffers", default="4GB", help="of Postgres (4GB; memex serve has 128MB)")
     add("--maintenance-work-mem", default="6GB", help="of building indexes (6GB)")
     add("--maintenance-workers", type=_count, default=2, help="of building indexes (2)")
-    add("--compare", action="store_true", help="measure ways to store vectors instead")
-    add("--embedding-index", type=_list, default=["vector"], help="of: vector, halfvec")
+    add("--compare", action="store_true", help="measure indexes of vectors instead")
+    add(
+        "--index",
+        type=_indexes,
+        default=_indexes(PRODUCT),
+        help="such as: product,vector,halfvec:m=24:ef_construction=128 (product)",
+    )
     add(
         "--ef-search",
         type=_counts,
@@ -130,7 +135,7 @@ def _arguments() -> argparse.Namespace:
     add("--partitions", type=_counts, default=[], help="hash partitions by agent, such as 8,16")
     add("--out", type=Path, help="where the JSON goes (default: results/)")
     arguments = parser.parse_args()
-    for option, known in (*chosen, ("embedding_index", ("vector", "halfvec"))):
+    for option, known in chosen:
         if unknown := set(getattr(arguments, option)) - set(known):
             parser.error(f"--{option}: there is no {', '.join(sorted(unknown))}")
     if not arguments.queries or not arguments.rows:
@@ -146,6 +151,13 @@ def _count(text: str) -> int:
 
 def _list(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _indexes(text: str) -> list[Index]:
+    try:
+        return [Index.parse(part) for part in _list(text)]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"there is no {error}") from None
 
 
 def _counts(text: str) -> list[int]:

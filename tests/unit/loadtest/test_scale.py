@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deployments.domain.types import MemoryType
-from loadtest.scale.compare import nodes
+from loadtest.scale.compare import Index, nodes
 from loadtest.scale.data import BATCH, DIMENSIONS, Plan, World, pseudo_words, unit
 from loadtest.scale.figures import Latency, recall, relevant
 from loadtest.scale.measure import FILTERS, Case, Measured, cases
@@ -138,3 +138,30 @@ def test_nodes_of_a_plan() -> None:
         "              Index Cond: (agent_id = 'Scan')",
     ]
     assert nodes(lines) == "Sort < Index Scan using memories_scope on memories"
+
+
+def test_indexes_are_defined_as_they_are_asked_for() -> None:
+    half = Index.parse("halfvec:m=24:ef_construction=128")
+    assert half.definition("i", "memories") == (
+        "create index i on memories using hnsw ((embedding::halfvec(384)) halfvec_cosine_ops) "
+        "with (m=24, ef_construction=128)"
+    )
+    assert "order by embedding::halfvec(384) <=> $3::halfvec(384)" in half.statement("memories")
+    full = Index.parse("vector")
+    assert full.definition("i", "t") == (
+        "create index i on t using hnsw ((embedding) vector_cosine_ops)"
+    )
+    assert "order by embedding <=> $3 " in full.statement("t")
+
+
+def test_the_products_index_is_asked_for_what_it_has() -> None:
+    product = Index.parse("product")
+    assert not product.is_built
+    assert "and indexed order by embedding::halfvec(384)" in product.statement("memories")
+    assert "indexed" not in Index.parse("halfvec").statement("memories")
+
+
+@pytest.mark.parametrize("text", ["", "bit", "product:m=24", ":m=24"])
+def test_what_is_no_index_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        Index.parse(text)

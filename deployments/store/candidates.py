@@ -13,8 +13,9 @@ from typing import Self
 
 from deployments.domain.types import SearchQuery
 
-# Of the nearest: the fewest, and how many entries of the index may be read for them.
-_LEAST_NEAREST, _INDEX_ENTRIES = 50, 2_000
+# Of the nearest: the fewest, and how many entries of the index may be read for them; more where the
+# nearest of late are left out.
+_LEAST_NEAREST, _INDEX_ENTRIES, _INDEX_ENTRIES_OF_FEW = 50, 1_000, 1_500
 # Of the newest likewise, and the most.
 _LEAST_NEWEST, _ROWS, _MOST_NEWEST = 500, 20_000, 8_000
 # Of the nearest of late. They are sought where filters leave at least this share: where fewer pass,
@@ -56,7 +57,8 @@ class Candidates:
         alpha, top_k = query.ranking.alpha, query.top_k
         passing = _share(population.matching, population.in_time)
         indexed = _share(population.matching, population.indexed)
-        nearest = min(most_nearest, max(_LEAST_NEAREST, round(_INDEX_ENTRIES * indexed)))
+        entries = _INDEX_ENTRIES if passing >= _RECENT_SHARE else _INDEX_ENTRIES_OF_FEW
+        nearest = min(most_nearest, max(_LEAST_NEAREST, round(entries * indexed)))
         newest = min(_MOST_NEWEST, max(_LEAST_NEWEST, round(_ROWS * passing)))
         if alpha == 1 and not counts_words:
             newest = 0

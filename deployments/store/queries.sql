@@ -244,7 +244,7 @@ with candidates as materialized (
 -- fragment: large
 -- The candidates are the nearest, the nearest of late, the newest, and those with a rare term of the
 -- query. What is near but old and what is new but far does badly where similarity and recency both
--- count: the second finds what is between them.
+-- count: the second finds what is between them. Where the newest reach back as far, it is left out.
 with nearest as (
         select {{arms}}
         from memories
@@ -252,19 +252,20 @@ with nearest as (
         order by embedding::halfvec(:dimensions) <=> q.embedding::halfvec(:dimensions)
         limit q.nearest
     ),
-    recent as (
-        select {{arms}}
-        from memories
-        where q.recent_after is not null and created_at > q.recent_after and {{visible}} and indexed
-        order by embedding::halfvec(:dimensions) <=> q.embedding::halfvec(:dimensions)
-        limit q.recent
-    ),
-    newest as (
+    newest as materialized (
         select {{arms}}
         from memories
         where {{visible}}
         order by created_at desc, id desc
         limit q.newest
+    ),
+    recent as (
+        select {{arms}}
+        from memories
+        where q.recent_after < (select min(created_at) from newest)
+            and created_at > q.recent_after and {{visible}} and indexed
+        order by embedding::halfvec(:dimensions) <=> q.embedding::halfvec(:dimensions)
+        limit q.recent
     ),
     wordy as (
         select {{arms}}

@@ -26,6 +26,8 @@ from tests.integration.postgres.data import (
     unit_vectors,
 )
 
+_DEFAULT = Ranking()
+
 
 async def test_plans_use_the_indexes(pool: Pool, postgres_store: PostgresMemoryStore) -> None:
     for n in range(40):
@@ -66,8 +68,28 @@ async def test_indexes_can_serve_the_candidates_of_a_large_scope(pool: Pool) -> 
     assert "memories_term_keys" in plan
 
 
-async def _plan(pool: Pool, settings: StoreSettings, user: str, sort: bool = True) -> str:
-    query = SearchQuery("agent", user, "is there a needle?", ranking=Ranking())
+@pytest.mark.parametrize(("half_life_days", "scans"), [(30, 1), (60, 2)])
+async def test_the_nearest_of_late_are_not_sought_where_the_newest_reach_back_as_far(
+    pool: Pool, half_life_days: float, scans: int
+) -> None:
+    """ "Of late" is here since 70 and since 140 days; the oldest memory has 83."""
+    settings = StoreSettings(exact_search_rows=100)
+    store = PostgresMemoryStore(pool, settings)
+    await fill(store, 2_000)
+    await put_in_index(store)
+    ranking = Ranking(half_life_days=half_life_days)
+    plan = await _plan(pool, settings, "user", ranking, sort=False)
+    assert plan.count("using memories_embedding") == scans
+
+
+async def _plan(
+    pool: Pool,
+    settings: StoreSettings,
+    user: str,
+    ranking: Ranking = _DEFAULT,
+    sort: bool = True,
+) -> str:
+    query = SearchQuery("agent", user, "is there a needle?", ranking=ranking)
     async with pool.acquire() as connection:
         search = Search(settings, Lexicon(SearchSettings()), VectorIndex(100))
         (prepared,) = await search.prepare(

@@ -4,6 +4,7 @@ Each is built beside the product's own table and index, measured and dropped.
 """
 
 import contextlib
+import re
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ PRODUCT = "product"
 _HALF = f"halfvec({DIMENSIONS})"
 _STORED = {"vector": "embedding", "halfvec": f"embedding::{_HALF}"}
 _ASKED = {"vector": "$3", "halfvec": f"$3::{_HALF}"}
+_OPTION = re.compile(r"(m|ef_construction)=\d+")
 _CANDIDATES = 200
 _TOP_K = 10
 _WARM_UP = 30
@@ -40,9 +42,11 @@ class Index:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """ValueError where it is none; Postgres says what is wrong with options."""
+        """ValueError where it is none."""
         embedding, *options = text.split(":")
         if embedding not in (PRODUCT, *_STORED) or (embedding == PRODUCT and options):
+            raise ValueError(text)
+        if not all(_OPTION.fullmatch(option) for option in options):
             raise ValueError(text)
         return cls(text, "halfvec" if embedding == PRODUCT else embedding, tuple(options))
 

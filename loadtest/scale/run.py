@@ -138,6 +138,8 @@ def _arguments() -> argparse.Namespace:
     for option, known in chosen:
         if unknown := set(getattr(arguments, option)) - set(known):
             parser.error(f"--{option}: there is no {', '.join(sorted(unknown))}")
+    if arguments.partitions and not any(index.is_built for index in arguments.index):
+        parser.error("--partitions: needs an --index that is built, such as halfvec")
     if not arguments.queries or not arguments.rows:
         parser.error("--rows and --queries must be 1 or more")
     return arguments

@@ -72,7 +72,7 @@ async def test_indexes_can_serve_the_candidates_of_a_large_scope(pool: Pool) -> 
 async def test_the_nearest_of_late_are_not_sought_where_the_newest_reach_back_as_far(
     pool: Pool, half_life_days: float, scans: int
 ) -> None:
-    """ "Of late" is here since 70 and since 140 days; the oldest memory has 83."""
+    """What is of late is at most 70 and 140 days old here; the oldest memory has 83."""
     settings = StoreSettings(exact_search_rows=100)
     store = PostgresMemoryStore(pool, settings)
     await fill(store, 2_000)

@@ -161,7 +161,9 @@ def test_the_products_index_is_asked_for_what_it_has() -> None:
     assert "indexed" not in Index.parse("halfvec").statement("memories")
 
 
-@pytest.mark.parametrize("text", ["", "bit", "product:m=24", ":m=24"])
+@pytest.mark.parametrize(
+    "text", ["", "bit", "product:m=24", ":m=24", "halfvec:", "halfvec:m", "vector:lists=9"]
+)
 def test_what_is_no_index_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         Index.parse(text)

@@ -71,7 +71,7 @@ async def nothing_is_left_behind() -> AsyncIterator[None]:
     loop = asyncio.get_running_loop()
     before, complaints = asyncio.all_tasks(), []
     loop.set_exception_handler(lambda _loop, context: complaints.append(context["message"]))
-    gc.freeze()  # what is older is not searched for garbage: a tenth of the time
+    gc.freeze()  # what was there before the test is not searched for its garbage
     yield
     await turns()
     left = asyncio.all_tasks() - before - {asyncio.current_task()}

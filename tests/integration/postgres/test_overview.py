@@ -35,6 +35,8 @@ async def test_counting_stops_and_reads_the_index_alone(
 ) -> None:
     await fill(postgres_store, 1_000, "a")
     await fill(postgres_store, 50, "b")
+    async with pool.acquire() as connection:
+        await connection.execute("vacuum analyze memories")
     for statement, arguments in (
         ("tally_agents", (["agent"], 100)),
         ("tally_users", ("agent", ["a", "b"], 100)),

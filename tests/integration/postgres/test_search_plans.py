@@ -7,6 +7,7 @@ import pytest
 from deployments.domain.types import (
     Ranking,
     SearchCall,
+    SearchFilters,
     SearchQuery,
 )
 from deployments.store.candidates import Population
@@ -27,6 +28,7 @@ from tests.integration.postgres.data import (
 )
 
 _DEFAULT = Ranking()
+_NO_FILTERS = SearchFilters()
 
 
 async def test_plans_use_the_indexes(pool: Pool, postgres_store: PostgresMemoryStore) -> None:
@@ -82,14 +84,32 @@ async def test_the_nearest_of_late_are_not_sought_where_the_newest_reach_back_as
     assert plan.count("using memories_embedding") == scans
 
 
+async def test_other_types_are_passed_over_in_the_index_of_scopes(pool: Pool) -> None:
+    settings = StoreSettings(exact_search_rows=100)
+    store = PostgresMemoryStore(pool, settings)
+    memories, _, _ = await fill(store, 2_000)
+    await put_in_index(store)
+    async with pool.acquire() as connection:
+        await connection.execute(
+            "update memories set memory_type = 'semantic' where id = any($1)",
+            [memory.id for memory in memories[::10]],
+        )
+        await connection.execute("vacuum analyze memories")
+    plan = await _plan(pool, settings, "user", filters=SearchFilters("semantic"))
+    newest = re.search(r"Index Scan using memories_scope .*\n +Index Cond: (.*)", plan)
+    assert newest is not None
+    assert "memory_type = 'semantic'" in newest[1]
+
+
 async def _plan(
     pool: Pool,
     settings: StoreSettings,
     user: str,
     ranking: Ranking = _DEFAULT,
+    filters: SearchFilters = _NO_FILTERS,
     sort: bool = True,
 ) -> str:
-    query = SearchQuery("agent", user, "is there a needle?", ranking=ranking)
+    query = SearchQuery("agent", user, "is there a needle?", ranking=ranking, filters=filters)
     async with pool.acquire() as connection:
         search = Search(settings, Lexicon(SearchSettings()), VectorIndex(100))
         (prepared,) = await search.prepare(

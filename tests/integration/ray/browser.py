@@ -11,6 +11,10 @@ from urllib.parse import urlencode
 import httpx
 from playwright.async_api import Browser, Locator, Page, async_playwright, expect
 
+# Beyond anything that a loaded machine takes: what does not come is late, not slow.
+_PATIENCE_MS = 30_000
+expect.set_options(timeout=_PATIENCE_MS)
+
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _WATCH = """
 window.violations = [];
@@ -41,7 +45,7 @@ async def opened(browser: Browser, **options: Any) -> AsyncIterator[Page]:
     context = await browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
     await context.add_init_script(_WATCH)
     page = await context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(_PATIENCE_MS)
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("dialog", lambda dialog: faults.append(f"a dialog: {dialog.message}"))
     yield page

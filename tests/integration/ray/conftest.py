@@ -1,5 +1,6 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import httpx
 import pytest
@@ -7,6 +8,8 @@ from playwright.async_api import Browser
 
 from tests.integration.ray.browser import Console, launched, opened
 from tests.integration.ray.service import Service, fresh
+
+_HERE = Path(__file__).parent
 
 NO_LIMITS = {
     "MEMEX_RATE_LIMIT_WRITES_PER_MINUTE": "0",
@@ -41,6 +44,16 @@ def shared() -> Iterator[Shared]:
     shared = Shared()
     yield shared
     shared.stop()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What shares the service comes last, in one piece."""
+
+    def shares(item: pytest.Item) -> bool:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        return item.path.parent == _HERE and {"service", "alone"} & fixtures == {"service"}
+
+    items.sort(key=shares)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from serve_app.rest.routes import OPERATIONS
-from tests.integration.ray.service import Service, alive, listening
+from tests.integration.ray.service import Service, listening
 
 _agents = (f"agent {n}" for n in itertools.count())
 
@@ -311,18 +311,6 @@ async def test_postgres_away_is_503_and_heals(
     await until(lambda: healthy(client), 60)
     read = await client.get(f"/v1/memories/{stored['id']}", params={"agent_id": agent})
     assert read.json() == stored
-
-
-def test_without_ray_the_launcher_ends_and_says_so(service: Service) -> None:
-    """The last of this file: nothing is left to test."""
-    assert service.process is not None
-    family = service.family()
-    (raylet,) = service.named("raylet")
-    raylet.kill()
-    assert service.process.wait(60) == 1
-    assert "Ray has ended unexpectedly" in "".join(service.lines)
-    psutil.wait_procs(family, timeout=5)
-    assert alive(family, lambda process: process.status() != psutil.STATUS_ZOMBIE) == []
 
 
 async def healthy(client: httpx.AsyncClient) -> bool:

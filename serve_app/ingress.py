@@ -1,4 +1,8 @@
-"""The graph's fronts: replicas that hold the handles and serve an ASGI application."""
+"""The graph's fronts: replicas that hold the handles and serve an ASGI application.
+
+Each imports what it serves where it builds it: the SDK of MCP alone takes a second of CPU and
+20 MiB, in each process that would have it for nothing.
+"""
 
 import contextlib
 import importlib.metadata
@@ -12,10 +16,6 @@ from deployments.exposition import Exposition
 from deployments.metrics import HttpMetrics, McpMetrics
 from serve_app import replicas
 from serve_app.edges import build_service
-from serve_app.mcp.answering import ServiceBackend
-from serve_app.mcp.asgi import build_mcp_app, scope_of_request
-from serve_app.mcp.server import build_server
-from serve_app.rest.asgi import build_rest_app
 from serve_app.service import MemoryService
 from serve_app.settings import Settings
 
@@ -37,6 +37,8 @@ class RestIngress:
         self._service = build_service(settings, embedder, store, reranker, summariser)
 
     async def __serve_build_asgi_app__(self) -> Starlette:
+        from serve_app.rest.asgi import build_rest_app
+
         await replicas.wait_for_one(self._embedder, self._settings.request_timeout_s)
         await _adopt_model(self._service)
         return build_rest_app(
@@ -64,6 +66,10 @@ class McpIngress:
         self._service = build_service(settings, embedder, store, reranker)
 
     async def __serve_build_asgi_app__(self) -> Starlette:
+        from serve_app.mcp.answering import ServiceBackend
+        from serve_app.mcp.asgi import build_mcp_app, scope_of_request
+        from serve_app.mcp.server import build_server
+
         await replicas.wait_for_one(self._embedder, self._settings.request_timeout_s)
         await _adopt_model(self._service)
         metrics, mcp = McpMetrics(self._settings.metrics), self._settings.mcp

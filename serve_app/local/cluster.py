@@ -33,6 +33,7 @@ _LONGEST_HELPER_SOCKET = "pymp-01234567/listener-01234567"  # multiprocessing's,
 _DEPLOY_TIMEOUT_S = 300.0
 _STOP_TIMEOUT_S = 20.0
 _CONTROL_PROCESS = "gcs_server"
+_DAEMONS = {_CONTROL_PROCESS, "raylet"}
 
 
 class LocalCluster:
@@ -181,8 +182,7 @@ class LocalCluster:
 
     def is_running(self) -> bool:
         """Whether Ray's own daemons are there. What runs on them, Ray watches."""
-        names = {processes.name(process) for process in processes.descendants()}
-        return {_CONTROL_PROCESS, "raylet"} <= names
+        return _are_there(_DAEMONS)
 
     def stop(self) -> None:
         """Stop Serve, Ray, and whatever of them is left."""
@@ -195,8 +195,8 @@ class LocalCluster:
             from ray import serve
 
             with quiet():
-                if _finishes(serve.shutdown):
-                    _finishes(ray.shutdown)
+                if _finishes(serve.shutdown, _DAEMONS):
+                    _finishes(ray.shutdown, {_CONTROL_PROCESS})  # which it ends last
         processes.end(ours | set(self._processes()))
 
     def _processes(self) -> list[psutil.Process]:
@@ -223,20 +223,22 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def _finishes(step: Callable[[], None]) -> bool:
-    """Run a step of the shutdown. False where it hangs, as it does without the cluster's control
-    process: a signal to our whole process group has then ended that one before us."""
+def _finishes(step: Callable[[], None], needed: set[str]) -> bool:
+    """Run a step of the shutdown. False where it hangs, as it does without the daemons that it
+    needs: a signal to our whole process group has then ended them before us."""
     thread = threading.Thread(target=step, daemon=True)
     thread.start()
     deadline = time.monotonic() + _STOP_TIMEOUT_S
     while thread.is_alive() and time.monotonic() < deadline:
-        if not any(
-            processes.name(process) == _CONTROL_PROCESS for process in processes.descendants()
-        ):
+        if not _are_there(needed):
             thread.join(1.0)
             break
         thread.join(0.1)
     return not thread.is_alive()
+
+
+def _are_there(names: set[str]) -> bool:
+    return names <= {processes.name(process) for process in processes.descendants()}
 
 
 def cause(message: str) -> str:

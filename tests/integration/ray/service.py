@@ -114,12 +114,14 @@ class Service:
 
     @contextlib.contextmanager
     def running(self) -> Iterator["Service"]:
-        """Started, and in the end stopped, however the block ends."""
+        """Started, and in the end stopped as by Ctrl-C in a terminal, which reaches the whole
+        group; killed where the block fails."""
         self.start()
         try:
             yield self
             if self.is_running():
-                self.stop()
+                assert self.stop(signal.SIGINT, group=True) == 0, "".join(self.lines)
+                assert self.left() == []
         finally:
             self.kill()
 

@@ -31,6 +31,16 @@ _STOPPED = {
 
 def main() -> int:
     """Exit code 0 where all went well, 1 where a command cannot be carried out, 2 for bad usage."""
+    arguments = _parser().parse_args()
+    code = _carry_out(arguments)
+    if arguments.command == "serve":
+        from serve_app.local.processes import leave
+
+        leave(code)  # see LocalCluster.stop
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="memex", description="Persistent memory for AI agents.")
     parser.add_argument(
         "--version", action="version", version=importlib.metadata.version("memex-serve")
@@ -128,7 +138,10 @@ def main() -> int:
         transfer.add_argument("--url", help="of the service (default: this machine's)")
         transfer.add_argument("--agent", required=True, help="whose memories")
     exporting.add_argument("--user", help="of one user (default: of all)")
-    arguments = parser.parse_args()
+    return parser
+
+
+def _carry_out(arguments: argparse.Namespace) -> int:
     command = arguments.command
     try:
         if command == "doctor":

@@ -32,6 +32,8 @@ _LONGEST_HAPROXY_SOCKET = f"{'0' * 56}/metrics.sock"  # below a folder named by 
 _LONGEST_HELPER_SOCKET = "pymp-01234567/listener-01234567"  # multiprocessing's, in Ray's dashboard
 _DEPLOY_TIMEOUT_S = 300.0
 _STOP_TIMEOUT_S = 20.0
+_LAST_WORD_S = 1.0
+_PATIENCE_S, _LITTLE_PATIENCE_S = 3.0, 0.5
 _CONTROL_PROCESS = "gcs_server"
 _DAEMONS = {_CONTROL_PROCESS, "raylet"}
 
@@ -87,7 +89,7 @@ class LocalCluster:
         to us, but HAProxy and some of their helpers stay."""
         self._folder.ray_address.unlink(missing_ok=True)
         for folder in (self._haproxy_dir, self._ray_dir):
-            processes.end(processes.using(folder), patience_s=0.5)
+            processes.end(processes.using(folder), _LITTLE_PATIENCE_S)
         for folder in (self._haproxy_dir, self._temporary_dir):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(mode=0o700)
@@ -185,19 +187,27 @@ class LocalCluster:
         return _are_there(_DAEMONS)
 
     def stop(self) -> None:
-        """Stop Serve, Ray, and whatever of them is left."""
+        """Stop Serve, Ray, and whatever of them is left.
+
+        Where they do not end well, a thread of Ray's is left hanging, which may crash an
+        interpreter that is finalized: end this process by `processes.leave`.
+        """
         self._folder.ray_address.unlink(missing_ok=True)
         ray: Any = sys.modules.get("ray")
         if ray is None:
             return
         ours = set(self._processes())
+        patience_s = _PATIENCE_S
         if ray.is_initialized():
             from ray import serve
 
             with quiet():
-                if _finishes(serve.shutdown, _DAEMONS):
-                    _finishes(ray.shutdown, {_CONTROL_PROCESS})  # which it ends last
-        processes.end(ours | set(self._processes()))
+                ends_well = _finishes(serve.shutdown, _DAEMONS)
+                if ends_well:
+                    ends_well = _finishes(ray.shutdown, {_CONTROL_PROCESS})  # which it ends last
+            if not ends_well:
+                patience_s = _LITTLE_PATIENCE_S
+        processes.end(ours | set(self._processes()), patience_s)
 
     def _processes(self) -> list[psutil.Process]:
         """All below us but Postgres, which is stopped after the cluster."""
@@ -231,7 +241,7 @@ def _finishes(step: Callable[[], None], needed: set[str]) -> bool:
     deadline = time.monotonic() + _STOP_TIMEOUT_S
     while thread.is_alive() and time.monotonic() < deadline:
         if not _are_there(needed):
-            thread.join(1.0)
+            thread.join(_LAST_WORD_S)
             break
         thread.join(0.1)
     return not thread.is_alive()

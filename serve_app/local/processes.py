@@ -41,7 +41,7 @@ def name(process: psutil.Process) -> str:
         return ""
 
 
-def end(processes: Iterable[psutil.Process], patience_s: float) -> None:
+def end(processes: Iterable[psutil.Process], patience_s: float = 3.0) -> None:
     """Wait a little for them to end, then ask, then insist."""
     _, left = psutil.wait_procs(list(processes), timeout=patience_s)
     for stop in (psutil.Process.terminate, psutil.Process.kill):

@@ -37,8 +37,8 @@ class FastembedEncoder:
 
     def encode(self, text: str) -> Embeddings:
         """`(384,) float32`, L2-normalised."""
-        (embedding,) = self._model.embed([text])
-        return embedding
+        embeddings: list[Embeddings] = [*self._model.embed([text])]
+        return embeddings[0]
 
 
 def _folder(models_dir: Path) -> Path:

@@ -68,7 +68,7 @@ class SaturationUser(_User):
     wait_time = constant(0)
 
 
-@events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
+@events.init_command_line_parser.add_listener
 def _add_option(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--load-time-s",
@@ -78,7 +78,7 @@ def _add_option(parser: ArgumentParser) -> None:
     )
 
 
-@events.test_start.add_listener  # type: ignore[untyped-decorator]
+@events.test_start.add_listener
 def _prepare(environment: Environment, **_: Any) -> None:
     url = environment.host
     if not url:

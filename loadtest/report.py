@@ -137,9 +137,9 @@ def _of_service(results: Results, system: str) -> Iterator[str]:
         if row.texts_per_s:
             yield f"{name}: {compared['of_encoder']:.2f} of the texts/s of the encoder alone"
     for name, over_rest in OVER_MCP.items():
-        row, rest = results.of(system, name), results.of(system, over_rest)
-        if row and rest and row.measured.times and rest.measured.times:
-            more_ms = row.measured.times.p50 - rest.measured.times.p50
+        called, rest = results.of(system, name), results.of(system, over_rest)
+        if called and rest and called.measured.times and rest.measured.times:
+            more_ms = called.measured.times.p50 - rest.measured.times.p50
             yield f"{name}: p50 {more_ms:+.1f} ms against {over_rest}"
     usual = results.of(system, "distinct-64")
     for row in results.rows:

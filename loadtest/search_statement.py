@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from deployments.domain.ids import uuid7
-from deployments.domain.types import ModelIdentity, NewMemory, Ranking, SearchQuery
+from deployments.domain.types import Embeddings, ModelIdentity, NewMemory, Ranking, SearchQuery
 from deployments.store.migrate import migrate, read_migrations
 from deployments.store.pool import Pool, connect
 from deployments.store.repository import PostgresMemoryStore
@@ -42,9 +42,10 @@ def texts(count: int, words: int) -> list[str]:
     return [" ".join(f"word{rank}" for rank in row) for row in ranks]
 
 
-def unit_vectors(count: int) -> np.ndarray:
+def unit_vectors(count: int) -> Embeddings:
     vectors = _RANDOM.normal(size=(count, 384)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: Embeddings = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit
 
 
 async def fill(store: PostgresMemoryStore, rows: int, generation: int) -> float:

@@ -36,7 +36,7 @@ eval: install
 bench: install
 	@exec .venv/bin/python -m loadtest.bench $(ARGS)
 
-# Measures searches among a million memories, on a Postgres of its own. loadtest/scale.py has more.
+# Measures searches among a million memories, on a Postgres of its own. loadtest/README.md has more.
 bench-scale: install
 	@exec .venv/bin/python -m loadtest.scale $(ARGS)
 

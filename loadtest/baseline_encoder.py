@@ -37,8 +37,9 @@ class FastembedEncoder:
 
     def encode(self, text: str) -> Embeddings:
         """`(384,) float32`, L2-normalised."""
-        embeddings: list[Embeddings] = [*self._model.embed([text])]
-        return embeddings[0]
+        embedding: Embeddings
+        (embedding,) = self._model.embed([text])
+        return embedding
 
 
 def _folder(models_dir: Path) -> Path:

@@ -33,7 +33,7 @@ _LONGEST_HELPER_SOCKET = "pymp-01234567/listener-01234567"  # multiprocessing's,
 _DEPLOY_TIMEOUT_S = 300.0
 _STOP_TIMEOUT_S = 20.0
 _LAST_WORD_S = 1.0
-_PATIENCE_S, _LITTLE_PATIENCE_S = 3.0, 0.5
+_LITTLE_PATIENCE_S = 0.5
 _CONTROL_PROCESS = "gcs_server"
 _DAEMONS = {_CONTROL_PROCESS, "raylet"}
 
@@ -197,15 +197,15 @@ class LocalCluster:
         if ray is None:
             return
         ours = set(self._processes())
-        patience_s = _PATIENCE_S
+        patience_s = processes.PATIENCE_S
         if ray.is_initialized():
             from ray import serve
 
             with quiet():
-                ends_well = _finishes(serve.shutdown, _DAEMONS)
-                if ends_well:
-                    ends_well = _finishes(ray.shutdown, {_CONTROL_PROCESS})  # which it ends last
-            if not ends_well:
+                has_ended = _finishes(serve.shutdown, _DAEMONS)
+                # Ray ends the control process last.
+                has_ended = has_ended and _finishes(ray.shutdown, {_CONTROL_PROCESS})
+            if not has_ended:
                 patience_s = _LITTLE_PATIENCE_S
         processes.end(ours | set(self._processes()), patience_s)
 

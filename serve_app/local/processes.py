@@ -15,6 +15,8 @@ import psutil
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
+PATIENCE_S = 3.0
+
 
 def die_with_parent(with_signal: signal.Signals) -> None:
     """For a child, before its exec: be sent this signal when the parent ends. Linux only."""
@@ -41,7 +43,7 @@ def name(process: psutil.Process) -> str:
         return ""
 
 
-def end(processes: Iterable[psutil.Process], patience_s: float = 3.0) -> None:
+def end(processes: Iterable[psutil.Process], patience_s: float = PATIENCE_S) -> None:
     """Wait a little for them to end, then ask, then insist."""
     _, left = psutil.wait_procs(list(processes), timeout=patience_s)
     for stop in (psutil.Process.terminate, psutil.Process.kill):

@@ -392,32 +392,46 @@ explain (format json)
 select from memories
 where {{left_by_filters}};
 
+-- fragment: all_frequencies
+select term_key, memories from document_frequencies
+    union all
+    select term_key, memories from document_frequency_changes
+
 -- name: term_frequencies
--- $1 keys; $2 agent_ids, $3 user_ids, $4 created_after, $5 created_before of scopes and of times in
--- them, $6 rows. How many memories have each key, of those that any has; then, under the scope's place
--- in the arrays, how many rows it has in that time, counted to one more than $6. Those are not taken
--- from the frequencies, which know nothing of memories whose words are still to come.
+-- $1 keys; $2 agent_ids, $3 user_ids, $4 keys, $5 created_after, $6 created_before of scopes and of
+-- times in them, $7 rows. How many memories have each key, of those that any has; then, under the
+-- scope's place in the arrays, how many rows it has in that time, counted to one more than $7. Only
+-- where the frequencies tell that there are more are they believed: they know nothing of memories
+-- whose words are still to come.
 select null::bigint as scope, term_key, sum(memories)::bigint as memories
 from (
-    select term_key, memories from document_frequencies where term_key = any($1::bigint[])
-    union all
-    select term_key, memories from document_frequency_changes where term_key = any($1::bigint[])
+    {{all_frequencies}}
 ) as counted
+where term_key = any($1::bigint[])
 group by term_key
 having sum(memories) > 0
 union all
-select s.place, null, (
-    select count(*)
-    from (
-        select from memories m
-        where m.agent_id = s.agent_id and m.user_id = s.user_id and m.superseded_by is null
-            and m.created_at > coalesce(s.created_after, '-infinity')
-            and m.created_at < coalesce(s.created_before, 'infinity')
-        limit $6::int + 1
-    ) as first_rows
-)
-from unnest($2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[])
-    with ordinality as s (agent_id, user_id, created_after, created_before, place);
+select s.place, null, case
+    when s.created_after is null and s.created_before is null and $7::int < (
+        select sum(memories)
+        from (
+            {{all_frequencies}}
+        ) as of_scope
+        where term_key = s.key
+    ) then $7 + 1
+    else (
+        select count(*)
+        from (
+            select from memories m
+            where m.agent_id = s.agent_id and m.user_id = s.user_id and m.superseded_by is null
+                and m.created_at > coalesce(s.created_after, '-infinity')
+                and m.created_at < coalesce(s.created_before, 'infinity')
+            limit $7 + 1
+        ) as first_rows
+    )
+end
+from unnest($2::text[], $3::text[], $4::bigint[], $5::timestamptz[], $6::timestamptz[])
+    with ordinality as s (agent_id, user_id, key, created_after, created_before, place);
 
 -- name: get_memory
 -- $1 agent_id, $2 id

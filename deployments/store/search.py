@@ -27,8 +27,8 @@ from deployments.store.vector_index import VectorIndex
 # Two to three milliseconds of work. Searches of larger scopes are not made together with others.
 _TOGETHER_ROWS = 2_000
 
-_Range = tuple[str, str, datetime | None, datetime | None]
-"""A scope and a time in it."""
+_Range = tuple[str, str, int, datetime | None, datetime | None]
+"""A scope with its key, and a time in it."""
 
 
 class Search:
@@ -48,12 +48,12 @@ class Search:
                 for call, share in zip(calls, shares, strict=True)
             ]
         )
-        scopes = list(dict.fromkeys(map(_range, calls)))
+        scopes = list(dict.fromkeys(map(_range, calls, terms)))
         exact_rows = self._settings.exact_search_rows
         rows = await connection.fetch(
             sql("term_frequencies"),
             list({key for entry in terms for key in (entry.scope_key, *entry.counts)}),
-            *([scope[field] for scope in scopes] for field in range(4)),
+            *([scope[field] for scope in scopes] for field in range(5)),
             exact_rows,
         )
         # No two scopes share a key.
@@ -73,7 +73,7 @@ class Search:
         share: float,
         rows_of: Mapping[_Range, int],
     ) -> Prepared:
-        rows = rows_of[_range(call)]
+        rows = rows_of[_range(call, terms)]
         weights = terms.weights(frequencies)
         return Prepared(
             call,
@@ -172,9 +172,10 @@ class Search:
         )
 
 
-def _range(call: SearchCall) -> _Range:
-    query = call.query
-    return query.agent_id, query.user_id, query.filters.created_after, query.filters.created_before
+def _range(call: SearchCall, terms: QueryTerms) -> _Range:
+    query, filters = call.query, call.query.filters
+    times = filters.created_after, filters.created_before
+    return query.agent_id, query.user_id, terms.scope_key, *times
 
 
 def _weights(ranking: Ranking, share: float) -> ScoreWeights:

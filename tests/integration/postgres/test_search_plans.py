@@ -52,7 +52,7 @@ async def test_plans_use_the_indexes(pool: Pool, postgres_store: PostgresMemoryS
         assert "Seq Scan" not in count
         assert index in count
     assert "Seq Scan" not in await explain(
-        pool, sql("term_frequencies"), [1, 2, 3], ["agent"], ["user 3"], [None], [None], 100
+        pool, sql("term_frequencies"), [1, 2, 3], ["agent"], ["user 3"], [1], [None], [None], 100
     )
 
 
@@ -99,6 +99,19 @@ async def test_other_types_are_passed_over_in_the_index_of_scopes(pool: Pool) ->
     newest = re.search(r"Index Scan using memories_scope .*\n +Index Cond: (.*)", plan)
     assert newest is not None
     assert "memory_type = 'semantic'" in newest[1]
+
+
+async def test_a_scope_that_frequencies_tell_is_large_is_not_counted(pool: Pool) -> None:
+    store = PostgresMemoryStore(pool, StoreSettings(exact_search_rows=100))
+    await fill(store, 2_000)
+    key = Lexicon(SearchSettings()).query("agent", "user", "").scope_key
+    scope = ([key], ["agent"], ["user"], [key], [None], [None])
+    async with pool.acquire() as connection:
+        for rows, counts in ((100, False), (3_000, True)):
+            statement = f"explain (analyze, costs off) {sql('term_frequencies')}"
+            plan = await connection.fetch(statement, *scope, rows)
+            scan = next(line for (line,) in plan if "memories_scope" in line)
+            assert ("never executed" not in scan) == counts
 
 
 async def _plan(

@@ -156,8 +156,12 @@ id, created_at, importance, 1 - (embedding <=> q.embedding) as cosine,
 -- planner knows q's values it leaves out the window functions, and all of BM25, that are unused.
 -- The best BM25 stands in a select of its own: in a join, a plan that expects few candidates would
 -- look for it once for each.
-best as (
-        select *, (select greatest(0, max(bm25)) from candidates) as best from candidates
+best as materialized (
+        select greatest(0, max(bm25)) as bm25 from candidates
+    ),
+    compared as (
+        select *, case when q.lexical_share > 0 then (select bm25 from best) else 0 end as best
+        from candidates
     ),
     fused as (
         select *,
@@ -165,7 +169,7 @@ best as (
             case when q.by_rank then rank() over (order by cosine desc) end as cosine_rank,
             case when q.by_rank and bm25 > 0 then rank() over (order by bm25 desc) end as lexical_rank,
             greatest(0, date_part('epoch', coalesce(q.as_of, now()) - created_at)) / 86400 as age_days
-        from best
+        from compared
     ),
     parts as (
         select *,
@@ -245,6 +249,8 @@ with candidates as materialized (
 -- The candidates are the nearest, the nearest of late, the newest, and those with a rare term of the
 -- query. What is near but old and what is new but far does badly where similarity and recency both
 -- count: the second finds what is between them. Where the newest reach back as far, it is left out.
+-- The newest are as many as the rest ten times over: those among the others that are as new are left
+-- out by their time, which costs less than to look for the same one twice among all.
 with nearest as (
         select {{arms}}
         from memories
@@ -259,10 +265,13 @@ with nearest as (
         order by created_at desc, id desc
         limit q.newest
     ),
+    oldest_of_newest as materialized (
+        select created_at, id from newest order by created_at, id limit 1
+    ),
     recent as (
         select {{arms}}
         from memories
-        where q.recent_after < (select min(created_at) from newest)
+        where q.recent_after < (select created_at from oldest_of_newest)
             and created_at > q.recent_after and {{visible}} and indexed
         order by embedding::halfvec(:dimensions) <=> q.embedding::halfvec(:dimensions)
         limit q.recent
@@ -274,11 +283,18 @@ with nearest as (
         order by terms <#> q.terms
         limit q.wordy
     ),
-    candidates as materialized (
-        select * from nearest
-        union select * from recent
-        union select * from newest
-        union select * from wordy
+    older as materialized (
+        select *
+        from (
+            select * from nearest
+            union select * from recent
+            union select * from wordy
+        ) as found
+        where (created_at, id) < (select created_at, id from oldest_of_newest)
+    ),
+    candidates as not materialized (
+        select * from newest
+        union all select * from older
     ),
     {{ranked}}
     {{found}}

@@ -87,6 +87,23 @@ async def test_large_scopes_find_what_is_neither_nearest_nor_newest(
     assert len({hit.id for hit in want} & {hit.id for hit in have}) >= 9
 
 
+async def test_large_scopes_find_what_is_as_old_as_the_oldest_of_the_newest(pool: Pool) -> None:
+    """As memories are that came in one write."""
+    store = PostgresMemoryStore(pool, StoreSettings(exact_search_rows=0))
+    generation = await store.adopt_generation(IDENTITY)
+    now, vectors = datetime.now(UTC), unit_vectors(200)
+    memories = [
+        NewMemory(uuid7(), "agent", "user", f"memory {n}", created_at=now) for n in range(200)
+    ]
+    await store.insert(memories, vectors, generation, None)
+    await put_in_index(store)
+    for place in (0, 100, 199):
+        query = SearchQuery("agent", "user", "q", 3, Ranking(1.0, mode="semantic"))
+        hits = await store.search(query, vectors[place], generation, None)
+        order = np.argsort(-(vectors @ vectors[place]))[:3]
+        assert [hit.id for hit in hits] == [memories[index].id for index in order]
+
+
 async def test_a_filter_that_leaves_few_of_a_large_scope_has_them_scored_whole(pool: Pool) -> None:
     settings = StoreSettings(exact_search_rows=500)
     store = PostgresMemoryStore(pool, settings)

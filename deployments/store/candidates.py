@@ -13,14 +13,18 @@ from typing import Self
 
 from deployments.domain.types import SearchQuery
 
-# Of the nearest: the fewest, and how many entries of the index may be read for them; more where the
-# nearest of late are left out.
-_LEAST_NEAREST, _INDEX_ENTRIES, _INDEX_ENTRIES_OF_FEW = 50, 1_000, 1_500
-# Of the newest likewise, and the most.
-_LEAST_NEWEST, _ROWS, _MOST_NEWEST = 500, 20_000, 8_000
-# Of the nearest of late. They are sought where filters leave at least this share: where fewer pass,
-# they take longest of all, and the newest reach back as far.
-_RECENT, _RECENT_SHARE = 50, 0.5
+# Of the nearest: the fewest, and how many entries of the index of vectors may be read for them;
+# more where metadata filter, since fewer of the newest are sought then.
+_LEAST_NEAREST, _ENTRIES, _ENTRIES_BY_METADATA = 50, 1_000, 1_500
+# Of the newest: the fewest, the most, and between them so much of what is of late and matches.
+_LEAST_NEWEST, _MOST_NEWEST, _NEWEST_OF_LATE = 3_000, 8_000, 0.35
+# Where metadata filter, rows have to be read to be passed over: not more than so many, but for the
+# fewest. Those of other types are passed over in the index of scopes.
+_ROWS_BY_METADATA, _LEAST_NEWEST_BY_METADATA = 20_000, 500
+# Of the nearest of late: how many entries may be read for them, or for each hit that is asked for.
+# They are sought where filters leave at least this share: where fewer pass, they take longest of
+# all, and the newest reach back as far.
+_ENTRIES_OF_LATE, _ENTRIES_OF_LATE_A_HIT, _LATE_SHARE = 500, 10, 0.5
 
 # "Of late" is alpha / (1 - alpha) half-lives, within these; with a longer time than the last, ages
 # make no difference.
@@ -38,6 +42,13 @@ class Population:
     """Of the scope, in the span of time that is asked for."""
     matching: int
     """Of those, that pass the other filters."""
+    of_late: int = 0
+    """Of those in time, since `late_after`; 0 where that is None."""
+
+    @property
+    def passing(self) -> float:
+        """The share of those in time that match."""
+        return _share(self.matching, self.in_time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,35 +64,50 @@ class Candidates:
     def of(
         cls, query: SearchQuery, population: Population, most_nearest: int, counts_words: bool
     ) -> Self:
-        """Never fewer than are asked for. `counts_words`: whether similarity has a lexical part."""
-        alpha, top_k = query.ranking.alpha, query.top_k
-        passing = _share(population.matching, population.in_time)
-        indexed = _share(population.matching, population.indexed)
-        entries = _INDEX_ENTRIES if passing >= _RECENT_SHARE else _INDEX_ENTRIES_OF_FEW
-        nearest = min(most_nearest, max(_LEAST_NEAREST, round(entries * indexed)))
-        newest = min(_MOST_NEWEST, max(_LEAST_NEWEST, round(_ROWS * passing)))
-        if alpha == 1 and not counts_words:
-            newest = 0
-        recent_after = _recent_after(query)
-        if recent_after is not None and (
-            passing < _RECENT_SHARE or _is_mostly_recent(query, recent_after)
-        ):
-            recent_after = None
+        """Of the nearest and of the newest never fewer than are asked for. `counts_words`: whether
+        similarity has a lexical part."""
+        is_by_metadata = query.filters.metadata is not None and population.passing < _LATE_SHARE
+        entries = _ENTRIES_BY_METADATA if is_by_metadata else _ENTRIES
+        nearest = round(entries * _share(population.matching, population.indexed))
+        nearest = min(most_nearest, max(_LEAST_NEAREST, nearest))
+        newest = 0
+        if query.ranking.alpha < 1 or counts_words:
+            newest = _newest(query, population, is_by_metadata)
+        recent = min(max(most_nearest, query.top_k), _recent(query, population))
         return cls(
-            max(nearest, top_k),
-            0 if recent_after is None else max(_RECENT, top_k),
-            recent_after,
-            max(newest, top_k),
+            max(nearest, query.top_k),
+            recent,
+            late_after(query) if recent else None,
+            max(newest, query.top_k),
         )
+
+
+def _newest(query: SearchQuery, population: Population, is_by_metadata: bool) -> int:
+    newest = _MOST_NEWEST
+    if late_after(query) is not None:
+        of_late = round(_NEWEST_OF_LATE * population.of_late * population.passing)
+        newest = min(_MOST_NEWEST, max(_LEAST_NEWEST, of_late))
+    if is_by_metadata:
+        read = round(_ROWS_BY_METADATA * population.passing)
+        newest = min(newest, max(_LEAST_NEWEST_BY_METADATA, read))
+    return newest
+
+
+def _recent(query: SearchQuery, population: Population) -> int:
+    after = late_after(query)
+    if after is None or population.passing < _LATE_SHARE or _is_mostly_of_late(query, after):
+        return 0
+    entries = max(_ENTRIES_OF_LATE, _ENTRIES_OF_LATE_A_HIT * query.top_k)
+    return round(entries * _share(population.of_late, population.indexed))
 
 
 def _share(part: int, whole: int) -> float:
     return part / max(1, part, whole)
 
 
-def _recent_after(query: SearchQuery) -> datetime | None:
-    """Since when the nearest of late are; None where it makes no difference how old they are, or
-    where nothing else counts."""
+def late_after(query: SearchQuery) -> datetime | None:
+    """Since when memories are of late; None where it makes no difference how old they are, or where
+    nothing else counts."""
     alpha = query.ranking.alpha
     if alpha in (0.0, 1.0):
         return None
@@ -93,10 +119,10 @@ def _recent_after(query: SearchQuery) -> datetime | None:
     return now - timedelta(days=days)
 
 
-def _is_mostly_recent(query: SearchQuery, recent_after: datetime) -> bool:
+def _is_mostly_of_late(query: SearchQuery, after: datetime) -> bool:
     """Whether the span that is asked for is of late, so that its nearest are, too."""
     asked_after = query.filters.created_after
     if asked_after is None:
         return False
     now = query.as_of or datetime.now(UTC)
-    return asked_after >= recent_after or now - asked_after <= 2 * (now - recent_after)
+    return asked_after >= after or now - asked_after <= 2 * (now - after)

@@ -6,7 +6,7 @@ from typing import Any
 from deployments.domain.types import SearchQuery
 from deployments.store.candidates import Candidates, Population
 from deployments.store.pool import Connection
-from deployments.store.population import population_of
+from deployments.store.population import population_of, with_late
 from deployments.store.prepared import Prepared
 from deployments.store.queries import sql
 from deployments.store.settings import StoreSettings
@@ -41,6 +41,7 @@ class LargeSearch:
                     return found
                 more = max(population.matching, self._settings.exact_search_rows + 1)
                 population = replace(population, matching=more)
+            population = await with_late(connection, query, population)
             statement, arguments = self.by_candidates(search, population)
             return [*await connection.fetch(statement, *arguments)]
 

@@ -1,10 +1,11 @@
 """How many memories a search of a large scope has before it."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from deployments.domain.types import SearchFilters, SearchQuery
-from deployments.store.candidates import Population
+from deployments.store.candidates import Population, late_after
 from deployments.store.pool import Connection
 from deployments.store.queries import sql
 
@@ -23,9 +24,23 @@ async def population_of(
             created_after=filters.created_after, created_before=filters.created_before
         )
         in_time = await _expected_rows(connection, query, times)
-    if not has_others:
-        return Population(indexed, in_time, in_time)
-    return Population(indexed, in_time, await _expected_rows(connection, query, filters))
+    matching = in_time
+    if has_others:
+        matching = await _expected_rows(connection, query, filters)
+    return Population(indexed, in_time, matching)
+
+
+async def with_late(
+    connection: Connection, query: SearchQuery, population: Population
+) -> Population:
+    """The same with how many are of late. In such a transaction, too."""
+    after, filters = late_after(query), query.filters
+    if after is None:
+        return population
+    if filters.created_after is not None and filters.created_after >= after:
+        return replace(population, of_late=population.in_time)
+    since = SearchFilters(created_after=after, created_before=filters.created_before)
+    return replace(population, of_late=await _expected_rows(connection, query, since))
 
 
 async def _expected_rows(connection: Connection, query: SearchQuery, filters: SearchFilters) -> int:

@@ -17,6 +17,7 @@ from deployments.domain.types import (
 from deployments.store.large_search import LargeSearch
 from deployments.store.lexicon import Lexicon
 from deployments.store.pool import Pool
+from deployments.store.population import population_of, with_late
 from deployments.store.repository import PostgresMemoryStore
 from deployments.store.search import Search
 from deployments.store.settings import SearchSettings, StoreSettings
@@ -102,6 +103,28 @@ async def test_large_scopes_find_what_is_as_old_as_the_oldest_of_the_newest(pool
         hits = await store.search(query, vectors[place], generation, None)
         order = np.argsort(-(vectors @ vectors[place]))[:3]
         assert [hit.id for hit in hits] == [memories[index].id for index in order]
+
+
+async def test_how_many_are_of_late_is_the_planners_guess(pool: Pool) -> None:
+    """Of memories of the last 2,000 hours those of 1,680 and of 240 are of late."""
+    store = PostgresMemoryStore(pool, StoreSettings())
+    await fill(store, 3_000)
+    now = datetime.now(UTC)
+    async with pool.acquire() as connection:
+        await connection.execute("analyze memories")
+        await connection.execute("set plan_cache_mode = force_custom_plan")
+        for ranking, filters, of_late in (
+            (Ranking(), SearchFilters(), 2_520),
+            (Ranking(0.5, 10.0), SearchFilters(), 360),
+            (Ranking(1.0), SearchFilters(), 0),
+            (Ranking(), SearchFilters(created_after=now - timedelta(hours=1_000)), 1_500),
+            (Ranking(), SearchFilters(created_before=now - timedelta(hours=1_000)), 1_020),
+            (Ranking(), SearchFilters(metadata={"even": True}), 2_520),
+        ):
+            query = SearchQuery("agent", "user", "q", 10, ranking, filters)
+            population = await population_of(connection, query, 3_000, 3_000)
+            population = await with_late(connection, query, population)
+            assert population.of_late == pytest.approx(of_late, rel=0.1)
 
 
 async def test_a_filter_that_leaves_few_of_a_large_scope_has_them_scored_whole(pool: Pool) -> None:

@@ -130,7 +130,7 @@ async def _plan(
         )
     if prepared.is_large:
         large = LargeSearch(settings, VectorIndex(100))
-        statement, arguments = large.by_candidates(prepared, Population(2_000, 2_000, 2_000))
+        statement, arguments = large.by_candidates(prepared, Population(*[2_000] * 4))
         return await explain(pool, statement, *arguments, sort=sort)
     return await explain(pool, sql(prepared.statement), *search.columns([prepared]), sort=sort)
 

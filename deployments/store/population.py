@@ -39,7 +39,8 @@ async def with_late(
         return population
     if filters.created_after is not None and filters.created_after >= after:
         return replace(population, of_late=population.in_time)
-    since = SearchFilters(created_after=after, created_before=filters.created_before)
+    ends = [time for time in (filters.created_before, query.as_of) if time is not None]
+    since = SearchFilters(created_after=after, created_before=min(ends, default=None))
     return replace(population, of_late=await _expected_rows(connection, query, since))
 
 

@@ -113,15 +113,17 @@ async def test_how_many_are_of_late_is_the_planners_guess(pool: Pool) -> None:
     async with pool.acquire() as connection:
         await connection.execute("analyze memories")
         await connection.execute("set plan_cache_mode = force_custom_plan")
-        for ranking, filters, of_late in (
-            (Ranking(), SearchFilters(), 2_520),
-            (Ranking(0.5, 10.0), SearchFilters(), 360),
-            (Ranking(1.0), SearchFilters(), 0),
-            (Ranking(), SearchFilters(created_after=now - timedelta(hours=1_000)), 1_500),
-            (Ranking(), SearchFilters(created_before=now - timedelta(hours=1_000)), 1_020),
-            (Ranking(), SearchFilters(metadata={"even": True}), 2_520),
+        earlier = now - timedelta(hours=1_000)
+        for ranking, filters, as_of, of_late in (
+            (Ranking(), SearchFilters(), None, 2_520),
+            (Ranking(0.5, 10.0), SearchFilters(), None, 360),
+            (Ranking(0.5, 10.0), SearchFilters(), earlier, 360),
+            (Ranking(1.0), SearchFilters(), None, 0),
+            (Ranking(), SearchFilters(created_after=earlier), None, 1_500),
+            (Ranking(), SearchFilters(created_before=earlier), None, 1_020),
+            (Ranking(), SearchFilters(metadata={"even": True}), None, 2_520),
         ):
-            query = SearchQuery("agent", "user", "q", 10, ranking, filters)
+            query = SearchQuery("agent", "user", "q", 10, ranking, filters, as_of)
             population = await population_of(connection, query, 3_000, 3_000)
             population = await with_late(connection, query, population)
             assert population.of_late == pytest.approx(of_late, rel=0.1)

@@ -70,21 +70,23 @@ class Candidates:
         entries = _ENTRIES_BY_METADATA if is_by_metadata else _ENTRIES
         nearest = round(entries * _share(population.matching, population.indexed))
         nearest = min(most_nearest, max(_LEAST_NEAREST, nearest))
-        newest = 0
+        after = late_after(query)
+        newest = recent = 0
         if query.ranking.alpha < 1 or counts_words:
-            newest = _newest(query, population, is_by_metadata)
-        recent = min(max(most_nearest, query.top_k), _recent(query, population))
+            newest = _newest(after, population, is_by_metadata)
+        if after is not None:
+            recent = min(max(most_nearest, query.top_k), _recent(query, after, population))
         return cls(
             max(nearest, query.top_k),
             recent,
-            late_after(query) if recent else None,
+            after if recent else None,
             max(newest, query.top_k),
         )
 
 
-def _newest(query: SearchQuery, population: Population, is_by_metadata: bool) -> int:
+def _newest(after: datetime | None, population: Population, is_by_metadata: bool) -> int:
     newest = _MOST_NEWEST
-    if late_after(query) is not None:
+    if after is not None:
         of_late = round(_NEWEST_OF_LATE * population.of_late * population.passing)
         newest = min(_MOST_NEWEST, max(_LEAST_NEWEST, of_late))
     if is_by_metadata:
@@ -93,9 +95,8 @@ def _newest(query: SearchQuery, population: Population, is_by_metadata: bool) ->
     return newest
 
 
-def _recent(query: SearchQuery, population: Population) -> int:
-    after = late_after(query)
-    if after is None or population.passing < _LATE_SHARE or _is_mostly_of_late(query, after):
+def _recent(query: SearchQuery, after: datetime, population: Population) -> int:
+    if population.passing < _LATE_SHARE or _is_mostly_of_late(query, after):
         return 0
     entries = max(_ENTRIES_OF_LATE, _ENTRIES_OF_LATE_A_HIT * query.top_k)
     return round(entries * _share(population.of_late, population.indexed))

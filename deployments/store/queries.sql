@@ -249,8 +249,8 @@ with candidates as materialized (
 -- The candidates are the nearest, the nearest of late, the newest, and those with a rare term of the
 -- query. What is near but old and what is new but far does badly where similarity and recency both
 -- count: the second finds what is between them. Where the newest reach back as far, it is left out.
--- The newest are as many as the rest ten times over: those among the others that are as new are left
--- out by their time, which costs less than to look for the same one twice among all.
+-- Most are of the newest: those among the others that are as new are left out by their time, which
+-- costs less than to look for what stands twice among all.
 with nearest as (
         select {{arms}}
         from memories

@@ -13,18 +13,17 @@ from typing import Self
 
 from deployments.domain.types import SearchQuery
 
-# Of the nearest: the fewest, and how many entries of the index of vectors may be read for them;
-# more where metadata filter, since fewer of the newest are sought then.
-_LEAST_NEAREST, _ENTRIES, _ENTRIES_BY_METADATA = 50, 1_000, 1_500
+# Of the nearest: the fewest. Where metadata leave less than such a share, so many times the entries
+# of the index of vectors are read for them, since fewer of the newest are sought.
+_LEAST_NEAREST, _MORE_BY_METADATA, _METADATA_SHARE = 50, 2.5, 0.5
+# Where age makes no difference, the best are among the first of the nearest. Still more are read
+# than the index finds at first (hnsw.ef_search): should it be in a wrong region, it goes elsewhere.
+_SHARE_WITHOUT_AGE = 0.5
 # Of the newest: the fewest, the most, and between them so much of what is of late and matches.
-_LEAST_NEWEST, _MOST_NEWEST, _NEWEST_OF_LATE = 3_000, 8_000, 0.35
+_LEAST_NEWEST, _MOST_NEWEST, _NEWEST_OF_LATE = 3_500, 7_000, 0.3
 # Where metadata filter, rows have to be read to be passed over: not more than so many, but for the
 # fewest. Those of other types are passed over in the index of scopes.
 _ROWS_BY_METADATA, _LEAST_NEWEST_BY_METADATA = 20_000, 500
-# Of the nearest of late: how many entries may be read for them, or for each hit that is asked for.
-# They are sought where filters leave at least this share: where fewer pass, they take longest of
-# all, and the newest reach back as far.
-_ENTRIES_OF_LATE, _ENTRIES_OF_LATE_A_HIT, _LATE_SHARE = 500, 10, 0.5
 
 # "Of late" is alpha / (1 - alpha) half-lives, within these; with a longer time than the last, ages
 # make no difference.
@@ -53,35 +52,28 @@ class Population:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """How many of the nearest, of the nearest since `recent_after`, and of the newest."""
+    """How many of the nearest, and of the newest."""
 
     nearest: int
-    recent: int
-    recent_after: datetime | None
     newest: int
 
     @classmethod
     def of(
         cls, query: SearchQuery, population: Population, most_nearest: int, counts_words: bool
     ) -> Self:
-        """Of the nearest and of the newest never fewer than are asked for. `counts_words`: whether
-        similarity has a lexical part."""
-        is_by_metadata = query.filters.metadata is not None and population.passing < _LATE_SHARE
-        entries = _ENTRIES_BY_METADATA if is_by_metadata else _ENTRIES
-        nearest = round(entries * _share(population.matching, population.indexed))
-        nearest = min(most_nearest, max(_LEAST_NEAREST, nearest))
+        """Of either never fewer than are asked for. Of the nearest mostly as many as are to be
+        expected in the first `most_nearest` entries of the index of vectors.
+        `counts_words`: whether similarity has a lexical part."""
+        is_by_metadata = query.filters.metadata is not None and population.passing < _METADATA_SHARE
         after = late_after(query)
-        newest = recent = 0
+        most = most_nearest * (1 if after is not None else _SHARE_WITHOUT_AGE)
+        entries = most_nearest * (_MORE_BY_METADATA if is_by_metadata else 1)
+        nearest = entries * _share(population.matching, population.indexed)
+        nearest = min(most, max(_LEAST_NEAREST, nearest))
+        newest = 0
         if query.ranking.alpha < 1 or counts_words:
             newest = _newest(after, population, is_by_metadata)
-        if after is not None:
-            recent = min(max(most_nearest, query.top_k), _recent(query, after, population))
-        return cls(
-            max(nearest, query.top_k),
-            recent,
-            after if recent else None,
-            max(newest, query.top_k),
-        )
+        return cls(max(query.top_k, round(nearest)), max(query.top_k, newest))
 
 
 def _newest(after: datetime | None, population: Population, is_by_metadata: bool) -> int:
@@ -93,13 +85,6 @@ def _newest(after: datetime | None, population: Population, is_by_metadata: bool
         read = round(_ROWS_BY_METADATA * population.passing)
         newest = min(newest, max(_LEAST_NEWEST_BY_METADATA, read))
     return newest
-
-
-def _recent(query: SearchQuery, after: datetime, population: Population) -> int:
-    if population.passing < _LATE_SHARE or _is_mostly_of_late(query, after):
-        return 0
-    entries = max(_ENTRIES_OF_LATE, _ENTRIES_OF_LATE_A_HIT * query.top_k)
-    return round(entries * _share(population.of_late, population.indexed))
 
 
 def _share(part: int, whole: int) -> float:
@@ -118,12 +103,3 @@ def late_after(query: SearchQuery) -> datetime | None:
     if days > _MOST_RECENT_DAYS or now.year <= 1 + days / 365:
         return None
     return now - timedelta(days=days)
-
-
-def _is_mostly_of_late(query: SearchQuery, after: datetime) -> bool:
-    """Whether the span that is asked for is of late, so that its nearest are, too."""
-    asked_after = query.filters.created_after
-    if asked_after is None:
-        return False
-    now = query.as_of or datetime.now(UTC)
-    return asked_after >= after or now - asked_after <= 2 * (now - after)

@@ -79,8 +79,6 @@ class LargeSearch:
         return sql("search_large").replace(":dimensions", dimensions), (
             *_values(search),
             candidates.nearest,
-            candidates.recent,
-            candidates.recent_after,
             candidates.newest,
             search.rarest,
             POSTINGS,

@@ -246,11 +246,10 @@ with candidates as materialized (
     {{found}}
 
 -- fragment: large
--- The candidates are the nearest, the nearest of late, the newest, and those with a rare term of the
--- query. What is near but old and what is new but far does badly where similarity and recency both
--- count: the second finds what is between them. Where the newest reach back as far, it is left out.
--- Most are of the newest: those among the others that are as new are left out by their time, which
--- costs less than to look for what stands twice among all.
+-- The candidates are the nearest, the newest, and those with a rare term of the query. Most are of the
+-- newest: those among the others that are as new are left out by their time, which costs less than to
+-- look for what stands twice among all. Where there are fewer of the newest than are sought, they are
+-- all that is visible.
 with nearest as (
         select {{arms}}
         from memories
@@ -266,15 +265,9 @@ with nearest as (
         limit q.newest
     ),
     oldest_of_newest as materialized (
-        select created_at, id from newest order by created_at, id limit 1
-    ),
-    recent as (
-        select {{arms}}
-        from memories
-        where q.recent_after < (select created_at from oldest_of_newest)
-            and created_at > q.recent_after and {{visible}} and indexed
-        order by embedding::halfvec(:dimensions) <=> q.embedding::halfvec(:dimensions)
-        limit q.recent
+        select created_at, id from newest
+        order by created_at desc, id desc
+        offset q.newest - 1
     ),
     wordy as (
         select {{arms}}
@@ -287,7 +280,6 @@ with nearest as (
         select *
         from (
             select * from nearest
-            union select * from recent
             union select * from wordy
         ) as found
         where (created_at, id) < (select created_at, id from oldest_of_newest)
@@ -381,13 +373,11 @@ from (
 order by hits.score desc, hits.created_at desc, hits.id desc;
 
 -- name: search_large
--- $18 how many of the nearest, $19 of the nearest of late, $20 since when those are (null: none), $21
--- of the newest, $22 keys of the query's rarest terms, $23 how many that have one. :dimensions is the
--- embedding's, which the index's expression has in it.
+-- $18 how many of the nearest, $19 of the newest, $20 keys of the query's rarest terms, $21 how many
+-- that have one. :dimensions is the embedding's, which the index's expression has in it.
 select q.search, hits.*
 from (
-    {{one}}, $18::int as nearest, $19::int as recent, $20::timestamptz as recent_after,
-        $21::int as newest, $22::bigint[] as rarest, $23::int as wordy
+    {{one}}, $18::int as nearest, $19::int as newest, $20::bigint[] as rarest, $21::int as wordy
     where $4::smallint = {{generation_in_use}}
 ) as q, lateral (
     {{large}}

@@ -30,10 +30,10 @@ class StoreSettings(BaseModel):
         description="Scopes of up to so many memories are scored whole.",
     )
     search_candidates: int = Field(
-        200,
+        600,
         ge=50,
         le=100_000,
-        description="How many of the nearest are candidates where a scope is larger than that.",
+        description="How many of the nearest are candidates at most, where a scope is larger.",
     )
 
     @model_validator(mode="after")

@@ -70,20 +70,6 @@ async def test_indexes_can_serve_the_candidates_of_a_large_scope(pool: Pool) -> 
     assert "memories_term_keys" in plan
 
 
-@pytest.mark.parametrize(("half_life_days", "scans"), [(30, 1), (60, 2)])
-async def test_the_nearest_of_late_are_not_sought_where_the_newest_reach_back_as_far(
-    pool: Pool, half_life_days: float, scans: int
-) -> None:
-    """What is of late is at most 70 and 140 days old here; the oldest memory has 83."""
-    settings = StoreSettings(exact_search_rows=100)
-    store = PostgresMemoryStore(pool, settings)
-    await fill(store, 2_000)
-    await put_in_index(store)
-    ranking = Ranking(half_life_days=half_life_days)
-    plan = await _plan(pool, settings, "user", ranking, sort=False)
-    assert plan.count("using memories_embedding") == scans
-
-
 async def test_other_types_are_passed_over_in_the_index_of_scopes(pool: Pool) -> None:
     settings = StoreSettings(exact_search_rows=100)
     store = PostgresMemoryStore(pool, settings)

@@ -7,12 +7,15 @@ than one. The figures below were chosen by what exact scoring finds among a mill
 (loadtest/README.md).
 """
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
 from deployments.domain.types import SearchQuery
 
+# More hits than these have more looked at, by the square root of how many times as many they are.
+_HITS = 10
 # Of the nearest: the fewest. Where metadata leave less than such a share, so many times the entries
 # of the index of vectors are read for them, since fewer of the newest are sought.
 _LEAST_NEAREST, _MORE_BY_METADATA, _METADATA_SHARE = 50, 2.5, 0.5
@@ -62,18 +65,19 @@ class Candidates:
         cls, query: SearchQuery, population: Population, most_nearest: int, counts_words: bool
     ) -> Self:
         """Of either never fewer than are asked for. Of the nearest mostly as many as are to be
-        expected in the first `most_nearest` entries of the index of vectors.
+        expected in the first `most_nearest` entries of the index of vectors, more for many hits.
         `counts_words`: whether similarity has a lexical part."""
         is_by_metadata = query.filters.metadata is not None and population.passing < _METADATA_SHARE
         after = late_after(query)
-        most = most_nearest * (1 if after is not None else _SHARE_WITHOUT_AGE)
-        entries = most_nearest * (_MORE_BY_METADATA if is_by_metadata else 1)
+        depth = math.sqrt(max(1, query.top_k / _HITS))
+        most = depth * most_nearest * (1 if after is not None else _SHARE_WITHOUT_AGE)
+        entries = depth * most_nearest * (_MORE_BY_METADATA if is_by_metadata else 1)
         nearest = entries * _share(population.matching, population.indexed)
         nearest = min(most, max(_LEAST_NEAREST, nearest))
-        newest = 0
+        newest = 0.0
         if query.ranking.alpha < 1 or counts_words:
-            newest = _newest(after, population, is_by_metadata)
-        return cls(max(query.top_k, round(nearest)), max(query.top_k, newest))
+            newest = depth * _newest(after, population, is_by_metadata)
+        return cls(max(query.top_k, round(nearest)), max(query.top_k, round(newest)))
 
 
 def _newest(after: datetime | None, population: Population, is_by_metadata: bool) -> int:

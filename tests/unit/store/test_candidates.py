@@ -79,6 +79,13 @@ def test_there_are_never_fewer_than_are_asked_for(top_k: int) -> None:
             assert found.newest >= top_k
 
 
+@pytest.mark.parametrize(
+    ("top_k", "candidates"), [(1, Candidates(600, 7_000)), (40, Candidates(1_200, 14_000))]
+)
+def test_who_asks_for_more_hits_has_more_looked_at(top_k: int, candidates: Candidates) -> None:
+    assert chosen(top_k=top_k) == candidates
+
+
 def test_where_age_does_not_count_the_newest_are_no_candidates_of_their_own() -> None:
     assert chosen(ranking=Ranking(1.0), counts_words=False).newest == 10
     assert chosen(ranking=Ranking(1.0), counts_words=True).newest == 7_000

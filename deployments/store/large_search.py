@@ -13,7 +13,7 @@ from deployments.store.settings import StoreSettings
 from deployments.store.vector_index import VectorIndex
 
 # Memories that are looked at for their words, where rare ones allow that.
-POSTINGS, POSTINGS_OF_ONE = 5_000, 40_000
+POSTINGS, POSTINGS_OF_ONE = 3_000, 40_000
 
 # The planner knows little of what metadata holds. What it expects to be no more than so many times
 # what is scored whole may be few.

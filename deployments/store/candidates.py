@@ -2,8 +2,8 @@
 
 A scope that is not scored whole is looked at from several sides, and what one of them would miss
 another finds. What each costs depends on how many memories have to be passed over for one that is
-wanted: an entry of the index of vectors takes eight microseconds, a row in the order of time less
-than one. The figures below were chosen by what exact scoring finds among a million memories
+wanted: an entry of the index of vectors takes some ten times as long as a row in the order of time.
+The figures below were chosen by what exact scoring finds among a million memories
 (loadtest/README.md).
 """
 
@@ -73,7 +73,7 @@ class Candidates:
         most = depth * most_nearest * (1 if after is not None else _SHARE_WITHOUT_AGE)
         entries = depth * most_nearest * (_MORE_BY_METADATA if is_by_metadata else 1)
         nearest = entries * _share(population.matching, population.indexed)
-        nearest = min(most, max(_LEAST_NEAREST, nearest))
+        nearest = max(_LEAST_NEAREST, min(most, nearest))
         newest = 0.0
         if query.ranking.alpha < 1 or counts_words:
             newest = depth * _newest(after, population, is_by_metadata)

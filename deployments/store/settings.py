@@ -33,7 +33,7 @@ class StoreSettings(BaseModel):
         600,
         ge=50,
         le=100_000,
-        description="How many of the nearest are candidates at most, where a scope is larger.",
+        description="In larger scopes: how many of the nearest are candidates, for 10 hits.",
     )
 
     @model_validator(mode="after")

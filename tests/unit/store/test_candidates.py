@@ -101,6 +101,11 @@ def test_fewer_of_the_nearest_are_sought_where_only_one_thing_counts(
     assert chosen(ranking=ranking).nearest == nearest
 
 
+def test_the_fewest_of_the_nearest_are_sought_whatever_the_most_are() -> None:
+    query = SearchQuery("agent", "user", "q", ranking=Ranking(1.0))
+    assert Candidates.of(query, MILLION, 50, counts_words=False).nearest == 50
+
+
 def test_a_guess_that_is_more_than_there_is_stays_a_share() -> None:
     found = chosen(Population(10, 10, 1_000_000, 100_000))
     assert found == Candidates(600, 7_000)

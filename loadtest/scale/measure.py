@@ -137,7 +137,7 @@ class Measurement:
         questions = self._world.questions(scope, asked + _WARM_UP_SEARCHES)[asked:]
         agents = list({question.agent_id for question in questions})
         async with pool.acquire() as connection:
-            await connection.execute(_READ_ALL, agents, USER, timeout=None)
+            await connection.execute(_READ_ALL, agents, USER)
         for ranking in ("cosine", "hybrid"):  # either reads an index: of vectors, of words
             await self._times(store, Case(scope, ranking, "none"), questions, _WARM_UP_S, 1)
 

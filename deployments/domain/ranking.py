@@ -1,6 +1,6 @@
 """The ranking formula, in plain Python.
 
-The database computes the same in `ranked` of queries.sql; this one is what it is tested against.
+The database computes the same in `ranked` of search.sql; this one is what it is tested against.
 """
 
 import math

@@ -19,13 +19,32 @@ agent_id = q.agent_id and user_id = q.user_id and {{alive}}
 id, created_at, importance, 1 - (embedding <=> q.embedding) as cosine,
             case when q.lexical_share > 0 then coalesce(-(terms <#> q.terms), 0) else 0 end as bm25
 
+-- fragment: age_days
+-- Ages are counted with date_part, a float8: extract gives numeric, whose exp is slow.
+greatest(0, date_part('epoch', coalesce(q.as_of, now()) - created_at)) / 86400
+
+-- fragment: recency
+-- Of age_days. The bounds within exp keep it from the errors that Postgres raises where others give 0;
+-- below them it is 0 to four decimals, too.
+exp(greatest(-700, -ln(2::float8) * age_days / greatest(1e-9, q.half_life_days)))
+
+-- fragment: weighted
+-- Similarity, unless ranks are fused: of cosine, bm25 and the best bm25.
+case
+                when q.lexical_share = 0 or best = 0 then cosine
+                else (1 - q.lexical_share) * cosine + q.lexical_share * bm25 / best
+            end
+
+-- fragment: score
+-- Of similarity, recency and importance.
+round((
+            q.alpha * similarity + (1 - q.alpha) * recency + q.importance_weight * importance / 2
+        ) * 10000) / 10000
+
 -- fragment: ranked
--- Candidates to hits, by the formula of domain/ranking.py. Ages are counted with date_part, a
--- float8: extract gives numeric, whose exp is slow. The bounds within exp keep it from the errors
--- that Postgres raises where others give 0; below them it is 0 to four decimals, too. Where the
--- planner knows q's values it leaves out the window functions, and all of BM25, that are unused.
--- The best BM25 stands in a select of its own: in a join, a plan that expects few candidates would
--- look for it once for each.
+-- Candidates to hits, by the formula of domain/ranking.py. Where the planner knows q's values it leaves
+-- out the window functions, and all of BM25, that are unused. The best BM25 stands in a select of its
+-- own: in a join, a plan that expects few candidates would look for it once for each.
 best as materialized (
         select greatest(0, max(bm25)) as bm25 from candidates
     ),
@@ -38,24 +57,21 @@ best as materialized (
             coalesce(bm25 / nullif(best, 0), 0) as lexical,
             case when q.by_rank then rank() over (order by cosine desc) end as cosine_rank,
             case when q.by_rank and bm25 > 0 then rank() over (order by bm25 desc) end as lexical_rank,
-            greatest(0, date_part('epoch', coalesce(q.as_of, now()) - created_at)) / 86400 as age_days
+            {{age_days}} as age_days
         from compared
     ),
     parts as (
         select *,
             case
-                when q.lexical_share = 0 or best = 0 then cosine
-                when q.by_rank then
+                when q.by_rank and q.lexical_share > 0 and best > 0 then
                     30.5::float8 * (1 / (60 + cosine_rank)::float8 + coalesce(1 / (60 + lexical_rank)::float8, 0))
-                else (1 - q.lexical_share) * cosine + q.lexical_share * lexical
+                else {{weighted}}
             end as similarity,
-            exp(greatest(-700, -ln(2::float8) * age_days / greatest(1e-9, q.half_life_days))) as recency
+            {{recency}} as recency
         from fused
     ),
     scored as (
-        select *, round((
-            q.alpha * similarity + (1 - q.alpha) * recency + q.importance_weight * importance / 2
-        ) * 10000) / 10000 as score
+        select *, {{score}} as score
         from parts
     ),
     hits as (
@@ -115,48 +131,83 @@ with candidates as materialized (
     {{ranked}}
     {{found}}
 
+-- fragment: weighed
+-- To be joined to what has arms and the best bm25.
+lateral (select {{age_days}} as age_days) as aged,
+            lateral (select {{weighted}} as similarity, {{recency}} as recency) as halves,
+            lateral (select {{score}} as score) as sums
+
 -- fragment: large
--- The candidates are the nearest, the newest, and those with a rare term of the query. Most are of the
--- newest: those among the others that are as new are left out by their time, which costs less than to
--- look for what stands twice among all. Where there are fewer of the newest than are sought, they are
--- all that is visible.
-with nearest as (
+-- The candidates are the nearest, those with a rare term of the query, and of the newest those that
+-- score as high as the last hit of these two. How far back the newest are looked through for them is
+-- told by what any other memory has at most (the threshold of Fagin, Lotem and Naor 2001): it is less
+-- like the query than the nearest, and has less of its words than those among them without a rare term
+-- have. Since the index misses some of the nearest, and the second is a guess, the newest are looked
+-- through twice as far as that, and half as many words again are allowed for.
+-- Where ranks are fused, and where nothing that was found has a word, the last hit is not known
+-- beforehand: then all the newest are candidates.
+with nearest as materialized (
         select {{arms}}
         from memories
         where {{visible}} and indexed
         order by embedding::halfvec(:dimensions) <=> q.embedding::halfvec(:dimensions)
         limit q.nearest
     ),
-    newest as materialized (
-        select {{arms}}
-        from memories
-        where {{visible}}
-        order by created_at desc, id desc
-        limit q.newest
-    ),
-    oldest_of_newest as materialized (
-        select created_at, id from newest
-        order by created_at desc, id desc
-        offset q.newest - 1
-    ),
-    wordy as (
+    wordy as materialized (
         select {{arms}}
         from memories
         where q.lexical_share > 0 and term_keys && q.rarest and {{visible}}
         order by terms <#> q.terms
         limit q.wordy
     ),
-    older as materialized (
-        select *
-        from (
-            select * from nearest
-            union select * from wordy
-        ) as found
-        where (created_at, id) < (select created_at, id from oldest_of_newest)
+    found as materialized (
+        select * from nearest
+        union select * from wordy
     ),
-    candidates as not materialized (
-        select * from newest
-        union all select * from older
+    best_found as materialized (
+        select greatest(0, max(bm25)) as best from found
+    ),
+    last_hit as materialized (
+        select score
+        from found, best_found, {{weighed}}
+        where not q.by_rank and (q.lexical_share = 0 or best > 0)
+        order by score desc
+        offset q.top_k - 1
+        limit 1
+    ),
+    others as materialized (
+        select min(cosine) as cosine, best, least(best, 1.5 * max(bm25) filter (
+                where q.lexical_share > 0 and id not in (select id from wordy)
+            )) as bm25
+        from nearest, best_found
+        group by best
+    ),
+    needed as materialized (
+        select (score - 0.00005 - q.alpha * {{weighted}} - q.importance_weight)
+                / greatest(1e-9, 1 - q.alpha) as recency
+        from last_hit, others
+    ),
+    since as materialized (
+        select coalesce(q.as_of, now()) - 2 * age_days * interval '1 day' as created_at
+        from needed, lateral (
+            select q.half_life_days * -ln(greatest(1e-300, least(1, recency))) / ln(2::float8) as age_days
+        ) as aged
+        where recency > 0 and age_days < 36500
+    ),
+    newest as (
+        select id, created_at, importance, cosine, bm25
+        from (
+            select {{arms}}
+            from memories
+            where {{visible}} and created_at >= coalesce((select created_at from since), '-infinity')
+            order by created_at desc, id desc
+            limit q.newest
+        ) as looked_at, best_found, {{weighed}}
+        where bm25 > best or coalesce(score >= (select score from last_hit), true)
+    ),
+    candidates as materialized (
+        select * from found
+        union select * from newest
     ),
     {{ranked}}
     {{found}}

@@ -1,0 +1,220 @@
+"""How far back the newest of a large scope are looked through, and which are candidates."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from deployments.domain.ids import uuid7
+from deployments.domain.types import Memory, NewMemory, Ranking, SearchCall, SearchQuery
+from deployments.store.candidates import Population
+from deployments.store.large_search import LargeSearch
+from deployments.store.lexicon import Lexicon
+from deployments.store.pool import Pool
+from deployments.store.repository import PostgresMemoryStore
+from deployments.store.search import Search
+from deployments.store.settings import SearchSettings, StoreSettings
+from deployments.store.vector_index import VectorIndex
+from tests.fakes.embedder import IDENTITY
+from tests.integration.postgres.data import explain, put_in_index, unit_vectors
+
+_LARGE = StoreSettings(exact_search_rows=0, search_candidates=50)
+_ROWS, _NEWEST = 1_000, 300
+
+
+@pytest.fixture(autouse=True)
+def few_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployments.store.candidates._MOST_NEWEST", _NEWEST)
+    monkeypatch.setattr("deployments.store.candidates._LEAST_NEWEST", _NEWEST)
+
+
+class _Scope:
+    """A thousand memories, an hour between one and the next, the newest first."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.query_vector = unit_vectors(1)[0]
+        self.cosines = np.zeros(_ROWS)
+        self.importances = np.zeros(_ROWS)
+        self.contents = [f"memory {n}" for n in range(_ROWS)]
+        self._now = datetime.now(UTC)
+        self._generation = 0
+
+    async def fill(self) -> None:
+        beside = unit_vectors(_ROWS)
+        beside -= np.outer(beside @ self.query_vector, self.query_vector)
+        beside /= np.linalg.norm(beside, axis=1, keepdims=True)
+        vectors = np.outer(self.cosines, self.query_vector)
+        vectors += np.sqrt(1 - self.cosines**2)[:, None] * beside
+        store = PostgresMemoryStore(self.pool, StoreSettings())
+        self._generation = await store.adopt_generation(IDENTITY)
+        new = [
+            NewMemory(
+                uuid7(),
+                "agent",
+                "user",
+                self.contents[n],
+                importance=self.importances[n],
+                created_at=self._now - timedelta(hours=n),
+            )
+            for n in range(_ROWS)
+        ]
+        await store.insert(new, vectors.astype(np.float32), self._generation, None)
+        await put_in_index(store)
+
+    def query(self, ranking: Ranking, text: str = "q", top_k: int = 10) -> SearchQuery:
+        return SearchQuery("agent", "user", text, top_k, ranking, as_of=self._now)
+
+    async def hits(self, query: SearchQuery, settings: StoreSettings) -> list[Memory]:
+        store = PostgresMemoryStore(self.pool, settings)
+        return await store.search(query, self.query_vector, self._generation, None)
+
+    async def exact_and_found(
+        self, query: SearchQuery
+    ) -> tuple[Sequence[Memory], Sequence[Memory]]:
+        return await self.hits(query, StoreSettings()), await self.hits(query, _LARGE)
+
+    async def looked_through(self, query: SearchQuery) -> int:
+        """How many of the newest the statement reads."""
+        search = Search(_LARGE, Lexicon(SearchSettings()), VectorIndex(100))
+        async with self.pool.acquire() as connection:
+            (prepared,) = await search.prepare(
+                connection, [SearchCall(query, self.query_vector, self._generation, None)]
+            )
+        large = LargeSearch(_LARGE, VectorIndex(100))
+        statement, arguments = large.by_candidates(prepared, Population(*[_ROWS] * 4))
+        plan = await explain(self.pool, statement, *arguments)
+        scan = re.search(r"using memories_scope .*rows=(\d+)", plan)
+        assert scan is not None
+        return int(scan[1])
+
+
+@pytest.fixture
+def scope(pool: Pool) -> _Scope:
+    return _Scope(pool)
+
+
+async def test_the_better_the_nearest_are_the_fewer_of_the_newest_are_read(scope: _Scope) -> None:
+    """Ten memories have a cosine of 0.4 to 0.9, the others of 0: of those, one scores 0.3 at most,
+    and as much as the last of the ten only where it is new enough."""
+    scope.cosines[500:510] = np.linspace(0.4, 0.9, 10)
+    await scope.fill()
+    read = []
+    for half_life_days in (2.0, 10.0, 1_000.0):
+        query = scope.query(Ranking(0.7, half_life_days, mode="semantic"))
+        exact, found = await scope.exact_and_found(query)
+        assert found == exact
+        read.append(await scope.looked_through(query))
+    # The last of the ten scores 0.28, 0.35 and 0.58: as much as others of 0.2 half-lives, and none.
+    least_hours = 24 * 2.0 * -np.log2(0.28 / 0.3)
+    assert least_hours <= read[0] <= 4 * least_hours
+    assert read[1:] == [1, 1]  # the one of this moment
+
+
+async def test_as_many_as_are_sought_are_read_where_nothing_is_near(scope: _Scope) -> None:
+    await scope.fill()
+    for half_life_days in (0.001, 30.0):
+        query = scope.query(Ranking(0.7, half_life_days, mode="semantic"))
+        assert await scope.looked_through(query) == _NEWEST
+    exact, found = await scope.exact_and_found(query)
+    assert [hit.score for hit in found] == [hit.score for hit in exact]
+
+
+async def test_what_is_important_is_found_among_the_newest(scope: _Scope) -> None:
+    scope.cosines[500:520] = 0.5
+    scope.importances[100] = 2.0
+    scope.cosines[100] = -0.1
+    await scope.fill()
+    query = scope.query(Ranking(0.7, 1.0, importance_weight=0.5, mode="semantic"))
+    exact, found = await scope.exact_and_found(query)
+    assert exact[0].content == found[0].content == "memory 100"
+
+
+@pytest.mark.parametrize("ranking", [Ranking(0.0, 30.0), Ranking(1.0, mode="semantic")], ids=str)
+async def test_where_one_thing_counts_no_more_are_read_than_are_asked_for(
+    scope: _Scope, ranking: Ranking
+) -> None:
+    scope.cosines[500:550] = np.linspace(0.1, 0.9, 50)
+    await scope.fill()
+    query = scope.query(ranking)
+    exact, found = await scope.exact_and_found(query)
+    assert [hit.score for hit in found] == [hit.score for hit in exact]
+
+
+@pytest.mark.parametrize(
+    "ranking",
+    [Ranking(0.9, 30.0, mode="lexical"), Ranking(0.9, 30.0, lexical_weight=2.0)],
+    ids=["lexical", "hybrid"],
+)
+async def test_a_common_word_that_none_of_the_nearest_has_is_found_among_the_newest(
+    scope: _Scope, ranking: Ranking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployments.store.search.POSTINGS", 10)
+    monkeypatch.setattr("deployments.store.search.POSTINGS_OF_ONE", 10)
+    scope.cosines[500:520] = 0.9
+    for n in range(100, 250):
+        scope.contents[n], scope.cosines[n] = f"needle {n}", -0.1
+    await scope.fill()
+    query = scope.query(ranking, "needle")
+    exact, found = await scope.exact_and_found(query)
+    assert {hit.id for hit in found} == {hit.id for hit in exact}
+    assert all("needle" in hit.content for hit in found)
+
+
+async def test_the_best_of_a_word_may_be_among_the_newest(
+    scope: _Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no hit itself, but what the hits' words are worth depends on it."""
+    monkeypatch.setattr("deployments.store.search.POSTINGS", 10)
+    monkeypatch.setattr("deployments.store.search.POSTINGS_OF_ONE", 10)
+    scope.cosines[500:520] = np.linspace(0.7, 0.9, 20)
+    for n in range(500, 520):
+        scope.contents[n] = f"needle in a stack of hay {n}"
+    scope.contents[0], scope.cosines[0] = "needle", -0.9
+    await scope.fill()
+    exact, found = await scope.exact_and_found(scope.query(Ranking(0.9, 30.0), "needle"))
+    assert "needle" not in {hit.content for hit in exact}
+    assert found == exact
+
+
+async def test_rare_words_of_the_nearest_tell_nothing_of_others(scope: _Scope) -> None:
+    scope.cosines[500:520] = 0.9
+    for n in range(500, 520):
+        scope.contents[n] = f"needle {n}"
+    await scope.fill()
+    query = scope.query(Ranking(0.7, 1_000.0, mode="lexical"), "needle")
+    assert await scope.looked_through(query) == 1  # the one of this moment
+
+
+async def test_where_ranks_are_fused_all_the_newest_are_candidates(scope: _Scope) -> None:
+    scope.cosines[500:510] = 0.9
+    for n in range(500, 600):
+        scope.contents[n] = f"needle {n}"
+    await scope.fill()
+    query = scope.query(Ranking(0.7, 1_000.0, fusion="rrf"), "needle")
+    assert await scope.looked_through(query) == _NEWEST
+    exact, found = await scope.exact_and_found(
+        scope.query(Ranking(0.1, 10.0, fusion="rrf"), "needle")
+    )
+    # Ranks are counted among fewer, which moves scores of neighbours past one another.
+    assert len({hit.id for hit in found} & {hit.id for hit in exact}) >= 8
+
+
+async def test_how_far_back_that_is_may_be_farther_than_dates_go(scope: _Scope) -> None:
+    """By importance alone: of a million days of half-life, hits may be as old as any calendar."""
+    scope.importances[:] = 0.9
+    await scope.fill()
+    query = scope.query(Ranking(0.7, 1_000_000.0, importance_weight=0.5, mode="semantic"))
+    exact, found = await scope.exact_and_found(query)
+    assert len(found) == len(exact) == 10
+
+
+async def test_all_are_candidates_where_there_are_fewer_than_are_asked_for(scope: _Scope) -> None:
+    """More are asked for than of the nearest are sought: nothing tells what the last hit has."""
+    scope.cosines[500:510] = 0.9
+    await scope.fill()
+    query = scope.query(Ranking(0.7, 1_000.0, mode="semantic"), top_k=200)
+    hits = await scope.hits(query, _LARGE)
+    assert len(hits) == 200

@@ -28,7 +28,7 @@ greatest(0, date_part('epoch', coalesce(q.as_of, now()) - created_at)) / 86400
 -- below them it is 0 to four decimals, too.
 exp(greatest(-700, -ln(2::float8) * age_days / greatest(1e-9, q.half_life_days)))
 
--- fragment: weighted
+-- fragment: weighted_similarity
 -- Similarity, unless ranks are fused: of cosine, bm25 and the best bm25.
 case
                 when q.lexical_share = 0 or best = 0 then cosine
@@ -65,7 +65,7 @@ best as materialized (
             case
                 when q.by_rank and q.lexical_share > 0 and best > 0 then
                     30.5::float8 * (1 / (60 + cosine_rank)::float8 + coalesce(1 / (60 + lexical_rank)::float8, 0))
-                else {{weighted}}
+                else {{weighted_similarity}}
             end as similarity,
             {{recency}} as recency
         from fused
@@ -131,10 +131,10 @@ with candidates as materialized (
     {{ranked}}
     {{found}}
 
--- fragment: weighed
--- To be joined to what has arms and the best bm25.
+-- fragment: with_score
+-- To be joined to what has arms and the best bm25: the score, unless ranks are fused.
 lateral (select {{age_days}} as age_days) as aged,
-            lateral (select {{weighted}} as similarity, {{recency}} as recency) as halves,
+            lateral (select {{weighted_similarity}} as similarity, {{recency}} as recency) as halves,
             lateral (select {{score}} as score) as sums
 
 -- fragment: large
@@ -169,7 +169,7 @@ with nearest as materialized (
     ),
     last_hit as materialized (
         select score
-        from found, best_found, {{weighed}}
+        from found, best_found, {{with_score}}
         where not q.by_rank and (q.lexical_share = 0 or best > 0)
         order by score desc
         offset q.top_k - 1
@@ -183,7 +183,7 @@ with nearest as materialized (
         group by best
     ),
     needed as materialized (
-        select (score - 0.00005 - q.alpha * {{weighted}} - q.importance_weight)
+        select (score - 0.00005 - q.alpha * {{weighted_similarity}} - q.importance_weight)
                 / greatest(1e-9, 1 - q.alpha) as recency
         from last_hit, others
     ),
@@ -202,7 +202,7 @@ with nearest as materialized (
             where {{visible}} and created_at >= coalesce((select created_at from since), '-infinity')
             order by created_at desc, id desc
             limit q.newest
-        ) as looked_at, best_found, {{weighed}}
+        ) as looked_at, best_found, {{with_score}}
         where bm25 > best or coalesce(score >= (select score from last_hit), true)
     ),
     candidates as materialized (

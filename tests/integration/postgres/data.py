@@ -6,10 +6,16 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from deployments.domain.ids import uuid7
-from deployments.domain.types import Memory, NewMemory, Ranking
+from deployments.domain.types import Memory, NewMemory, Ranking, SearchCall
+from deployments.store.candidates import Population
+from deployments.store.large_search import LargeSearch
+from deployments.store.lexicon import Lexicon
 from deployments.store.pool import Pool
 from deployments.store.queries import sql
 from deployments.store.repository import PostgresMemoryStore
+from deployments.store.search import Search
+from deployments.store.settings import SearchSettings, StoreSettings
+from deployments.store.vector_index import VectorIndex
 from tests.fakes.embedder import DIMENSIONS, IDENTITY
 
 RANDOM = np.random.default_rng(7)
@@ -97,3 +103,17 @@ async def explain(pool: Pool, statement: str, *args: object, sort: bool = True) 
             f"explain (analyze, costs off, timing off) {statement}", *args
         )
     return "\n".join(row[0] for row in rows if "never executed" not in row[0])
+
+
+async def explain_search(
+    pool: Pool, settings: StoreSettings, call: SearchCall, rows: int, sort: bool = True
+) -> str:
+    """The plan of a search; of a large scope as if it and the index of vectors had so many rows."""
+    search = Search(settings, Lexicon(SearchSettings()), VectorIndex(100))
+    async with pool.acquire() as connection:
+        (prepared,) = await search.prepare(connection, [call])
+    if prepared.is_large:
+        large = LargeSearch(settings, VectorIndex(100))
+        statement, arguments = large.by_candidates(prepared, Population(*[rows] * 4))
+        return await explain(pool, statement, *arguments, sort=sort)
+    return await explain(pool, sql(prepared.statement), *search.columns([prepared]), sort=sort)

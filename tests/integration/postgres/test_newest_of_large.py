@@ -9,16 +9,11 @@ import pytest
 
 from deployments.domain.ids import uuid7
 from deployments.domain.types import Memory, NewMemory, Ranking, SearchCall, SearchQuery
-from deployments.store.candidates import Population
-from deployments.store.large_search import LargeSearch
-from deployments.store.lexicon import Lexicon
 from deployments.store.pool import Pool
 from deployments.store.repository import PostgresMemoryStore
-from deployments.store.search import Search
-from deployments.store.settings import SearchSettings, StoreSettings
-from deployments.store.vector_index import VectorIndex
+from deployments.store.settings import StoreSettings
 from tests.fakes.embedder import IDENTITY
-from tests.integration.postgres.data import explain, put_in_index, unit_vectors
+from tests.integration.postgres.data import explain_search, put_in_index, unit_vectors
 
 _LARGE = StoreSettings(exact_search_rows=0, search_candidates=50)
 _ROWS, _NEWEST = 1_000, 300
@@ -78,14 +73,8 @@ class _Scope:
 
     async def looked_through(self, query: SearchQuery) -> int:
         """How many of the newest the statement reads."""
-        search = Search(_LARGE, Lexicon(SearchSettings()), VectorIndex(100))
-        async with self.pool.acquire() as connection:
-            (prepared,) = await search.prepare(
-                connection, [SearchCall(query, self.query_vector, self._generation, None)]
-            )
-        large = LargeSearch(_LARGE, VectorIndex(100))
-        statement, arguments = large.by_candidates(prepared, Population(*[_ROWS] * 4))
-        plan = await explain(self.pool, statement, *arguments)
+        call = SearchCall(query, self.query_vector, self._generation, None)
+        plan = await explain_search(self.pool, _LARGE, call, _ROWS)
         scan = re.search(r"using memories_scope .*rows=(\d+)", plan)
         assert scan is not None
         return int(scan[1])
@@ -133,7 +122,7 @@ async def test_what_is_important_is_found_among_the_newest(scope: _Scope) -> Non
 
 
 @pytest.mark.parametrize("ranking", [Ranking(0.0, 30.0), Ranking(1.0, mode="semantic")], ids=str)
-async def test_where_one_thing_counts_no_more_are_read_than_are_asked_for(
+async def test_where_one_thing_counts_the_best_by_it_are_found(
     scope: _Scope, ranking: Ranking
 ) -> None:
     scope.cosines[500:550] = np.linspace(0.1, 0.9, 50)
@@ -212,9 +201,12 @@ async def test_how_far_back_that_is_may_be_farther_than_dates_go(scope: _Scope) 
 
 
 async def test_all_are_candidates_where_there_are_fewer_than_are_asked_for(scope: _Scope) -> None:
-    """More are asked for than of the nearest are sought: nothing tells what the last hit has."""
+    """As if the index missed most: nothing tells what the last hit has."""
     scope.cosines[500:510] = 0.9
     await scope.fill()
-    query = scope.query(Ranking(0.7, 1_000.0, mode="semantic"), top_k=200)
+    async with scope.pool.acquire() as connection:
+        await connection.execute("update memories set indexed = false where content < 'memory 5'")
+    query = scope.query(Ranking(0.7, 1_000.0, mode="semantic"), top_k=800)
+    assert await scope.looked_through(query) == _ROWS
     hits = await scope.hits(query, _LARGE)
-    assert len(hits) == 200
+    assert len(hits) == 800

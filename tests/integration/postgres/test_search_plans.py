@@ -10,8 +10,6 @@ from deployments.domain.types import (
     SearchFilters,
     SearchQuery,
 )
-from deployments.store.candidates import Population
-from deployments.store.large_search import LargeSearch
 from deployments.store.lexicon import Lexicon
 from deployments.store.pool import Pool
 from deployments.store.queries import sql
@@ -21,6 +19,7 @@ from deployments.store.settings import SearchSettings, StoreSettings
 from deployments.store.vector_index import VectorIndex
 from tests.integration.postgres.data import (
     explain,
+    explain_search,
     fill,
     put_in_index,
     sentences,
@@ -109,16 +108,8 @@ async def _plan(
     sort: bool = True,
 ) -> str:
     query = SearchQuery("agent", user, "is there a needle?", ranking=ranking, filters=filters)
-    async with pool.acquire() as connection:
-        search = Search(settings, Lexicon(SearchSettings()), VectorIndex(100))
-        (prepared,) = await search.prepare(
-            connection, [SearchCall(query, unit_vectors(1)[0], 1, None)]
-        )
-    if prepared.is_large:
-        large = LargeSearch(settings, VectorIndex(100))
-        statement, arguments = large.by_candidates(prepared, Population(*[2_000] * 4))
-        return await explain(pool, statement, *arguments, sort=sort)
-    return await explain(pool, sql(prepared.statement), *search.columns([prepared]), sort=sort)
+    call = SearchCall(query, unit_vectors(1)[0], 1, None)
+    return await explain_search(pool, settings, call, 2_000, sort=sort)
 
 
 async def test_many_searches_that_come_together_read_by_the_index(pool: Pool) -> None:

@@ -168,6 +168,36 @@ async def test_the_best_of_a_word_may_be_among_the_newest(
     assert found == exact
 
 
+async def test_the_best_of_a_rare_word_need_not_be_a_hit(scope: _Scope) -> None:
+    """What the hits' words are worth depends on it all the same."""
+    scope.cosines[500:520] = np.linspace(0.7, 0.9, 20)
+    for n in range(500, 520):
+        scope.contents[n] = f"needle in a stack of hay {n}"
+    scope.contents[900], scope.cosines[900] = "needle", -0.9
+    await scope.fill()
+    exact, found = await scope.exact_and_found(scope.query(Ranking(0.9, 30.0), "needle"))
+    assert "needle" not in {hit.content for hit in exact}
+    assert found == exact
+
+
+async def test_words_that_are_worth_less_than_they_seemed_let_others_pass(
+    scope: _Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten memories have the word and others are nearer: which are the hits is told by one of the
+    newest that has more of it, and is none itself."""
+    monkeypatch.setattr("deployments.store.search.POSTINGS", 10)
+    monkeypatch.setattr("deployments.store.search.POSTINGS_OF_ONE", 10)
+    stack = " ".join(f"hay{n}" for n in range(60))
+    for n in range(500, 510):
+        scope.contents[n], scope.cosines[n] = f"needle {stack}", 0.5
+    scope.cosines[510:520] = 0.7
+    scope.contents[0], scope.cosines[0] = "needle needle needle", -0.9
+    await scope.fill()
+    exact, found = await scope.exact_and_found(scope.query(Ranking(0.9, 30.0), "needle"))
+    assert {hit.content for hit in exact} == {f"memory {n}" for n in range(510, 520)}
+    assert found == exact
+
+
 async def test_rare_words_of_the_nearest_tell_nothing_of_others(scope: _Scope) -> None:
     scope.cosines[500:520] = 0.9
     for n in range(500, 520):

@@ -36,6 +36,7 @@ _LENGTHS = (8, 30)
 _QUERY_LENGTHS = (3, 8)
 _STOP_SHARE, _TOPIC_SHARE = 0.35, 0.3
 _QUERY_TOPIC_SHARE = 0.5
+_QUERIES_OF_BATCH = 20
 _STOP_WORDS = (
     "the", "a", "of", "and", "to", "in", "is", "was", "for", "on", "with", "that", "it", "as", "at",
     "by", "from", "this",
@@ -147,15 +148,14 @@ class World:
         )
 
     def questions(self, scope: str, count: int) -> list[Question]:
-        """For one of SCOPES; several small agents take turns."""
+        """For one of SCOPES; several small agents take turns. Fewer are the first of more."""
         rng = self._rng(2, SCOPES.index(scope))
         found: list[Question] = []
         while len(found) < count:
             batch = self.batch(int(rng.integers(self.plan.batches)))
             rows = np.flatnonzero(_is_of(batch.owners, scope))
-            rows = rng.permutation(rows)[: min(20, count - len(found))]
-            found += self._questions(rng, batch, rows)
-        return found
+            found += self._questions(rng, batch, rng.permutation(rows)[:_QUERIES_OF_BATCH])
+        return found[:count]
 
     def _questions(
         self, rng: np.random.Generator, batch: Batch, rows: NDArray[np.int64]

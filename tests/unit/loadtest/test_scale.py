@@ -68,6 +68,14 @@ def test_questions_are_of_their_scope_and_near_its_memories(world: World) -> Non
         assert question.text
 
 
+def test_fewer_questions_are_the_first_of_more(world: World) -> None:
+    fewer, more = world.questions("large", 25), world.questions("large", 60)
+    assert [question.text for question in fewer] == [question.text for question in more[:25]]
+    assert all(
+        np.array_equal(one.vector, other.vector) for one, other in zip(fewer, more, strict=False)
+    )
+
+
 def test_metadata_is_as_selective_as_it_says(world: World) -> None:
     metadata = world.batch(0).metadata
     of_one = sum(entry["project"] == "p7" for entry in metadata)

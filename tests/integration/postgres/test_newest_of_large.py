@@ -25,6 +25,13 @@ def few_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deployments.store.candidates._LEAST_NEWEST", _NEWEST)
 
 
+@pytest.fixture
+def words_are_soon_common(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A word that more than ten memories have is none of the rare ones."""
+    monkeypatch.setattr("deployments.store.search.POSTINGS", 10)
+    monkeypatch.setattr("deployments.store.search.POSTINGS_OF_ONE", 10)
+
+
 class _Scope:
     """A thousand memories, an hour between one and the next, the newest first."""
 
@@ -58,6 +65,12 @@ class _Scope:
         ]
         await store.insert(new, vectors.astype(np.float32), self._generation, None)
         await put_in_index(store)
+
+    def put_needles_near(self) -> None:
+        """Twenty memories of the middle are near and have a word, among others."""
+        self.cosines[500:520] = np.linspace(0.7, 0.9, 20)
+        for n in range(500, 520):
+            self.contents[n] = f"needle in a stack of hay {n}"
 
     def query(self, ranking: Ranking, text: str = "q", top_k: int = 10) -> SearchQuery:
         return SearchQuery("agent", "user", text, top_k, ranking, as_of=self._now)
@@ -132,16 +145,15 @@ async def test_where_one_thing_counts_the_best_by_it_are_found(
     assert [hit.score for hit in found] == [hit.score for hit in exact]
 
 
+@pytest.mark.usefixtures("words_are_soon_common")
 @pytest.mark.parametrize(
     "ranking",
     [Ranking(0.9, 30.0, mode="lexical"), Ranking(0.9, 30.0, lexical_weight=2.0)],
     ids=["lexical", "hybrid"],
 )
 async def test_a_common_word_that_none_of_the_nearest_has_is_found_among_the_newest(
-    scope: _Scope, ranking: Ranking, monkeypatch: pytest.MonkeyPatch
+    scope: _Scope, ranking: Ranking
 ) -> None:
-    monkeypatch.setattr("deployments.store.search.POSTINGS", 10)
-    monkeypatch.setattr("deployments.store.search.POSTINGS_OF_ONE", 10)
     scope.cosines[500:520] = 0.9
     for n in range(100, 250):
         scope.contents[n], scope.cosines[n] = f"needle {n}", -0.1
@@ -152,15 +164,10 @@ async def test_a_common_word_that_none_of_the_nearest_has_is_found_among_the_new
     assert all("needle" in hit.content for hit in found)
 
 
-async def test_the_best_of_a_word_may_be_among_the_newest(
-    scope: _Scope, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("words_are_soon_common")
+async def test_the_best_of_a_word_may_be_among_the_newest(scope: _Scope) -> None:
     """It is no hit itself, but what the hits' words are worth depends on it."""
-    monkeypatch.setattr("deployments.store.search.POSTINGS", 10)
-    monkeypatch.setattr("deployments.store.search.POSTINGS_OF_ONE", 10)
-    scope.cosines[500:520] = np.linspace(0.7, 0.9, 20)
-    for n in range(500, 520):
-        scope.contents[n] = f"needle in a stack of hay {n}"
+    scope.put_needles_near()
     scope.contents[0], scope.cosines[0] = "needle", -0.9
     await scope.fill()
     exact, found = await scope.exact_and_found(scope.query(Ranking(0.9, 30.0), "needle"))
@@ -170,9 +177,7 @@ async def test_the_best_of_a_word_may_be_among_the_newest(
 
 async def test_the_best_of_a_rare_word_need_not_be_a_hit(scope: _Scope) -> None:
     """What the hits' words are worth depends on it all the same."""
-    scope.cosines[500:520] = np.linspace(0.7, 0.9, 20)
-    for n in range(500, 520):
-        scope.contents[n] = f"needle in a stack of hay {n}"
+    scope.put_needles_near()
     scope.contents[900], scope.cosines[900] = "needle", -0.9
     await scope.fill()
     exact, found = await scope.exact_and_found(scope.query(Ranking(0.9, 30.0), "needle"))
@@ -180,13 +185,10 @@ async def test_the_best_of_a_rare_word_need_not_be_a_hit(scope: _Scope) -> None:
     assert found == exact
 
 
-async def test_words_that_are_worth_less_than_they_seemed_let_others_pass(
-    scope: _Scope, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("words_are_soon_common")
+async def test_words_that_are_worth_less_than_they_seemed_let_others_pass(scope: _Scope) -> None:
     """Ten memories have the word and others are nearer: which are the hits is told by one of the
     newest that has more of it, and is none itself."""
-    monkeypatch.setattr("deployments.store.search.POSTINGS", 10)
-    monkeypatch.setattr("deployments.store.search.POSTINGS_OF_ONE", 10)
     stack = " ".join(f"hay{n}" for n in range(60))
     for n in range(500, 510):
         scope.contents[n], scope.cosines[n] = f"needle {stack}", 0.5

@@ -1,9 +1,10 @@
 """Synthetic memories of any number, the same for the same plan, and searches that fit them.
 
-Vectors lie around centres of unequal weight; the variance of their dimensions falls off as it does
-in the output of encoders. A content's words are partly those of its cluster's topic, partly any
-words, as frequent as words are (Zipf), and partly stop words. Rows come in the order of time, those
-of all scopes mixed, as a service would have written them.
+Vectors lie around centres of unequal weight. The variance of their dimensions falls off as that of
+principal components of an encoder's output does, whose dimensions themselves vary alike: no matter
+for distances, but for whatever takes dimensions one by one. A content's words are partly those of
+its cluster's topic, partly any words, as frequent as words are (Zipf), and partly stop words. Rows
+come in the order of time, those of all scopes mixed, as a service would have written them.
 """
 
 import itertools

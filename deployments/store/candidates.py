@@ -29,6 +29,9 @@ _LEAST_NEWEST, _MOST_NEWEST, _NEWEST_OF_LATE = 3_500, 7_000, 0.3
 # fewest. Those of other types are passed over in the index of scopes.
 _ROWS_BY_METADATA, _LEAST_NEWEST_BY_METADATA = 20_000, 500
 
+# Of those that sketches tell of, for that many hits. Where age counts, it is known, and fewer do.
+_LIKELY, _LIKELY_WITHOUT_AGE = 500, 1_500
+
 # "Of late" is alpha / (1 - alpha) half-lives, within these; with a longer time than the last, ages
 # make no difference.
 _LEAST_HALF_LIVES, _MOST_HALF_LIVES = 0.1, 4.0
@@ -70,7 +73,7 @@ class Candidates:
         `counts_words`: whether similarity has a lexical part."""
         is_by_metadata = query.filters.metadata is not None and population.passing < _METADATA_SHARE
         after = late_after(query)
-        depth = math.sqrt(max(1, query.top_k / _HITS))
+        depth = _depth(query)
         most = depth * most_nearest * (1 if after is not None else _SHARE_WITHOUT_AGE)
         entries = depth * most_nearest * (_MORE_BY_METADATA if is_by_metadata else 1)
         nearest = entries * _share(population.matching, population.indexed)
@@ -79,6 +82,17 @@ class Candidates:
         if query.ranking.alpha < 1 or counts_words:
             newest = depth * _newest(after, population, is_by_metadata)
         return cls(max(query.top_k, round(nearest)), max(query.top_k, round(newest)))
+
+
+def likely(query: SearchQuery) -> int:
+    """How many are scored of those that sketches tell of; all where they are fewer."""
+    counts_age = query.ranking.alpha == 0 or late_after(query) is not None
+    most = _LIKELY if counts_age else _LIKELY_WITHOUT_AGE
+    return max(query.top_k, round(most * _depth(query)))
+
+
+def _depth(query: SearchQuery) -> float:
+    return math.sqrt(max(1, query.top_k / _HITS))
 
 
 def _newest(after: datetime | None, population: Population, is_by_metadata: bool) -> int:

@@ -4,16 +4,18 @@ from dataclasses import replace
 from typing import Any
 
 from deployments.domain.types import SearchQuery
-from deployments.store.candidates import Candidates, Population
+from deployments.store.candidates import Candidates, Population, likely
 from deployments.store.pool import Connection
 from deployments.store.population import population_of, with_late
 from deployments.store.prepared import Prepared
 from deployments.store.queries import sql
 from deployments.store.settings import StoreSettings
+from deployments.store.sketches import are_sketched
 from deployments.store.vector_index import VectorIndex
 
-# Memories that are looked at for their words, where rare ones allow that.
-POSTINGS, POSTINGS_OF_ONE = 3_000, 40_000
+# Memories that are looked at for their words, where rare ones allow that. Where filters leave few
+# of them, more are passed over, in the index alone.
+POSTINGS, POSTINGS_OF_ONE, POSTINGS_PASSED_OVER = 3_000, 40_000, 30_000
 
 # The planner knows little of what metadata holds. What it expects to be no more than so many times
 # what is scored whole may be few.
@@ -30,14 +32,16 @@ class LargeSearch:
     async def rows(self, connection: Connection, search: Prepared) -> list[Any]:
         """The hits, best first."""
         query = search.call.query
-        entries = await self._index.entries(connection, query.agent_id, query.user_id)
+        listing = await self._index.listing(connection, query.agent_id, query.user_id)
         async with connection.transaction(readonly=True):
             await connection.execute(sql("plan_for_values"))
-            if entries is None:
+            if listing is None:
                 return [*await connection.fetch(sql("search_whole"), *_values(search))]
-            population = await population_of(connection, query, search.scope_rows, entries)
+            has_sketches = listing.has_sketches and _is_sketched(search)
+            population = await population_of(connection, query, search.scope_rows, listing.entries)
             if self._may_be_few(query, population):
-                if (found := await self._of_few(connection, search)) is not None:
+                found = await self._of_few(connection, search, population, has_sketches)
+                if found is not None:
                     return found
                 more = max(population.matching, self._settings.exact_search_rows + 1)
                 population = replace(population, matching=more)
@@ -53,10 +57,19 @@ class LargeSearch:
             return population.matching <= self._settings.exact_search_rows
         return False  # times have been counted
 
-    async def _of_few(self, connection: Connection, search: Prepared) -> list[Any] | None:
+    async def _of_few(
+        self,
+        connection: Connection,
+        search: Prepared,
+        population: Population,
+        has_sketches: bool,
+    ) -> list[Any] | None:
         """None where the filters leave more than are scored whole. They are scored as they are
         counted: to come to a memory takes longer than to score it."""
-        statement, arguments = self.of_few(search)
+        if has_sketches:
+            statement, arguments = self.by_sketches(search, population)
+        else:
+            statement, arguments = self.of_few(search)
         rows = await connection.fetch(statement, *arguments)
         if rows and rows[0]["candidates"] > self._settings.exact_search_rows:
             return None
@@ -67,6 +80,17 @@ class LargeSearch:
         rows = self._settings.exact_search_rows
         return sql("search_whole_of_few"), (*_values(search), rows)
 
+    def by_sketches(self, search: Prepared, population: Population) -> tuple[str, tuple[Any, ...]]:
+        """The SQL that scores the likely ones of what filters leave, and its arguments."""
+        postings = POSTINGS / max(population.passing, POSTINGS / POSTINGS_PASSED_OVER)
+        return _with_dimensions("search_sketched", search), (
+            *_values(search),
+            self._settings.exact_search_rows,
+            likely(search.call.query),
+            search.rarest(round(postings), POSTINGS_OF_ONE),
+            POSTINGS,
+        )
+
     def by_candidates(
         self, search: Prepared, population: Population
     ) -> tuple[str, tuple[Any, ...]]:
@@ -75,14 +99,26 @@ class LargeSearch:
         candidates = Candidates.of(
             search.call.query, population, most, counts_words=search.share > 0
         )
-        dimensions = str(len(search.call.embedding))
-        return sql("search_large").replace(":dimensions", dimensions), (
+        return _with_dimensions("search_large", search), (
             *_values(search),
             candidates.nearest,
             candidates.newest,
-            search.rarest,
+            search.rarest(POSTINGS, POSTINGS_OF_ONE),
             POSTINGS,
         )
+
+
+def _is_sketched(search: Prepared) -> bool:
+    """Whether sketches tell what a search asks for: neither ranks nor words alone, and of metadata
+    one value."""
+    metadata = search.call.query.filters.metadata
+    if metadata is None or search.fuses_by_rank or search.share == 1:
+        return False
+    return are_sketched(metadata)
+
+
+def _with_dimensions(name: str, search: Prepared) -> str:
+    return sql(name).replace(":dimensions", str(len(search.call.embedding)))
 
 
 def _values(search: Prepared) -> tuple[Any, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from deployments.domain.errors import BadSetting
 from deployments.store.pool import Pool
 from deployments.store.queries import sql
+from deployments.store.sketches import add_sketches
 from deployments.store.upkeep import TermsUpkeep
 from deployments.store.vector_index import VectorIndex
 
@@ -34,8 +35,12 @@ class PostgresMaintenance:
                 pass
 
     async def fill_vector_index(self) -> None:
-        """Add the memories that large scopes had before they were found to be large."""
-        await self._index.fill(self._pool)
+        """Add the memories that large scopes had before they were found to be large, and what
+        sketches they lack."""
+        try:
+            await self._index.fill(self._pool)
+        finally:
+            await add_sketches(self._pool)
 
     async def reindex(self, progress: Callable[[int, int], None]) -> None:
         """Renew all outdated terms, then count every frequency anew; writes wait for the count.

@@ -1,5 +1,6 @@
 """A search on its way to a statement."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ from pgvector import SparseVector, Vector
 
 from deployments.domain.ranking import fuses_by_rank
 from deployments.domain.types import SearchCall
+from deployments.store.lexicon import QueryTerms
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +19,9 @@ class Prepared:
     weights: SparseVector
     share: float
     """Of words in the similarity; 0 also where no memory of the scope has any of the words."""
-    rarest: list[int]
+    terms: QueryTerms
+    frequencies: Mapping[int, int]
+    """Of the terms: how many of the scope's memories have each, by its key."""
     rows: int
     """Of the scope in the time that is asked for, counted to one more than are scored whole."""
     scope_rows: int
@@ -28,6 +32,10 @@ class Prepared:
     @property
     def fuses_by_rank(self) -> bool:
         return fuses_by_rank(self.call.query.ranking) and self.share > 0
+
+    def rarest(self, most_memories: int, most_of_one: int) -> list[int]:
+        """The keys of the rarest terms; see `QueryTerms`."""
+        return self.terms.rarest(self.frequencies, most_memories, most_of_one)
 
     @property
     def statement(self) -> str:

@@ -625,7 +625,7 @@ select set_config('lock_timeout', $1, true);
 -- name: keep_vacuum_away
 -- It is asked to end, unless it must not, and nobody else waits. A switch that is given up after less
 -- than a second would not have it ended.
-lock table memories in share update exclusive mode;
+lock table memories, memory_sketches in share update exclusive mode;
 
 -- name: keep_writers_away
 lock table memories in exclusive mode;

@@ -15,7 +15,7 @@ from deployments.domain.types import (
     SearchQuery,
 )
 from deployments.store.generations import active_generation
-from deployments.store.large_search import POSTINGS, POSTINGS_OF_ONE, LargeSearch
+from deployments.store.large_search import LargeSearch
 from deployments.store.lexicon import Lexicon, QueryTerms
 from deployments.store.pool import Connection
 from deployments.store.prepared import Prepared
@@ -79,7 +79,8 @@ class Search:
             call,
             weights,
             share if weights.indices() else 0.0,
-            terms.rarest(frequencies, POSTINGS, POSTINGS_OF_ONE),
+            terms,
+            frequencies,
             rows,
             frequencies.get(terms.scope_key, 0),
             rows > self._settings.exact_search_rows,

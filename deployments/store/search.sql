@@ -3,15 +3,25 @@
 -- fragment: matching
 -- What the search q may see, and what was condensed. Bounds of time are written so that an index of
 -- scopes serves them in a plan that does not know whether there are any.
-agent_id = q.agent_id and user_id = q.user_id and {{alive}}
-            and (q.memory_type is null or memory_type = q.memory_type)
+agent_id = q.agent_id and user_id = q.user_id and {{of_type_and_time}}
             and (q.metadata is null or metadata @> q.metadata)
+
+-- fragment: of_type_and_time
+{{alive}}
+            and (q.memory_type is null or memory_type = q.memory_type)
             and created_at > coalesce(q.created_after, '-infinity')
             and created_at < coalesce(q.created_before, 'infinity')
             and created_at <= coalesce(q.as_of, 'infinity')
 
 -- fragment: visible
 {{matching}} and superseded_by is null
+
+-- fragment: visible_by_metadata
+-- The same where there is a filter of metadata, of which the planner is not told: it knows few values,
+-- and takes any other for rare. Then it would read all that have it, rather than look it up in two
+-- indexes and read what is in both.
+agent_id = q.agent_id and user_id = q.user_id and {{of_type_and_time}}
+            and metadata @> (select q.metadata) and superseded_by is null
 
 -- fragment: arms
 -- A memory's score in either arm. The words of a memory that the store has not come to yet are not
@@ -136,6 +146,61 @@ with candidates as materialized (
 lateral (select {{age_days}} as age_days) as aged,
             lateral (select {{weighted_similarity}} as similarity, {{recency}} as recency) as halves,
             lateral (select {{score}} as score) as sums
+
+-- fragment: sketched
+-- As `whole_of_few`, where the filter of metadata is a key with a single value. The candidates are those
+-- that score highest by their sketches, and those with a rare term of the query. By its sketch, a
+-- memory's cosine is estimated from how many signs differ, n of d (cos(pi n / d): Charikar 2002); of
+-- words nothing is known.
+with sketches as materialized (
+        select memory_id, created_at,
+            q.alpha * (1 - q.lexical_share)
+                * cos(pi() * (signs::bit(:dimensions) <~> binary_quantize(q.embedding)) / :dimensions)
+                + (1 - q.alpha) * {{recency}}
+                + q.importance_weight * importance / 2 as score
+        from (select *, {{age_days}} as age_days from memory_sketches) as all_sketches
+        where sketch_key = (
+                select sketch_key(q.agent_id, q.user_id, key, value) from jsonb_each(q.metadata)
+            )
+            and {{of_type_and_time}}
+        limit q.few + 1
+    ),
+    counted as materialized (
+        select count(*) as candidates from sketches
+    ),
+    likely as materialized (
+        select scored.*
+        from (
+            select memory_id
+            from sketches
+            where (select candidates from counted) <= q.few
+            order by score desc, created_at desc, memory_id desc
+            limit q.likely
+        ) as best, lateral (
+            select {{arms}}
+            from memories
+            where id = best.memory_id and {{visible}}
+            offset 0
+        ) as scored
+    ),
+    wordy as materialized (
+        select {{arms}}
+        from memories
+        where q.lexical_share > 0 and term_keys && q.rarest and {{visible_by_metadata}}
+            and (select candidates from counted) between q.likely + 1 and q.few
+        order by terms <#> q.terms
+        limit q.wordy
+    ),
+    candidates as materialized (
+        select * from likely
+        union select * from wordy
+    ),
+    {{ranked}}
+    select counted.candidates, found.*
+    from counted
+    left join (
+        {{found}}
+    ) as found on true
 
 -- fragment: large
 -- The candidates are the nearest, those with a rare term of the query, and of the newest those that
@@ -280,6 +345,18 @@ from (
     where $4::smallint = {{generation_in_use}}
 ) as q, lateral (
     {{whole_of_few}}
+) as hits
+order by hits.score desc, hits.created_at desc, hits.id desc;
+
+-- name: search_sketched
+-- The same by their sketches. $19 how many of the likely, $20 keys of the query's rarest terms, $21 how
+-- many that have one. :dimensions is the embedding's.
+select q.search, hits.*
+from (
+    {{one}}, $18::int as few, $19::int as likely, $20::bigint[] as rarest, $21::int as wordy
+    where $4::smallint = {{generation_in_use}}
+) as q, lateral (
+    {{sketched}}
 ) as hits
 order by hits.score desc, hits.created_at desc, hits.id desc;
 

@@ -11,17 +11,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from deployments import logs
 from deployments.domain.errors import Unavailable
 from deployments.store.pool import Connection, Pool
 from deployments.store.queries import sql
+from deployments.store.scope_pages import rows_left
 
 _logger = logging.getLogger(logs.NAME)
 
 _ADDED_AT_ONCE = 100
-_PAGE_TIMEOUT_S = 120.0  # of an index that is larger than memory
 
 # Before so many memories are written at once, the size of their scope is looked at: a load of many
 # goes into the index as it comes, and not all of it when the first search comes.
@@ -43,6 +42,16 @@ class _Filling:
     """Whether the log has been told what it waits for."""
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Of a scope that the index has all memories of."""
+
+    entries: int
+    """About how many the index has, of all scopes."""
+    has_sketches: bool
+    """Whether each of the scope's memories has its own."""
+
+
 class VectorIndex:
     """Lists scopes, and fills the index with what they had before."""
 
@@ -51,13 +60,12 @@ class VectorIndex:
         self._patience_s = patience_s
         self._begun: dict[_Listed, _Filling] = {}
 
-    async def entries(self, connection: Connection, agent_id: str, user_id: str) -> int | None:
-        """About how many there are of all scopes; None where the index has not all memories of
-        this one, which is large. It is listed then."""
+    async def listing(self, connection: Connection, agent_id: str, user_id: str) -> Listing | None:
+        """Of a large scope. None where the index has not all of its memories; it is listed then."""
         row = await connection.fetchrow(sql("listed_scope"), agent_id, user_id)
         if row["is_filled"] is None:
             await connection.execute(sql("list_scope"), agent_id, user_id)
-        return row["entries"] if row["is_filled"] else None
+        return Listing(row["entries"], row["has_sketches"]) if row["is_filled"] else None
 
     async def list_large(
         self, connection: Connection, scopes: Iterable[tuple[str, str]], least: int = _MANY
@@ -121,19 +129,4 @@ class VectorIndex:
 
     async def _pass(self, pool: Pool, agent_id: str, user_id: str) -> bool:
         """Whether it could have all that it came upon."""
-        had_all = True
-        after: tuple[datetime | None, UUID | None] = (None, None)
-        while True:
-            async with pool.acquire() as connection:  # for each page: there may be one alone
-                row: Any = await connection.fetchrow(
-                    sql("fill_index"),
-                    agent_id,
-                    user_id,
-                    *after,
-                    _ADDED_AT_ONCE,
-                    timeout=_PAGE_TIMEOUT_S,
-                )
-            had_all = had_all and not row["rows_left"]
-            if row["id"] is None:
-                return had_all
-            after = (row["created_at"], row["id"])
+        return not await rows_left(pool, "fill_index", agent_id, user_id, _ADDED_AT_ONCE)

@@ -1,12 +1,14 @@
 -- What the index of vectors has: the memories of listed scopes.
 
 -- name: listed_scope
--- $1 agent_id, $2 user_id: whether the index has all of its memories (null: it is not listed), and about
--- how many memories of all scopes the index has.
-select (select is_filled from indexed_scopes where agent_id = $1 and user_id = $2) as is_filled,
+-- $1 agent_id, $2 user_id: whether the index has all of its memories (null: it is not listed), whether
+-- these have sketches, and about how many memories of all scopes the index has.
+select s.is_filled, s.has_sketches,
     (
         select greatest(0, reltuples)::bigint from pg_class where oid = 'memories_embedding'::regclass
-    ) as entries;
+    ) as entries
+from (select) as always
+left join indexed_scopes s on s.agent_id = $1 and s.user_id = $2;
 
 -- name: list_scope
 -- $1 agent_id, $2 user_id

@@ -8,6 +8,7 @@ TABLES = (
     "embedding_generations",
     "lexicons",
     "memories",
+    "memory_sketches",
     "indexed_scopes",
     "memory_versions",
     "document_frequencies",
@@ -27,6 +28,9 @@ FUNCTIONS = (
     "begin_reembedding",
     "abandon_reembedding",
     "switch_embeddings",
+    "sketch_key",
+    "sketch_keys",
+    "keep_sketches",
 )
 
 _SCHEMA = """

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,6 @@ def few_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     """As few for a scope that a test can fill as there are for a really large one."""
     monkeypatch.setattr("deployments.store.candidates._MOST_NEWEST", 100)
     monkeypatch.setattr("deployments.store.candidates._LEAST_NEWEST", 50)
-    monkeypatch.setattr("deployments.store.search.POSTINGS", 1_000)
     monkeypatch.setattr("deployments.store.large_search.POSTINGS", 1_000)
 
 
@@ -156,11 +156,13 @@ async def test_a_filter_that_leaves_few_of_a_large_scope_has_them_scored_whole(p
 @pytest.mark.parametrize(
     ("guess", "metadata", "statements"),
     [
-        (100, {"rare": True}, ["search_whole_of_few"]),
-        (100, {"nowhere": True}, ["search_whole_of_few"]),
-        (100, {"even": True}, ["search_whole_of_few", "search_large"]),
-        (2_400, {"rare": True}, ["search_whole_of_few"]),
-        (2_400, {"even": True}, ["search_whole_of_few", "search_large"]),
+        (100, {"rare": True}, ["search_sketched"]),
+        (100, {"nowhere": True}, ["search_sketched"]),
+        (100, {"even": True}, ["search_sketched", "search_large"]),
+        (100, {"rare": True, "even": False}, ["search_whole_of_few"]),
+        (100, {"tags": ["a"]}, ["search_whole_of_few"]),
+        (2_400, {"rare": True}, ["search_sketched"]),
+        (2_400, {"even": True}, ["search_sketched", "search_large"]),
         (2_600, {"rare": True}, ["search_large"]),
     ],
     ids=str,
@@ -169,7 +171,7 @@ async def test_whether_metadata_leaves_few_is_seen_by_scoring_them(
     dsn: str,
     monkeypatch: pytest.MonkeyPatch,
     guess: int,
-    metadata: dict[str, bool],
+    metadata: dict[str, Any],
     statements: list[str],
 ) -> None:
     settings = StoreSettings(exact_search_rows=500)
@@ -177,9 +179,8 @@ async def test_whether_metadata_leaves_few_is_seen_by_scoring_them(
     pool = Pool(dsn, settings, observe=lambda name, _duration_s: made.append(name))
     store = PostgresMemoryStore(pool, settings)
     _, vectors, generation = await fill(store, 3_000)
-    rare = [
-        NewMemory(uuid7(), "agent", "user", f"rare {n}", metadata={"rare": True}) for n in range(30)
-    ]
+    marks = {"rare": True, "even": False, "tags": ["a", "b"]}
+    rare = [NewMemory(uuid7(), "agent", "user", f"rare {n}", metadata=marks) for n in range(30)]
     await store.insert(rare, vectors[:30], generation, None)
     await put_in_index(store)
 
@@ -194,8 +195,8 @@ async def test_whether_metadata_leaves_few_is_seen_by_scoring_them(
     finally:
         await pool.close()
     assert [name for name in made if name.startswith("search")] == statements
-    assert all(hit.metadata.items() >= metadata.items() for hit in hits)
-    assert len(hits) == {"rare": 30, "even": 50, "nowhere": 0}[next(iter(metadata))]
+    assert all(hit.metadata.keys() >= metadata.keys() for hit in hits)
+    assert len(hits) == {"rare": 30, "even": 50, "nowhere": 0, "tags": 30}[next(iter(metadata))]
 
 
 async def test_a_search_of_few_has_the_hits_of_one_of_all(pool: Pool) -> None:

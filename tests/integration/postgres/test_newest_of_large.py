@@ -28,8 +28,8 @@ def few_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def words_are_soon_common(monkeypatch: pytest.MonkeyPatch) -> None:
     """A word that more than ten memories have is none of the rare ones."""
-    monkeypatch.setattr("deployments.store.search.POSTINGS", 10)
-    monkeypatch.setattr("deployments.store.search.POSTINGS_OF_ONE", 10)
+    monkeypatch.setattr("deployments.store.large_search.POSTINGS", 10)
+    monkeypatch.setattr("deployments.store.large_search.POSTINGS_OF_ONE", 10)
 
 
 class _Scope:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from deployments.domain.types import MemoryType, Ranking, SearchFilters, SearchQuery
-from deployments.store.candidates import Candidates, Population
+from deployments.store.candidates import Candidates, Population, likely
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MILLION = Population(1_000_000, 1_000_000, 1_000_000, 96_000)
@@ -109,3 +109,20 @@ def test_the_fewest_of_the_nearest_are_sought_whatever_the_most_are() -> None:
 def test_a_guess_that_is_more_than_there_is_stays_a_share() -> None:
     found = chosen(Population(10, 10, 1_000_000, 100_000))
     assert found == Candidates(600, 7_000)
+
+
+@pytest.mark.parametrize(
+    ("ranking", "top_k", "expected"),
+    [
+        (Ranking(), 10, 500),
+        (Ranking(), 40, 1_000),
+        (Ranking(0.0), 10, 500),
+        (Ranking(1.0), 10, 1_500),
+        (Ranking(1.0), 90, 4_500),
+        (Ranking(half_life_days=1_000_000.0), 10, 1_500),
+    ],
+)
+def test_more_are_likely_where_age_tells_nothing(
+    ranking: Ranking, top_k: int, expected: int
+) -> None:
+    assert likely(SearchQuery("agent", "user", "q", top_k, ranking)) == expected

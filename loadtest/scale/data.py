@@ -1,8 +1,8 @@
 """Synthetic memories of any number, the same for the same plan, and searches that fit them.
 
-Vectors lie around centres of unequal weight. The variance of their dimensions falls off as that of
-principal components of an encoder's output does, whose dimensions themselves vary alike: no matter
-for distances, but for whatever takes dimensions one by one. A content's words are partly those of
+Vectors lie around centres of unequal weight. Their variance falls off as that of the principal
+components of an encoder's output does, which are turned at random, so that dimensions vary alike,
+as an encoder's do: no matter for distances, but for signs. A content's words are partly those of
 its cluster's topic, partly any words, as frequent as words are (Zipf), and partly stop words. Rows
 come in the order of time, those of all scopes mixed, as a service would have written them.
 """
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from deployments.domain.types import Embeddings
 
+VERSION = 2  # of what the same plan gives
 DIMENSIONS = 384
 BATCH = 5_000
 USER = "user"  # each agent has this one
@@ -27,7 +28,7 @@ SCOPES = ("large", "medium", "small")
 _CLUSTERS = 2_000
 _SPREAD = 0.9  # the length of a vector's noise where its centre's is 1
 _QUERY_SPREAD = 0.5  # of a query around the memory it is after
-_FALL_OFF = 0.4  # dimension n has the standard deviation n ** -0.4
+_FALL_OFF = 0.4  # component n has the standard deviation n ** -0.4
 _CLUSTER_FALL_OFF = 0.5  # the n-th largest cluster has n ** -0.5 of the largest one's rows
 _VOCABULARY = 40_000
 _ZIPF = 1.05
@@ -111,8 +112,9 @@ class World:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         rng = np.random.default_rng([plan.seed, 0])
+        self._components = _components(self._rng(3))
         self._words = np.array(pseudo_words(rng, _VOCABULARY))
-        self._centres = unit(_normal(rng, _CLUSTERS))
+        self._centres = unit(self._normal(rng, _CLUSTERS))
         self._topics = rng.integers(_TOPIC_FROM, _VOCABULARY, (_CLUSTERS, _TOPIC_WORDS))
         self._cluster_shares = _cumulative(_CLUSTERS, _CLUSTER_FALL_OFF)
         self._word_shares = _cumulative(_VOCABULARY, _ZIPF)
@@ -124,7 +126,7 @@ class World:
         count = len(owners)
         rng = self._rng(1, number)
         clusters = np.searchsorted(self._cluster_shares, rng.random(count))
-        vectors = unit(self._centres[clusters] + _SPREAD * _normal(rng, count))
+        vectors = unit(self._centres[clusters] + _SPREAD * self._normal(rng, count))
         steps = (number * BATCH + np.arange(count) + rng.random(count)) / plan.total
         ages_us = ((1 - steps) * _DAYS * 86_400_000_000).astype(np.int64)
         created_at = [plan.until - timedelta(microseconds=int(age)) for age in ages_us]
@@ -162,7 +164,7 @@ class World:
         self, rng: np.random.Generator, batch: Batch, rows: NDArray[np.int64]
     ) -> Iterator[Question]:
         clusters = batch.clusters[rows]
-        vectors = unit(batch.vectors[rows] + _QUERY_SPREAD * _normal(rng, len(rows)))
+        vectors = unit(batch.vectors[rows] + _QUERY_SPREAD * self._normal(rng, len(rows)))
         texts = self._texts(rng, clusters, _QUERY_LENGTHS, 0.0, _QUERY_TOPIC_SHARE)
         for row, text, vector in zip(rows, texts, vectors, strict=True):
             project, team = rng.integers(_PROJECTS), rng.integers(_CLUSTERS)
@@ -193,6 +195,10 @@ class World:
             f"{' '.join(row[:length]).capitalize()}."
             for row, length in zip(words, counts, strict=True)
         ]
+
+    def _normal(self, rng: np.random.Generator, count: int) -> Embeddings:
+        """[count, DIMENSIONS], of length 1 on average."""
+        return rng.standard_normal((count, DIMENSIONS), dtype=np.float32) @ self._components
 
     def _rng(self, *numbers: int) -> np.random.Generator:
         return np.random.default_rng([self.plan.seed, *numbers])
@@ -240,11 +246,14 @@ def _is_of(owners: NDArray[np.int32], scope: str) -> NDArray[np.bool_]:
     return owners >= _FIRST_SMALL if kind == _FIRST_SMALL else owners == kind
 
 
-def _normal(rng: np.random.Generator, count: int) -> Embeddings:
-    """Of length 1 on average."""
+def _components(rng: np.random.Generator) -> Embeddings:
+    """[DIMENSIONS, DIMENSIONS]: orthogonal rows, each as long as that component's standard
+    deviation; of length 1 together."""
     deviations = np.arange(1, DIMENSIONS + 1, dtype=np.float32) ** -_FALL_OFF
     deviations /= np.linalg.norm(deviations)
-    return rng.standard_normal((count, DIMENSIONS), dtype=np.float32) * deviations
+    axes, _ = np.linalg.qr(rng.standard_normal((DIMENSIONS, DIMENSIONS)))
+    components: Embeddings = deviations[:, None] * axes.astype(np.float32)
+    return components
 
 
 def _cumulative(count: int, exponent: float) -> NDArray[np.float64]:

@@ -28,8 +28,9 @@ from deployments.store.migrate import migrate, read_migrations
 from deployments.store.pool import Pool
 from deployments.store.repository import PostgresMemoryStore
 from deployments.store.settings import SearchSettings, StoreSettings
+from deployments.store.sketches import add_sketches
 from deployments.store.upkeep import TermsUpkeep
-from loadtest.scale.data import DIMENSIONS, USER, Batch, Plan, World, agent_of
+from loadtest.scale.data import DIMENSIONS, USER, VERSION, Batch, Plan, World, agent_of
 
 _MODEL = ModelIdentity("synthetic", "1", "fp32", DIMENSIONS)
 _COLUMNS = (
@@ -37,7 +38,10 @@ _COLUMNS = (
     "importance", "memory_type", "metadata", "created_at", "updated_at", "indexed",
 )  # fmt: skip
 _EXACT_ROWS = StoreSettings().exact_search_rows
-_LIST = "insert into indexed_scopes (agent_id, user_id, is_filled) values ($1, $2, true)"
+_LIST = """
+    insert into indexed_scopes (agent_id, user_id, is_filled, has_sketches)
+    values ($1, $2, true, false)
+"""
 _SLOW_INDEXES = """
     select c.relname as name, pg_get_indexdef(c.oid) as definition
     from pg_index i
@@ -52,7 +56,9 @@ _SIZES = """
     from pg_class where oid = 'memories'::regclass
     union all
     select indexrelid::regclass::text, pg_relation_size(indexrelid)
-    from pg_index where indrelid = 'memories'::regclass
+    from pg_index where indrelid = any(array['memories', 'memory_sketches']::regclass[])
+    union all
+    select 'memory_sketches', pg_relation_size('memory_sketches')
     union all
     select name, pg_total_relation_size(name::regclass)
     from unnest(array['document_frequencies', 'document_frequency_changes']) as name
@@ -63,6 +69,8 @@ _POLL_S = 1.0
 @dataclass(slots=True)
 class State:
     plan: Plan
+    version: int = 1
+    """Of the data; those of the first did not say."""
     generation: int = 0
     loaded: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
@@ -97,7 +105,7 @@ class Loader:
         self._dsn = dsn
         self._path = root / "scale.json"
         self._build_settings = build
-        self.state = State.read(self._path) or State(plan)
+        self.state = State.read(self._path) or State(plan, VERSION)
 
     async def run(self) -> None:
         async with _connection(self._dsn) as connection:
@@ -152,7 +160,10 @@ class Loader:
             await build_index(self._dsn, connection, name, definition)
             state.index_s[name] = time.perf_counter() - started
             state.write(self._path)
-        if missing or "vacuum" not in state.seconds:
+        if is_unsketched := "sketches" not in state.seconds:
+            with self._timed("sketches"), _waiting("sketches of memories"):
+                await _sketch(self._dsn)
+        if missing or is_unsketched or "vacuum" not in state.seconds:
             with self._timed("vacuum"), _waiting("vacuum analyze, checkpoint"):
                 await connection.execute("vacuum analyze", timeout=None)
                 await connection.execute("checkpoint", timeout=None)
@@ -189,6 +200,14 @@ async def sizes(dsn: str) -> dict[str, int]:
     """Bytes of the table and of each of its indexes."""
     async with _connection(dsn) as connection:
         return {row["name"]: row["bytes"] for row in await connection.fetch(_SIZES)}
+
+
+async def _sketch(dsn: str) -> None:
+    pool = Pool(dsn, StoreSettings(max_pool_size=1))
+    try:
+        await add_sketches(pool)
+    finally:
+        await pool.close()
 
 
 async def _recount(dsn: str) -> None:

@@ -37,6 +37,11 @@ _READ_ALL = """
 select count(content) from memories
 where agent_id = any($1::text[]) and user_id = $2 and superseded_by is null
 """
+_READ_SKETCHES = """
+set enable_seqscan = off;
+select count(signs) from memory_sketches where created_at > '-infinity';
+reset enable_seqscan
+"""
 _FEWEST = 10
 _EXACT_TOP = 3 * TOP_K  # ties with the tenth lie within
 _EXACT_TIMEOUT_S = 600.0
@@ -138,6 +143,7 @@ class Measurement:
         agents = list({question.agent_id for question in questions})
         async with pool.acquire() as connection:
             await connection.execute(_READ_ALL, agents, USER)
+            await connection.execute(_READ_SKETCHES)
         for ranking in ("cosine", "hybrid"):  # either reads an index: of vectors, of words
             await self._times(store, Case(scope, ranking, "none"), questions, _WARM_UP_S, 1)
 

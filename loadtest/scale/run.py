@@ -17,11 +17,11 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from deployments.domain.errors import MemexError
+from deployments.domain.errors import BadSetting, MemexError
 from deployments.store.pool import Pool
 from deployments.store.settings import StoreSettings
 from loadtest.scale.compare import PRODUCT, Comparison, Index
-from loadtest.scale.data import SCOPES, Plan, World
+from loadtest.scale.data import SCOPES, VERSION, Plan, World
 from loadtest.scale.load import Loader, sizes
 from loadtest.scale.measure import FILTERS, RANKINGS, Measurement, cases
 from loadtest.scale.report import Report
@@ -50,6 +50,8 @@ async def _run(arguments: argparse.Namespace, dsn: str, root: Path) -> Report:
         datetime.now(UTC),
     )
     loader = Loader(dsn, root, plan, build)
+    if loader.state.version != VERSION:
+        raise BadSetting(f"{root} was filled with other data, by an older version: it is of no use")
     if loader.state.plan != plan and loader.state.loaded:
         _say(f"{root} is filled: what it holds is measured")
     await loader.run()

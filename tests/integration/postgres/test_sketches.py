@@ -271,24 +271,9 @@ async def test_many_stores_make_them_at_once(pool: Pool, dsn: str) -> None:
     assert await sketches(pool) == 1_200
 
 
-@pytest.mark.parametrize(
-    "ranking",
-    [
-        Ranking(1.0, mode="semantic"),
-        Ranking(0.0, 10.0, mode="semantic"),
-        Ranking(0.0, 0.001, mode="semantic"),  # equally old, but for which are the newest
-        Ranking(mode="semantic"),
-        Ranking(0.5, 5.0, 0.4, mode="semantic"),
-        Ranking(),
-        Ranking(0.9, 100.0, lexical_weight=0.2),
-    ],
-    ids=str,
-)
 @pytest.mark.usefixtures("few_likely")
 async def test_a_search_by_sketches_finds_what_scoring_all_finds(
-    postgres_store: PostgresMemoryStore,
-    made: tuple[list[str], PostgresMemoryStore],
-    ranking: Ranking,
+    postgres_store: PostgresMemoryStore, made: tuple[list[str], PostgresMemoryStore]
 ) -> None:
     names, store = made
     sketching = PostgresMemoryStore(store._pool, StoreSettings(exact_search_rows=2_000))
@@ -299,7 +284,6 @@ async def test_a_search_by_sketches_finds_what_scoring_all_finds(
     _, _, generation = await fill(sketching, 3_000, vectors=vectors, contents=sentences(3_000))
     await put_in_index(sketching)
     now = datetime.now(UTC)
-    found = total = 0
     queries = [
         (text, filters, as_of)
         for text in sentences(3, words=6)
@@ -311,17 +295,28 @@ async def test_a_search_by_sketches_finds_what_scoring_all_finds(
             (SearchFilters(min_score=0.1), None),
         )
     ]
-    for text, filters, as_of in queries:
-        filters = replace(filters, metadata={"even": True})
-        query = SearchQuery("agent", "user", text, 10, ranking, filters, as_of or now)
-        want = await postgres_store.search(query, query_vector, generation, None)
-        have = await sketching.search(query, query_vector, generation, None)
-        assert len(have) == len(want)
-        found += len({hit.id for hit in want} & {hit.id for hit in have})
-        total += len(want)
-    assert total
-    assert found / total >= 0.97
-    assert "search_sketched" in names
+    for ranking in (
+        Ranking(1.0, mode="semantic"),
+        Ranking(0.0, 10.0, mode="semantic"),
+        Ranking(0.0, 0.001, mode="semantic"),  # equally old, but for which are the newest
+        Ranking(mode="semantic"),
+        Ranking(0.5, 5.0, 0.4, mode="semantic"),
+        Ranking(),
+        Ranking(0.9, 100.0, lexical_weight=0.2),
+    ):
+        found = total = 0
+        names.clear()
+        for text, filters, as_of in queries:
+            filters = replace(filters, metadata={"even": True})
+            query = SearchQuery("agent", "user", text, 10, ranking, filters, as_of or now)
+            want = await postgres_store.search(query, query_vector, generation, None)
+            have = await sketching.search(query, query_vector, generation, None)
+            assert len(have) == len(want)
+            found += len({hit.id for hit in want} & {hit.id for hit in have})
+            total += len(want)
+        assert total
+        assert found / total >= 0.97, ranking
+        assert "search_sketched" in names
 
 
 async def test_all_are_found_where_they_are_few(

@@ -13,7 +13,7 @@ _PAGE_TIMEOUT_S = 120.0  # of an index that is larger than memory
 async def rows_left(pool: Pool, name: str, agent_id: str, user_id: str, rows: int) -> int:
     """Runs the statement for `rows` memories at once, from the newest on; how many it had to leave,
     since they were in use."""
-    left: int = 0
+    left = 0
     after: tuple[datetime | None, UUID | None] = (None, None)
     while True:
         async with pool.acquire() as connection:  # for each page: there may be one alone

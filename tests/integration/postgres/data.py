@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from deployments.store.search import Search
 from deployments.store.settings import SearchSettings, StoreSettings
 from deployments.store.vector_index import VectorIndex
 from tests.fakes.embedder import DIMENSIONS, IDENTITY
+
+FEW = StoreSettings(exact_search_rows=500)
+"""A test can fill a scope that is large by these."""
 
 RANDOM = np.random.default_rng(7)
 _FIRST_STATE = RANDOM.bit_generator.state
@@ -81,6 +85,13 @@ async def fill(
         for n in range(count)
     ]
     return await store.insert(new, vectors, generation, None), vectors, generation
+
+
+def marked(count: int, **marks: Any) -> list[NewMemory]:
+    """New ones, with such metadata."""
+    return [
+        NewMemory(uuid7(), "agent", "user", f"{marks} {n}", metadata=marks) for n in range(count)
+    ]
 
 
 async def put_in_index(store: PostgresMemoryStore, user: str = "user") -> None:

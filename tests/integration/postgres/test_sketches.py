@@ -1,14 +1,10 @@
-"""Sketches of the memories of large scopes: that they follow their memories, and what a search by
-them finds."""
+"""Sketches of the memories of large scopes: that they follow their memories."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
-import numpy as np
 import pytest
 
 from deployments.domain.ids import uuid7
@@ -20,29 +16,14 @@ from deployments.domain.types import (
     MemoryType,
     ModelIdentity,
     NewMemory,
-    Ranking,
-    SearchCall,
     SearchFilters,
     SearchQuery,
 )
-from deployments.store.candidates import Population
-from deployments.store.large_search import LargeSearch
-from deployments.store.lexicon import Lexicon
 from deployments.store.pool import Pool
 from deployments.store.queries import sql
 from deployments.store.repository import PostgresMemoryStore
-from deployments.store.search import Search
-from deployments.store.settings import SearchSettings, StoreSettings
 from deployments.store.sketches import add_sketches
-from deployments.store.vector_index import VectorIndex
-from tests.integration.postgres.data import (
-    RANDOM,
-    explain,
-    fill,
-    put_in_index,
-    sentences,
-    unit_vectors,
-)
+from tests.integration.postgres.data import FEW, fill, marked, put_in_index, unit_vectors
 from tests.integration.postgres.test_reembedding import SAME_WIDTH, WIDER, Model, move
 
 # What there should be, from the memories themselves.
@@ -58,7 +39,6 @@ select (select count(*) from expected) as expected,
     (select count(*) from (table expected except table memory_sketches) as x) as missing,
     (select count(*) from (table memory_sketches except table expected) as x) as left_over
 """
-FEW = StoreSettings(exact_search_rows=500)
 
 
 async def sketches(pool: Pool) -> int:
@@ -79,33 +59,6 @@ async def forget_sketches(pool: Pool) -> None:
     async with pool.acquire() as connection:
         await connection.execute("delete from memory_sketches")
         await connection.execute("update indexed_scopes set has_sketches = false")
-
-
-@pytest.fixture
-async def made(dsn: str) -> AsyncIterator[tuple[list[str], PostgresMemoryStore]]:
-    """A store, and the names of the statements that its searches made."""
-    names: list[str] = []
-
-    def observe(name: str, _duration_s: float) -> None:
-        if name.startswith("search"):
-            names.append(name)
-
-    pool = Pool(dsn, FEW, observe=observe)
-    yield names, PostgresMemoryStore(pool, FEW)
-    await pool.close()
-
-
-@pytest.fixture
-def few_likely(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As few for a scope that a test can fill as there are for a really large one."""
-    monkeypatch.setattr("deployments.store.candidates._LIKELY", 100)
-    monkeypatch.setattr("deployments.store.candidates._LIKELY_WITHOUT_AGE", 200)
-
-
-def marked(count: int, **marks: Any) -> list[NewMemory]:
-    return [
-        NewMemory(uuid7(), "agent", "user", f"{marks} {n}", metadata=marks) for n in range(count)
-    ]
 
 
 async def listed(store: PostgresMemoryStore, user: str = "user") -> None:
@@ -269,188 +222,3 @@ async def test_many_stores_make_them_at_once(pool: Pool, dsn: str) -> None:
         await other.close()
     assert await has_sketches(pool) is True
     assert await sketches(pool) == 1_200
-
-
-@pytest.mark.usefixtures("few_likely")
-async def test_a_search_by_sketches_finds_what_scoring_all_finds(
-    postgres_store: PostgresMemoryStore, made: tuple[list[str], PostgresMemoryStore]
-) -> None:
-    names, store = made
-    sketching = PostgresMemoryStore(store._pool, StoreSettings(exact_search_rows=2_000))
-    query_vector = unit_vectors(1)[0]
-    likeness = RANDOM.uniform(0, 1, size=(3_000, 1)).astype(np.float32)
-    vectors = likeness * query_vector + (1 - likeness) * unit_vectors(3_000)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    _, _, generation = await fill(sketching, 3_000, vectors=vectors, contents=sentences(3_000))
-    await put_in_index(sketching)
-    now = datetime.now(UTC)
-    queries = [
-        (text, filters, as_of)
-        for text in sentences(3, words=6)
-        for filters, as_of in (
-            (SearchFilters(), None),
-            (SearchFilters(), now - timedelta(hours=900)),
-            (SearchFilters(created_after=now - timedelta(hours=1_400)), None),
-            (SearchFilters(created_before=now - timedelta(hours=600)), None),
-            (SearchFilters(min_score=0.1), None),
-        )
-    ]
-    for ranking in (
-        Ranking(1.0, mode="semantic"),
-        Ranking(0.0, 10.0, mode="semantic"),
-        Ranking(0.0, 0.001, mode="semantic"),  # equally old, but for which are the newest
-        Ranking(mode="semantic"),
-        Ranking(0.5, 5.0, 0.4, mode="semantic"),
-        Ranking(),
-        Ranking(0.9, 100.0, lexical_weight=0.2),
-    ):
-        found = total = 0
-        names.clear()
-        for text, filters, as_of in queries:
-            filters = replace(filters, metadata={"even": True})
-            query = SearchQuery("agent", "user", text, 10, ranking, filters, as_of or now)
-            want = await postgres_store.search(query, query_vector, generation, None)
-            have = await sketching.search(query, query_vector, generation, None)
-            assert len(have) == len(want)
-            found += len({hit.id for hit in want} & {hit.id for hit in have})
-            total += len(want)
-        assert total
-        assert found / total >= 0.97, ranking
-        assert "search_sketched" in names
-
-
-async def test_all_are_found_where_they_are_few(
-    postgres_store: PostgresMemoryStore, made: tuple[list[str], PostgresMemoryStore]
-) -> None:
-    """By type as well, and none that is over."""
-    names, store = made
-    _, vectors, generation = await fill(store, 700)
-    over = datetime.now(UTC) - timedelta(1)
-    types = MemoryType.EPISODIC, MemoryType.PROCEDURAL
-    rare = [
-        replace(memory, memory_type=types[n % 2], expires_at=over if n > 35 else None)
-        for n, memory in enumerate(marked(40, rare=True))
-    ]
-    await store.insert(rare, unit_vectors(40), generation, None)
-    await put_in_index(store)
-    for ranking in (Ranking(), Ranking(1.0), Ranking(mode="semantic")):
-        for memory_type, count in ((None, 36), (MemoryType.PROCEDURAL, 18)):
-            filters = SearchFilters(memory_type, {"rare": True})
-            query = SearchQuery("agent", "user", "rare 3", 50, ranking, filters)
-            query = replace(query, as_of=datetime.now(UTC) + timedelta(seconds=1))
-            want = await postgres_store.search(query, vectors[0], generation, None)
-            assert len(want) == count
-            assert await store.search(query, vectors[0], generation, None) == want
-    assert names == ["search_sketched"] * 6
-
-
-async def test_values_are_compared_as_filters_compare_them(
-    made: tuple[list[str], PostgresMemoryStore],
-) -> None:
-    names, store = made
-    _, vectors, generation = await fill(store, 700)
-    values = [1, 1.0, "1", True, None, "", [1], {"a": 1}, 12345678901234567890, "é"]
-    for value in values:
-        await store.insert(marked(1, v=value), vectors[:1], generation, None)
-    await put_in_index(store)
-    sought = [(1, 2), (1.0, 2), ("1", 1), (True, 1), (False, 0), (None, 1), ("", 1), ("é", 1)]
-    for value, count in [*sought, (12345678901234567890, 1)]:
-        query = SearchQuery("agent", "user", "q", 10, filters=SearchFilters(metadata={"v": value}))
-        hits = await store.search(query, vectors[0], generation, None)
-        assert [hit.metadata["v"] for hit in hits] == [value] * count
-    assert set(names) == {"search_sketched"}
-
-
-async def test_a_sketch_of_another_scope_or_value_is_no_hit(
-    pool: Pool, made: tuple[list[str], PostgresMemoryStore]
-) -> None:
-    """As if hashes were alike."""
-    names, store = made
-    _, vectors, generation = await fill(store, 700)
-    (own,) = await store.insert(marked(1, rare=1), vectors[:1], generation, None)
-    elsewhere = [("agent", "user", 2), ("agent", "other", 1), ("other", "user", 1)]
-    other = [
-        NewMemory(uuid7(), agent, user, "not to be seen", metadata={"rare": value})
-        for agent, user, value in elsewhere
-    ]
-    for memory in other:
-        await store.insert([memory], vectors[:1], generation, None)
-    await put_in_index(store)
-    query = SearchQuery("agent", "user", "q", 10, filters=SearchFilters(metadata={"rare": 1}))
-    async with pool.acquire() as connection:
-        for memory in other:
-            await connection.execute(
-                "insert into memory_sketches select sketch_key('agent', 'user', 'rare', '1'), "
-                "created_at, id, importance, memory_type, expires_at, binary_quantize(embedding) "
-                "from memories where id = $1",
-                memory.id,
-            )
-    hits = await store.search(query, vectors[0], generation, None)
-    assert [hit.id for hit in hits] == [own.id]
-    assert names == ["search_sketched"]
-
-
-@pytest.mark.parametrize("passed_over", [100, 10])
-async def test_words_are_looked_up_farther_where_few_of_their_memories_are_left(
-    made: tuple[list[str], PostgresMemoryStore],
-    monkeypatch: pytest.MonkeyPatch,
-    passed_over: int,
-) -> None:
-    """The second word, of 60 memories: the filter leaves the one that is farthest away."""
-    monkeypatch.setattr("deployments.store.candidates._LIKELY_WITHOUT_AGE", 10)
-    monkeypatch.setattr("deployments.store.large_search.POSTINGS", 10)
-    monkeypatch.setattr("deployments.store.large_search.POSTINGS_PASSED_OVER", passed_over)
-
-    async def guessed(*_: object) -> int:
-        return 30
-
-    monkeypatch.setattr("deployments.store.population._expected_rows", guessed)
-    names, store = made
-    query_vector = unit_vectors(1)[0]
-    _, _, generation = await fill(store, 700)
-    others = [NewMemory(uuid7(), "agent", "user", f"a needle {n}") for n in range(59)]
-    others.append(NewMemory(uuid7(), "agent", "user", "a haystack"))
-    await store.insert(others, unit_vectors(60), generation, None)
-    await store.insert(marked(40, rare=1), unit_vectors(40), generation, None)
-    far = NewMemory(uuid7(), "agent", "user", "that needle", metadata={"rare": 1})
-    await store.insert([far], -query_vector[None], generation, None)
-    await put_in_index(store)
-    filters = SearchFilters(metadata={"rare": 1})
-    ranking = Ranking(1.0, lexical_weight=10)
-    query = SearchQuery("agent", "user", "haystack needle", 3, ranking, filters)
-    hits = await store.search(query, query_vector, generation, None)
-    assert (hits[0].content == "that needle") is (passed_over == 100)
-    assert names == ["search_sketched"]
-
-
-async def test_nothing_but_the_index_of_sketches_is_read_of_them(pool: Pool) -> None:
-    store = PostgresMemoryStore(pool, FEW)
-    _, vectors, _ = await fill(store, 3_000, contents=sentences(3_000))
-    await put_in_index(store)
-    async with pool.acquire() as connection:
-        await connection.execute("vacuum analyze memory_sketches")
-    filters = SearchFilters(metadata={"even": True})
-    call = SearchCall(SearchQuery("agent", "user", "q", filters=filters), vectors[0], 1, None)
-    search = Search(FEW, Lexicon(SearchSettings()), VectorIndex(100))
-    async with pool.acquire() as connection:
-        (prepared,) = await search.prepare(connection, [call])
-    large = LargeSearch(StoreSettings(exact_search_rows=2_000), VectorIndex(100))
-    statement, arguments = large.by_sketches(prepared, Population(*[3_000] * 4))
-    plan = await explain(pool, statement, *arguments)
-    assert "Index Only Scan" in plan
-    assert "on memory_sketches" in plan
-    assert "Seq Scan" not in plan
-
-
-@pytest.mark.parametrize("ranking", [Ranking(mode="lexical"), Ranking(0.9, fusion="rrf")], ids=str)
-async def test_words_alone_and_ranks_have_all_scored(
-    made: tuple[list[str], PostgresMemoryStore], ranking: Ranking
-) -> None:
-    names, store = made
-    _, vectors, generation = await fill(store, 700)
-    await store.insert(marked(40, rare=1), unit_vectors(40), generation, None)
-    await put_in_index(store)
-    filters = SearchFilters(metadata={"rare": 1})
-    query = SearchQuery("agent", "user", "rare 7", 50, ranking, filters)
-    assert len(await store.search(query, vectors[0], generation, None)) == 40
-    assert names == ["search_whole_of_few"]

@@ -118,7 +118,7 @@ def _arguments() -> argparse.Namespace:
         )
     add("--data-dir", type=Path, help="keeps the database there; where it is full, measures it")
     add("--load-only", action="store_true")
-    add("--shared-buffers", default="4GB", help="of Postgres (4GB; memex serve has 128MB)")
+    add("--shared-buffers", default="4GB", help="of Postgres (4GB)")
     add("--maintenance-work-mem", default="6GB", help="of building indexes (6GB)")
     add("--maintenance-workers", type=_count, default=2, help="of building indexes (2)")
     add("--compare", action="store_true", help="measure indexes of vectors instead")

@@ -21,6 +21,7 @@ import pytest
 from deployments.domain.errors import BadSetting, StartupError
 from serve_app.local import processes
 from serve_app.local.folders import DataFolder
+from serve_app.local.memory import limit_bytes, shared_buffers_mib
 from serve_app.local.postgres import EmbeddedPostgres
 
 AS_ROOT = os.geteuid() == 0
@@ -253,3 +254,16 @@ def test_a_first_start_that_was_killed_is_not_taken_for_a_strangers_folder(
     folder = DataFolder(tmp_path / "memex")
     folder.open()
     folder.close()
+
+
+def test_pages_are_kept_in_a_share_of_the_memory(folder: DataFolder) -> None:
+    server = EmbeddedPostgres(folder)
+    server.start()
+    try:
+        blocks = asyncio.run(
+            run(server, "select setting::int from pg_settings where name = 'shared_buffers'")
+        )
+    finally:
+        server.stop()
+    # One that was left as it was initialised has 128 MiB, of 8 KiB each.
+    assert blocks == shared_buffers_mib(limit_bytes()) * 128

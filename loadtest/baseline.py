@@ -26,8 +26,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from deployments.domain.types import Embeddings
-from deployments.embedder.load import load_encoder
+from deployments.domain.embeddings import Embeddings
+from deployments.embedder.encoders.load import load_encoder
 from deployments.embedder.settings import EmbeddingSettings
 from loadtest.baseline_encoder import FastembedEncoder
 

@@ -12,8 +12,8 @@ from fastembed import TextEmbedding
 from fastembed.common.model_description import ModelSource, PoolingType
 from onnx import TensorProto, helper
 
-from deployments.domain.types import Embeddings
-from deployments.embedder.artifact import prepare_default_model
+from deployments.domain.embeddings import Embeddings
+from deployments.embedder.models.artifact import prepare_default_model
 from deployments.embedder.settings import EmbeddingSettings
 
 _NAME = "baseline/all-MiniLM-L6-v2"

@@ -12,17 +12,19 @@ from pathlib import Path
 
 import numpy as np
 
-from deployments.domain.ids import uuid7
-from deployments.domain.types import Embeddings, NewMemory, SearchQuery
-from deployments.embedder.load import load_encoder
+from deployments.domain.embeddings import Embeddings
+from deployments.domain.memories import NewMemory
+from deployments.domain.search import SearchQuery
+from deployments.embedder.encoders.load import load_encoder
 from deployments.embedder.settings import EmbeddingSettings
-from deployments.store.migrate import migrate, read_migrations
-from deployments.store.pool import Pool, connect
-from deployments.store.repository import PostgresMemoryStore
+from deployments.runtime.ids import uuid7
+from deployments.store.postgres.migrate import migrate, read_migrations
+from deployments.store.postgres.pool import Pool, connect
 from deployments.store.settings import StoreSettings
+from deployments.store.store import build_store
 from loadtest.scenarios import AGENTS, SEEDED, USERS
 from loadtest.texts import text
-from serve_app.local import processes
+from serve_app.operations.machine import processes
 
 _QUERIES = 200
 _START_TIMEOUT_S = 60.0
@@ -64,14 +66,14 @@ async def _fill(dsn: str, models_dir: Path) -> int:
     connection = await connect(dsn, settings)
     await migrate(connection, read_migrations())
     pool = Pool(dsn, settings)
-    store = PostgresMemoryStore(pool, settings)
-    generation = await store.adopt_generation(encoder.identity)
+    store = build_store(pool, settings)
+    generation = await store.generations.adopt_generation(encoder.identity)
     for round_ in range(SEEDED):
         texts = [text(round_ * AGENTS * USERS + pair) for pair in range(AGENTS * USERS)]
         new = [NewMemory(uuid7(), *_scope(pair), content) for pair, content in enumerate(texts)]
         vectors = await asyncio.to_thread(encoder.encode, texts, "passage")
-        await store.insert(new, vectors, generation, None)
-    await store.fold_frequencies()
+        await store.inserts.insert(new, vectors, generation, None)
+    await store.upkeep.fold_frequencies()
     await pool.close()
     await connection.execute("vacuum analyze")
     await connection.close()
@@ -90,7 +92,7 @@ async def _search_on(
 ) -> float:
     settings = StoreSettings(max_pool_size=1)
     pool = Pool(dsn, settings)
-    store = PostgresMemoryStore(pool, settings)
+    store = build_store(pool, settings)
     await pool.open()
     scopes = np.random.default_rng(os.getpid())
     await asyncio.to_thread(_all_ready.wait, _START_TIMEOUT_S)
@@ -98,7 +100,7 @@ async def _search_on(
     while (took := time.perf_counter() - started) < duration_s:
         number = done % len(queries)
         query = SearchQuery(*_scope(int(scopes.integers(AGENTS * USERS))), queries[number])
-        await store.search(query, vectors[number], generation, None)
+        await store.searches.search(query, vectors[number], generation, None)
         done += 1
     await pool.close()
     return done / took

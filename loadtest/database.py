@@ -9,8 +9,8 @@ import asyncpg
 import psutil
 
 from loadtest.baseline import SCHEMA
-from serve_app.local.folders import DataFolder
-from serve_app.local.postgres import EmbeddedPostgres
+from serve_app.operations.machine.data_folder import DataFolder
+from serve_app.operations.machine.embedded_postgres import EmbeddedPostgres
 
 
 class Database:

@@ -21,14 +21,15 @@ from mcp_types.version import LATEST_HANDSHAKE_VERSION, LATEST_MODERN_VERSION
 from starlette.applications import Starlette
 from starlette.types import Message, Scope
 
-from deployments.domain.ids import uuid7
-from deployments.domain.types import Memory, MemoryType, SearchQuery
+from deployments.domain.memories import Memory, MemoryType
+from deployments.domain.search import SearchQuery
+from deployments.runtime.ids import uuid7
 from serve_app.mcp.answering import ServiceBackend
 from serve_app.mcp.asgi import build_mcp_app, scope_of_request
 from serve_app.mcp.server import build_server
-from serve_app.reranking import SearchResult
 from serve_app.rest.asgi import build_rest_app
-from serve_app.service import MemoryService
+from serve_app.services.memories import MemoryService
+from serve_app.services.reranking import SearchResult
 
 _SEARCH = {"agent_id": "helper", "user_id": "ana", "query": "Which theme should I use?"}
 _CONTENT = "Ana prefers dark mode in every editor, and a light one for reading. " * 2

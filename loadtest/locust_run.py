@@ -25,7 +25,7 @@ from pathlib import Path
 from deployments.domain.errors import MemexError, StartupError
 from loadtest import programs
 from loadtest.session import RESULTS, Progress, scratch, stop_by_signal
-from serve_app.local import processes
+from serve_app.operations.machine import processes
 from serve_app.settings import ROOT
 
 _LOCUSTFILE = Path(__file__).with_name("locustfile.py")

@@ -15,7 +15,7 @@ import psutil
 
 from deployments.domain.errors import StartupError
 from loadtest.processes import tree
-from serve_app.local import ports, processes
+from serve_app.operations.machine import ports, processes
 from serve_app.settings import ROOT
 
 _READY = "memex is ready"

@@ -18,14 +18,17 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from deployments.domain.ids import uuid7
-from deployments.domain.types import Embeddings, ModelIdentity, NewMemory, Ranking, SearchQuery
-from deployments.store.migrate import migrate, read_migrations
-from deployments.store.pool import Pool, connect
-from deployments.store.repository import PostgresMemoryStore
+from deployments.domain.embeddings import Embeddings, ModelIdentity
+from deployments.domain.memories import NewMemory
+from deployments.domain.ranking import Ranking
+from deployments.domain.search import SearchQuery
+from deployments.runtime.ids import uuid7
+from deployments.store.postgres.migrate import migrate, read_migrations
+from deployments.store.postgres.pool import Pool, connect
 from deployments.store.settings import StoreSettings
-from serve_app.local.folders import DataFolder
-from serve_app.local.postgres import EmbeddedPostgres
+from deployments.store.store import PostgresStore, build_store
+from serve_app.operations.machine.data_folder import DataFolder
+from serve_app.operations.machine.embedded_postgres import EmbeddedPostgres
 
 _ROUNDS = 200
 _RANDOM = np.random.default_rng(1)
@@ -48,7 +51,7 @@ def unit_vectors(count: int) -> Embeddings:
     return unit
 
 
-async def fill(store: PostgresMemoryStore, rows: int, generation: int) -> float:
+async def fill(store: PostgresStore, rows: int, generation: int) -> float:
     """Seconds for each thousand memories."""
     now = datetime.now(UTC)
     started = time.perf_counter()
@@ -60,17 +63,17 @@ async def fill(store: PostgresMemoryStore, rows: int, generation: int) -> float:
             )
             for n, text in enumerate(texts(count, 20))
         ]
-        await store.insert(new, unit_vectors(count), generation, None)
+        await store.inserts.insert(new, unit_vectors(count), generation, None)
     return (time.perf_counter() - started) / rows * 1_000
 
 
-async def measure(store: PostgresMemoryStore, rows: int, generation: int) -> dict[str, list[float]]:
+async def measure(store: PostgresStore, rows: int, generation: int) -> dict[str, list[float]]:
     took: dict[str, list[float]] = {name: [] for name in _RANKINGS}
     for text, vector in zip(texts(_ROUNDS, 8), unit_vectors(_ROUNDS), strict=True):
         for name, ranking in _RANKINGS.items():
             query = SearchQuery("agent", str(rows), text, ranking=ranking)
             started = time.perf_counter()
-            await store.search(query, vector, generation, None)
+            await store.searches.search(query, vector, generation, None)
             took[name].append((time.perf_counter() - started) * 1_000)
     return took
 
@@ -80,12 +83,12 @@ async def run(dsn: str, sizes: list[int]) -> None:
     connection = await connect(dsn, settings)
     await migrate(connection, read_migrations())
     pool = Pool(dsn, settings)
-    store = PostgresMemoryStore(pool, settings)
-    generation = await store.adopt_generation(ModelIdentity("random", "1", "fp32", 384))
+    store = build_store(pool, settings)
+    generation = await store.generations.adopt_generation(ModelIdentity("random", "1", "fp32", 384))
     print(f"{'rows':>8} {'mode':>10} {'p50 ms':>8} {'p99 ms':>8} {'ratio':>6}")
     for rows in sizes:
         filling_s = await fill(store, rows, generation)
-        await store.fold_frequencies()
+        await store.upkeep.fold_frequencies()
         await connection.execute("vacuum analyze")
         await measure(store, rows, generation)  # warms the caches
         for line in table(rows, await measure(store, rows, generation)):

@@ -16,7 +16,7 @@ import numpy as np
 from deployments.domain.errors import StartupError
 from loadtest import scenarios, texts
 from loadtest.scenarios import Scenario
-from serve_app.local import processes
+from serve_app.operations.machine import processes
 
 _SCRIPT = Path(__file__).with_name("mix.lua")
 _TIMEOUT_S = 30

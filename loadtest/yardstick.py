@@ -14,10 +14,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from deployments.domain.errors import StartupError
-from deployments.embedder.load import load_encoder
+from deployments.embedder.encoders.load import load_encoder
 from deployments.embedder.settings import EmbeddingSettings
 from loadtest.texts import text
-from serve_app.local import processes
+from serve_app.operations.machine import processes
 
 _BATCH = 32
 _TEXTS = 4_000  # that an encoder goes round; it remembers none

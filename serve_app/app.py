@@ -1,4 +1,4 @@
-"""Builds the applications: the only place that decorates and binds deployments.
+"""Builds the applications from graph.py: the only place that decorates and binds deployments.
 
 No `from __future__ import annotations` here: Serve reads the builders' argument types.
 """
@@ -10,89 +10,61 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
-from deployments.embedder.deployment import Embedder
 from deployments.embedder.settings import EmbeddingSettings
-from deployments.reranker.deployment import Reranker
-from deployments.store.deployment import MemoryStore
-from serve_app.ingress import McpIngress, RestIngress
+from serve_app.graph import MEMEX, MEMEX_MCP, NODES, Handles, Node, wanted_nodes
 from serve_app.settings import Settings, load_settings
-from serve_app.summariser import Summariser
+
+_ON_CALL = {"min_replicas": 0, "max_replicas": 1, "target_ongoing_requests": 4}
 
 
 class AppArgs(BaseModel):
-    """Arguments of an application in serve_config.yaml: none; settings come by environment."""
+    """Arguments of an application in serve_config.yaml: none; settings come from the
+    environment."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 def build_memex_app(args: AppArgs) -> Application:
-    """RestIngress → Embedder, MemoryStore, Summariser (→ both) and, where one is set, Reranker."""
+    """The nodes of the application memex; its ingress serves REST."""
     settings = load_settings()
-    embedder = _decorated(Embedder, settings).bind(
-        settings.embedding,
-        str(settings.models_dir),
-        _threads(settings, "Embedder"),
-        settings.metrics,
-    )
-    store = _decorated(MemoryStore, settings).bind(
-        settings.db, settings.search, settings.dedup, settings.metrics
-    )
-    reranker = None
-    if settings.reranker.model:
-        reranker = _decorated(Reranker, settings).bind(
-            settings.reranker,
-            str(settings.models_dir),
-            _threads(settings, "Reranker"),
-            settings.metrics,
-        )
-    summariser = _summariser(settings).bind(settings, embedder, store)
-    ingress = serve.ingress(None)(RestIngress)
-    return _decorated(ingress, settings, "RestIngress").bind(
-        settings, embedder, store, reranker, summariser
-    )
-
-
-def build_embedder_app(settings: Settings, embedding: EmbeddingSettings) -> Application:
-    """An Embedder alone, of another model than the graph's: memories are being moved to it."""
-    return _decorated(Embedder, settings).bind(
-        embedding, str(settings.models_dir), _threads(settings, "Embedder")
-    )
+    bound: dict[str, Application] = {}
+    for node in wanted_nodes(settings):
+        if node.application == MEMEX:
+            bound[node.name] = _bind(node, settings, dict(bound))
+    return bound["RestIngress"]
 
 
 class McpArgs(AppArgs):
     """Arguments of the MCP application."""
 
-    graph: str = "memex"
-    """The application whose nodes it uses."""
+    graph: str = MEMEX
+    """The application whose nodes it calls."""
 
 
 def build_memex_mcp_app(args: McpArgs) -> Application:
-    """McpIngress, over the Embedder, the MemoryStore and the Reranker of the other application."""
+    """McpIngress, over the nodes of the other application."""
     settings = load_settings()
-    ingress = serve.ingress(None)(McpIngress)
-    return _decorated(ingress, settings, "McpIngress").bind(
-        settings,
-        DeploymentHandle("Embedder", args.graph),
-        DeploymentHandle("MemoryStore", args.graph),
-        DeploymentHandle("Reranker", args.graph) if settings.reranker.model else None,
-    )
+    handles = {
+        node.name: DeploymentHandle(node.name, args.graph)
+        for node in wanted_nodes(settings)
+        if node.application == MEMEX and not node.is_ingress
+    }
+    (ingress,) = (node for node in NODES if node.application == MEMEX_MCP)
+    return _bind(ingress, settings, handles)
 
 
-def _summariser(settings: Settings) -> serve.Deployment:
-    """Where it does nothing by itself it starts when it is called, and ends a while after."""
-    deployment = _decorated(Summariser, settings)
-    if settings.summarization.enabled:
-        return deployment
-    on_call = {"min_replicas": 0, "max_replicas": 1, "target_ongoing_requests": 4}
-    return deployment.options(num_replicas="auto", autoscaling_config=on_call)
+def build_embedder_app(settings: Settings, embedding: EmbeddingSettings) -> Application:
+    """An Embedder alone, of another model than the graph's: memories are being moved to it."""
+    (embedder,) = (node for node in NODES if node.name == "Embedder")
+    return _bind(embedder, settings.model_copy(update={"embedding": embedding}), {})
 
 
-def _decorated(node: type, settings: Settings, name: str | None = None) -> serve.Deployment:
-    options: dict[str, Any] = settings.deployments.get(name or node.__name__, {})
-    return serve.deployment(name=name or node.__name__, **options)(node)
-
-
-def _threads(settings: Settings, name: str) -> int:
-    """One inference thread for each whole core of a replica's share, at least one."""
-    actor: dict[str, Any] = settings.deployments.get(name, {}).get("ray_actor_options", {})
-    return max(1, int(actor.get("num_cpus", 1)))
+def _bind(node: Node, settings: Settings, handles: Handles) -> Application:
+    cls = node.load()
+    if node.is_ingress:
+        cls = serve.ingress(None)(cls)
+    options: dict[str, Any] = settings.deployments.get(node.name, {})
+    deployment = serve.deployment(name=node.name, **options)(cls)
+    if node.is_on_call(settings):
+        deployment = deployment.options(num_replicas="auto", autoscaling_config=_ON_CALL)
+    return deployment.bind(*node.arguments(settings, handles))

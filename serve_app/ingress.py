@@ -1,40 +1,32 @@
-"""The graph's fronts: replicas that hold the handles and serve an ASGI application.
+"""The graph's ingresses: replicas that call the other nodes and serve an ASGI application.
 
-Each imports what it serves where it builds it: the SDK of MCP alone takes a second of CPU and
-20 MiB, in each process that would have it for nothing.
+Each imports its application only where it builds it: the MCP SDK alone costs a second of CPU and 20
+MiB in each process that imports it.
 """
 
 import contextlib
 import importlib.metadata
 
-from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
-from deployments import node
 from deployments.domain.errors import Unavailable
-from deployments.exposition import Exposition
-from deployments.metrics import HttpMetrics, McpMetrics
-from serve_app import replicas
-from serve_app.edges import build_service
-from serve_app.service import MemoryService
+from deployments.runtime import node
+from deployments.runtime.metrics import HttpMetrics, McpMetrics
+from serve_app.clients import replicas
+from serve_app.clients.wiring import Nodes, build_service
+from serve_app.rest.metrics.exposition import Exposition
+from serve_app.services.memories import MemoryService
 from serve_app.settings import Settings
 
 
 class RestIngress:
-    """Serves REST. Decorated in app.py; Serve asks it for its application in the replica."""
+    """Serves REST. app.py decorates it; in each replica Serve asks it for its application."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        embedder: DeploymentHandle,
-        store: DeploymentHandle,
-        reranker: DeploymentHandle | None,
-        summariser: DeploymentHandle,
-    ) -> None:
+    def __init__(self, settings: Settings, nodes: Nodes) -> None:
         node.prepare("RestIngress")
         self._settings = settings
-        self._embedder = embedder
-        self._service = build_service(settings, embedder, store, reranker, summariser)
+        self._embedder = nodes["Embedder"]
+        self._service = build_service(settings, nodes)
 
     async def __serve_build_asgi_app__(self) -> Starlette:
         from serve_app.rest.asgi import build_rest_app
@@ -51,19 +43,13 @@ class RestIngress:
 
 
 class McpIngress:
-    """Serves MCP, over the nodes of the application that REST is in."""
+    """Serves MCP, over the nodes of the application that serves REST."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        embedder: DeploymentHandle,
-        store: DeploymentHandle,
-        reranker: DeploymentHandle | None = None,
-    ) -> None:
+    def __init__(self, settings: Settings, nodes: Nodes) -> None:
         node.prepare("McpIngress")
         self._settings = settings
-        self._embedder = embedder
-        self._service = build_service(settings, embedder, store, reranker)
+        self._embedder = nodes["Embedder"]
+        self._service = build_service(settings, nodes)
 
     async def __serve_build_asgi_app__(self) -> Starlette:
         from serve_app.mcp.answering import ServiceBackend

@@ -9,15 +9,15 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from deployments.domain.ports import Encoder
-from deployments.embedder.load import load_encoder
+from deployments.domain.ports.embedding import Encoder
+from deployments.embedder.encoders.load import load_encoder
 from deployments.embedder.settings import EmbeddingSettings
-from deployments.store.migrate import migrate, read_migrations
-from deployments.store.pool import Pool
-from deployments.store.repository import PostgresMemoryStore
+from deployments.store.postgres.migrate import migrate, read_migrations
+from deployments.store.postgres.pool import Pool
 from deployments.store.settings import StoreSettings
-from serve_app.local.folders import DataFolder
-from serve_app.local.postgres import EmbeddedPostgres
+from deployments.store.store import PostgresStore, build_store
+from serve_app.operations.machine.data_folder import DataFolder
+from serve_app.operations.machine.embedded_postgres import EmbeddedPostgres
 
 _names = itertools.count()
 
@@ -88,8 +88,8 @@ async def pool(dsn: str) -> AsyncIterator[Pool]:
 
 
 @pytest.fixture
-def postgres_store(pool: Pool) -> PostgresMemoryStore:
-    return PostgresMemoryStore(pool, StoreSettings())
+def postgres_store(pool: Pool) -> PostgresStore:
+    return build_store(pool, StoreSettings())
 
 
 async def _database(postgres: EmbeddedPostgres, options: str) -> AsyncIterator[str]:

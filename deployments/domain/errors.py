@@ -28,7 +28,7 @@ Messages are written for the person who reads them and carry no SQL, host or sec
 processes by pickle: positional arguments, all of them handed to `super().__init__`.
 """
 
-from deployments.domain.types import ModelIdentity
+from deployments.domain.embeddings import ModelIdentity
 
 
 class MemexError(Exception):

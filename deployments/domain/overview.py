@@ -1,18 +1,22 @@
-"""What there is, without what it says: agents, their users, memories by day."""
+"""What a store holds, without contents: agents, their users, memories by day."""
 
 from dataclasses import dataclass
 from datetime import date
 
-COUNTED_OF_ONE = 10_000
-"""Memories of one agent or user that a page of them counts; further ones are known to be there."""
 
-COUNTED_OF_TIMELINE = 50_000
-"""Memories that a timeline counts, the newest first."""
+@dataclass(frozen=True, slots=True)
+class CountBounds:
+    """How far an overview counts."""
+
+    of_one: int = 10_000
+    """Memories of one agent or user on a page of them; further ones are known to exist."""
+    of_timeline: int = 50_000
+    """Memories of a timeline, the newest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """An agent's or a user's id and how many memories it has; at least so many where not exact."""
+    """An agent's or a user's id and how many memories it has; at least so many if not exact."""
 
     id: str
     memories: int
@@ -21,7 +25,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class TallyPage:
-    """In the order of ids, without those that have no memory. The next page begins behind the id
+    """In the order of ids, without those that have no memory. The next page begins after the id
     `next_after`, which is None on the last."""
 
     tallies: list[Tally]
@@ -30,7 +34,7 @@ class TallyPage:
 
 @dataclass(frozen=True, slots=True)
 class DayCounts:
-    """The memories of one day (UTC) by their type; at least so many where not exact."""
+    """The memories of one day (UTC) by type; at least so many if not exact."""
 
     day: date
     episodic: int
@@ -42,7 +46,7 @@ class DayCounts:
 @dataclass(frozen=True, slots=True)
 class Timeline:
     """The days that have memories, oldest first, from the day `since` on: the one that was asked
-    for, or where there are too many to count, a later one, which is not exact."""
+    for, or, if there are too many memories to count, a later one, which is not exact."""
 
     since: date
     days: list[DayCounts]

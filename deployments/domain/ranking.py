@@ -5,9 +5,70 @@ The database computes the same in `ranked` of search.sql; this one is what it is
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
-from deployments.domain.types import Ranking
+from deployments.domain.pickling import pickle_by_fields
+
+SearchMode = Literal["hybrid", "semantic", "lexical"]
+"""Whether similarity is of meaning and words, of meaning alone, or of words alone."""
+
+Fusion = Literal["weighted", "rrf"]
+"""How hybrid similarity is made of both: as a weighted sum, or by reciprocal ranks."""
+
+
+@pickle_by_fields
+@dataclass(frozen=True, slots=True)
+class ScoreWeights:
+    """`score = similarity·similarity + recency·recency + importance·importance` and
+    `similarity = cosine·cosine + lexical·lexical`, each time the weight by its part.
+
+    The last two are None where ranks were fused.
+    """
+
+    similarity: float
+    recency: float
+    importance: float
+    cosine: float | None
+    lexical: float | None
+
+
+@pickle_by_fields
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The parts of a hit's score, each by its weight adding up to it."""
+
+    cosine: float
+    lexical: float
+    """BM25 divided by the best BM25 among the query's candidates, in [0, 1]."""
+    similarity: float
+    recency: float
+    importance: float
+    """Half of the memory's importance, in [0, 1]."""
+    age_days: float
+    weights: ScoreWeights
+    matched_terms: list[str]
+    """The query's terms that the memory has, stemmed and case-folded as they are compared."""
+    cosine_rank: int | None = None
+    """Among the candidates; only where ranks were fused, like the next."""
+    lexical_rank: int | None = None
+
+
+@pickle_by_fields
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The weights of the score; ranking.py has the formula."""
+
+    alpha: float = 0.7
+    half_life_days: float = 30.0
+    importance_weight: float = 0.0
+    mode: SearchMode = "hybrid"
+    fusion: Fusion = "weighted"
+    """Of hybrid mode, like the next."""
+    lexical_weight: float | None = None
+    """None is the store's setting."""
+
 
 SCORE_DECIMALS = 4
 MAX_IMPORTANCE = 2.0

@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from deployments.domain.types import Embeddings, NewMemory
+from deployments.domain.embeddings import Embeddings
+from deployments.domain.memories import NewMemory
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from ray import serve
 
-from deployments import node
+from deployments.domain.embeddings import Embeddings, ModelIdentity, TextKind, TextsOfKind
 from deployments.domain.errors import Unavailable
-from deployments.domain.ports import BatchedEmbedder
-from deployments.domain.types import Embeddings, ModelIdentity, TextKind, TextsOfKind
-from deployments.embedder.load import load_encoder
+from deployments.domain.ports.embedding import BatchedEmbedder
+from deployments.embedder.encoders.load import load_encoder
 from deployments.embedder.settings import BatchConfig, EmbeddingSettings
-from deployments.metrics import EmbedderMetrics, count_cpu
+from deployments.runtime import node
+from deployments.runtime.metrics import EmbedderMetrics, count_cpu
 
 
 @node.answering(BatchedEmbedder)

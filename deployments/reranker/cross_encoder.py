@@ -7,7 +7,7 @@ from typing import Any
 
 from fastembed.rerank.cross_encoder import TextCrossEncoder
 
-from deployments import hub
+from deployments.runtime import hub
 
 # Few enough that little is padded, and that a call which nobody waits for ends soon.
 _BATCH_ROWS = 8

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from deployments import node
-from deployments.domain import ports
-from deployments.metrics import count_cpu
+from deployments.domain.ports import reranking as ports
 from deployments.reranker.settings import RerankerSettings
+from deployments.runtime import node
+from deployments.runtime.metrics import count_cpu
 
 
 @node.answering(ports.Reranker)

@@ -1,95 +1,86 @@
-"""Keeps what the lexical arm has stored true: each memory's terms, and how frequent each is."""
+"""What keeps the store in order without a caller asking for it: terms renewed and counted, the
+index of vectors filled, expired rows purged."""
 
-from deployments.store.lexicon import Lexicon
-from deployments.store.pool import Connection
-from deployments.store.queries import sql
+from collections.abc import Callable
 
-_RENEWED_AT_ONCE = 200
-_FOLDED_AT_ONCE = 20_000
-_RECOUNT = (
-    "wait_for_folding",
-    "lock_frequencies",
-    "clear_frequency_changes",
-    "clear_frequencies",
-    "count_frequencies",
-)
-_RECOUNT_TIMEOUT_S = 3_600.0  # for each: they read all memories
+from deployments.domain.errors import BadSetting
+from deployments.store.lexical.upkeep import TermsUpkeep
+from deployments.store.postgres.pool import Pool
+from deployments.store.sql import sql
+from deployments.store.vector_index.index import VectorIndex
+from deployments.store.vector_index.sketches import add_sketches
+
+_PURGED_AT_ONCE = 1_000
 
 
-class TermsUpkeep:
-    """Adopts a lexicon, renews what an older one made, folds and recounts frequencies."""
+class StoreUpkeep:
+    """Each method may run in many processes at once. All raise Unavailable."""
 
-    def __init__(self, lexicon: Lexicon) -> None:
-        self._lexicon = lexicon
-        self._number: int | None = None
+    def __init__(
+        self,
+        pool: Pool,
+        terms: TermsUpkeep,
+        index: VectorIndex,
+        count: Callable[[str, int], None],
+    ) -> None:
+        self._pool = pool
+        self._terms = terms
+        self._index = index
+        self._count = count
 
-    async def adopt(self, connection: Connection) -> int:
-        """The lexicon's number, recorded on the first call. Safe from many processes at once."""
-        if self._number is None:
-            async with connection.transaction():
-                active = await connection.fetchrow(sql("active_lexicon"))
-                if active is None or tuple(active)[1:] != self._parameters():
-                    await connection.execute(sql("lock_lexicons"))
-                    active = await connection.fetchrow(sql("active_lexicon"))
-                if active is None or tuple(active)[1:] != self._parameters():
-                    active = await connection.fetchrow(sql("add_lexicon"), *self._parameters())
-                number = int(active["lexicon"])
-            self._number = number
-        return self._number
+    async def renew_terms(self) -> None:
+        """Renew terms that an older lexicon made, unless a newer one is in use."""
+        async with self._pool.acquire() as connection:
+            await self._terms.adopt(connection)
+            while await self._terms.is_in_use(connection) and await self._terms.renew(connection):
+                pass
 
-    async def outdated(self, connection: Connection) -> int:
-        """How many memories have no terms or an older lexicon's."""
-        number = await self.adopt(connection)
-        return int(
-            await connection.fetchval(sql("count_outdated"), number, timeout=_RECOUNT_TIMEOUT_S)
-        )
+    async def fold_frequencies(self) -> None:
+        """Add the changes that writes have made to the terms' frequencies."""
+        async with self._pool.acquire() as connection:
+            while await self._terms.fold(connection):
+                pass
 
-    async def is_in_use(self, connection: Connection) -> bool:
-        """Whether no other settings have been adopted since, by a newer version of the graph."""
-        active = await connection.fetchrow(sql("active_lexicon"))
-        return active is None or tuple(active)[1:] == self._parameters()
+    async def fill_vector_index(self) -> None:
+        """Add the memories that scopes had before they were found to be large, and missing
+        sketches."""
+        try:
+            await self._index.fill(self._pool)
+        finally:
+            await add_sketches(self._pool)
 
-    async def renew(self, connection: Connection) -> int:
-        """Make anew the terms of some memories that have none or an older lexicon's; how many."""
-        number = await self.adopt(connection)
-        async with connection.transaction():
-            rows = await connection.fetch(sql("outdated_memories"), number, _RENEWED_AT_ONCE)
-            if rows:
-                terms = await self._lexicon.index_all(
-                    [(row["agent_id"], row["user_id"], row["content"]) for row in rows]
+    async def reindex(self, progress: Callable[[int, int], None]) -> None:
+        """Renew all outdated terms, then count every frequency again; writes wait for the count.
+
+        `progress` is called with how many memories of how many are done. Raises BadSetting if the
+        settings are not those that the database's terms are made with.
+        """
+        async with self._pool.acquire() as connection:
+            if not await self._terms.is_in_use(connection):
+                raise BadSetting(
+                    "MEMEX_SEARCH_LANGUAGE or MEMEX_SEARCH_BM25_… are not what the service runs "
+                    "with: set them alike, or start the service with these"
                 )
-                await connection.execute(
-                    sql("renew_terms"),
-                    [row["id"] for row in rows],
-                    [row["agent_id"] for row in rows],
-                    number,
-                    [entry.weights for entry in terms],
-                    [entry.keys_text() for entry in terms],
-                )
-        return len(rows)
+            left = total = await self._terms.outdated(connection)
+            progress(0, total)
+            while renewed := await self._terms.renew(connection):
+                left = max(0, left - renewed)
+                progress(total - left, total)
+            await self._terms.recount(connection)
+        progress(total, total)
 
-    async def fold(self, connection: Connection) -> bool:
-        """Add the frequencies' changes up, so many at once, unless another process does; whether
-        there are as many again. Fewer wait for the next time: they cost a search little."""
-        async with connection.transaction():
-            if not await connection.fetchval(sql("try_folding")):
-                return False
-            await connection.execute(sql("fold_frequencies"), _FOLDED_AT_ONCE)
-            return bool(await connection.fetchval(sql("has_more_changes"), _FOLDED_AT_ONCE))
+    async def purge_expired(self) -> None:
+        """Delete expired memories. No statement has seen them since they expired."""
+        async with self._pool.acquire() as connection:
+            while purged := await connection.fetchval(*sql.purge_expired(max_rows=_PURGED_AT_ONCE)):
+                self._count("expire", purged)
 
-    async def recount(self, connection: Connection) -> None:
-        """Count all frequencies anew. Searches go on; writes wait, and fail with Unavailable where
-        it takes longer than their statement timeout."""
-        async with connection.transaction():
-            for name in _RECOUNT:
-                await connection.execute(sql(name), timeout=_RECOUNT_TIMEOUT_S)
+    async def purge_idempotency_keys(self) -> None:
+        """Delete the keys that are too old to be compared with."""
+        async with self._pool.acquire() as connection:
+            await connection.execute(*sql.purge_idempotency_keys())
 
-    def _parameters(self) -> tuple[object, ...]:
-        settings = self._lexicon.settings
-        return (
-            self._lexicon.analyzer_version,
-            settings.language,
-            settings.bm25_k1,
-            settings.bm25_b,
-            settings.bm25_average_terms,
-        )
+    async def purge_rate_limits(self) -> None:
+        """Delete the counters of agents that made no call in the last minute."""
+        async with self._pool.acquire() as connection:
+            await connection.execute(*sql.purge_rate_limits())

@@ -1,6 +1,7 @@
-"""One pass over the scopes: what is due is condensed, scope by scope, batch by batch."""
+"""One pass over the scopes: memories that are due are condensed, scope by scope, batch by batch."""
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -8,13 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from deployments import logs
 from deployments.analyzer import Analyzer
-from deployments.domain.ids import uuid7
-from deployments.domain.model_in_use import ModelInUse
-from deployments.domain.ports import Embedder, SummaryStore
+from deployments.domain.memories import Memory, MemoryType, NewMemory
+from deployments.domain.ports.summaries import Condensing
 from deployments.domain.summaries import Condensation, PassReport, ScopeToCondense, Source
-from deployments.domain.types import Embeddings, Memory, MemoryType, NewMemory
+from deployments.runtime import logs
+from deployments.runtime.active_model import ActiveModel, Embedded
+from deployments.runtime.ids import uuid7
 from deployments.summariser.extract import extract
 from deployments.summariser.settings import SummarizationSettings
 
@@ -35,24 +36,24 @@ class _Failure:
 
 
 class Passes:
-    """Finds what is due and condenses it, over the ports. Several may run at once, anywhere: the
-    store sees to it that no batch becomes two summaries.
+    """Finds scopes that are due and condenses them, over the ports. Several passes may run at once,
+    anywhere: the store makes sure that no batch becomes two summaries.
 
-    A scope that fails is left alone for a while, twice as long each time, and keeps no other back.
+    A scope that fails is skipped for a while, twice as long each time, and holds up no other.
     """
 
     def __init__(
         self,
         settings: SummarizationSettings,
-        store: SummaryStore,
-        embedder: Embedder,
+        store: Condensing,
+        model: ActiveModel,
         analyzer: Analyzer,
         condensed: Callable[[int], None] = lambda _memories: None,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._store = store
-        self._model = ModelInUse(embedder, store)
+        self._model = model
         self._analyzer = analyzer
         self._condensed = condensed
         self._now_s = monotonic_s
@@ -121,17 +122,23 @@ class Passes:
             scope.agent_id, scope.user_id, settings.threshold, settings.batch_size
         ):
             summary = await asyncio.to_thread(summarised, scope, sources, settings, self._analyzer)
-            changes = [(source.id, source.updated_at) for source in sources]
-
-            async def condense(rows: Embeddings, generation: int) -> Memory | None:
-                return await self._store.condense(
-                    Condensation(summary, rows[0], generation, changes)  # noqa: B023
-                )
-
-            stored = await self._model.with_embeddings([summary.content], "passage", condense)
-            if stored is None:  # another one was first, or a source has changed: the next pass sees
+            store = functools.partial(self._store_summary, summary, sources)
+            stored = await self._model.with_embeddings([summary.content], "passage", store)
+            if stored is None:  # another pass was first, or a source has changed
                 return
             yield len(sources)
+
+    async def _store_summary(
+        self, summary: NewMemory, sources: Sequence[Source], embedded: Embedded
+    ) -> Memory | None:
+        return await self._store.condense(
+            Condensation(
+                summary,
+                embedded.embeddings[0],
+                embedded.generation,
+                [(source.id, source.updated_at) for source in sources],
+            )
+        )
 
     def _is_waiting(self, scope: ScopeToCondense) -> bool:
         failure = self._failures.get((scope.agent_id, scope.user_id))

@@ -33,7 +33,7 @@ import psutil
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from deployments.domain.types import Embeddings
+from deployments.domain.embeddings import Embeddings
 from loadtest.encoders.contenders import EXACT, TODAY, Contender, Infer, write_files
 from loadtest.texts import ROW_TEXTS, text
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.domain.types import Embeddings
-from deployments.embedder.windows import batches_of_equal_length
+from deployments.domain.embeddings import Embeddings
+from deployments.embedder.encoders.windows import batches_of_equal_length
 
-_MAX_ROWS, _MAX_TOKENS = 32, 4_096  # as in deployments/embedder/encoder.py
+_MAX_ROWS, _MAX_TOKENS = 32, 4_096  # as in deployments/embedder/encoders/onnx.py
 _PACKED_ROW = 128
 _PADDING = 0
 
@@ -170,7 +170,7 @@ def write_files(folder: Path, model: Path, calibration: list[list[int]]) -> list
     """
     from safetensors.numpy import load_file
 
-    from deployments.embedder.graph import BertConfig
+    from deployments.embedder.models.graph import BertConfig
 
     weights = load_file(model / "model.safetensors")
     config = BertConfig.from_json(json.loads((model / "config.json").read_text(encoding="utf-8")))
@@ -194,7 +194,7 @@ def write_files(folder: Path, model: Path, calibration: list[list[int]]) -> list
 def _write_onnx(folder: Path, weights: Mapping[str, NDArray[np.float32]], config: Any) -> None:
     import onnx
 
-    from deployments.embedder.graph import sentence_encoder
+    from deployments.embedder.models.graph import sentence_encoder
     from loadtest.encoders.graphs import fuse_norms, mask_padding, pack, save_quantised
 
     changes = {"": None, "-mask": mask_padding, "-pack": pack, "-skip": fuse_norms}

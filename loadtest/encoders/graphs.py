@@ -1,6 +1,6 @@
 """ONNX graphs of the default model that compare.py compares, made from the service's own.
 
-Each function changes the graph of deployments/embedder/graph.py in place.
+Each function changes the graph of deployments/embedder/models/graph.py in place.
 """
 
 from pathlib import Path
@@ -74,7 +74,7 @@ def pack(model: onnx.ModelProto) -> None:
 
 
 def save_quantised(model: onnx.ModelProto, path: Path) -> None:
-    """As deployments/embedder/convert.py does."""
+    """As deployments/embedder/models/convert.py does."""
     helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
     full = path.with_suffix(".full")
     onnx.save(model, full)

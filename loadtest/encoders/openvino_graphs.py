@@ -12,7 +12,7 @@ import openvino
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from deployments.embedder.graph import BertConfig
+from deployments.embedder.models.graph import BertConfig
 
 Weights = Mapping[str, NDArray[np.float32]]
 Ranges = Mapping[str, tuple[float, float]]

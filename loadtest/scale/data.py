@@ -17,7 +17,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.domain.types import Embeddings
+from deployments.domain.embeddings import Embeddings
 
 VERSION = 2  # of what the same plan gives
 DIMENSIONS = 384

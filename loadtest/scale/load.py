@@ -21,15 +21,15 @@ from pgvector import Vector
 from pgvector.asyncpg import register_vector
 from tqdm import tqdm
 
-from deployments.domain.types import ModelIdentity
-from deployments.store.generations import adopt_generation
-from deployments.store.lexicon import Lexicon
-from deployments.store.migrate import migrate, read_migrations
-from deployments.store.pool import Pool
-from deployments.store.repository import PostgresMemoryStore
+from deployments.domain.embeddings import ModelIdentity
+from deployments.store.generations.active import adopt_generation
+from deployments.store.lexical.lexicon import Lexicon
+from deployments.store.lexical.upkeep import TermsUpkeep
+from deployments.store.postgres.migrate import migrate, read_migrations
+from deployments.store.postgres.pool import Pool
 from deployments.store.settings import SearchSettings, StoreSettings
-from deployments.store.sketches import add_sketches
-from deployments.store.upkeep import TermsUpkeep
+from deployments.store.store import build_store
+from deployments.store.vector_index.sketches import add_sketches
 from loadtest.scale.data import DIMENSIONS, USER, VERSION, Batch, Plan, World, agent_of
 
 _MODEL = ModelIdentity("synthetic", "1", "fp32", DIMENSIONS)
@@ -214,7 +214,7 @@ async def _recount(dsn: str) -> None:
     settings = StoreSettings(max_pool_size=1)
     pool = Pool(dsn, settings)
     try:
-        await PostgresMemoryStore(pool, settings).reindex(lambda _done, _total: None)
+        await build_store(pool, settings).upkeep.reindex(lambda _done, _total: None)
     finally:
         await pool.close()
 

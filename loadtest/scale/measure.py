@@ -17,10 +17,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from deployments.domain.types import MemoryType, Ranking, SearchFilters, SearchQuery
-from deployments.store.pool import Pool
-from deployments.store.repository import PostgresMemoryStore
+from deployments.domain.memories import MemoryType
+from deployments.domain.ranking import Ranking
+from deployments.domain.search import SearchFilters, SearchQuery
+from deployments.store.postgres.pool import Pool
 from deployments.store.settings import StoreSettings
+from deployments.store.store import PostgresStore, build_store
 from loadtest.scale.data import SCOPES, USER, Plan, Question, World
 from loadtest.scale.figures import Latency, recall
 
@@ -134,9 +136,7 @@ class Measurement:
                     bar.update()
         return found
 
-    async def _warm_up(
-        self, store: PostgresMemoryStore, pool: Pool, scope: str, asked: int
-    ) -> None:
+    async def _warm_up(self, store: PostgresStore, pool: Pool, scope: str, asked: int) -> None:
         """Postgres has just started: it reads each page at its first use, where one that has run
         for a while has them in its buffers. By other questions than are `asked` of the scope."""
         questions = self._world.questions(scope, asked + _WARM_UP_SEARCHES)[asked:]
@@ -149,7 +149,7 @@ class Measurement:
 
     async def _measure(
         self,
-        store: PostgresMemoryStore,
+        store: PostgresStore,
         pool: Pool,
         case: Case,
         questions: Sequence[Question],
@@ -167,7 +167,7 @@ class Measurement:
         for question, best in await self._best(case, questions[_WARM_UP:][:recalled]):
             # Ages are counted to one time for both: what is exact stays so.
             query = case.query(question, self._plan, as_of=self._plan.until)
-            hits = await store.search(query, question.vector, self._generation, None)
+            hits = await store.searches.search(query, question.vector, self._generation, None)
             too_few += len(hits) < min(TOP_K, len(best))
             share = recall([str(hit.id) for hit in hits], best, TOP_K)
             shares += [] if share is None else [share]
@@ -183,7 +183,7 @@ class Measurement:
 
     async def _times(
         self,
-        store: PostgresMemoryStore,
+        store: PostgresStore,
         case: Case,
         questions: Sequence[Question],
         most_s: float,
@@ -195,7 +195,7 @@ class Measurement:
         for question in questions:
             query = case.query(question, self._plan)
             started = time.perf_counter()
-            await store.search(query, question.vector, self._generation, None)
+            await store.searches.search(query, question.vector, self._generation, None)
             ended = time.perf_counter()
             times.append((ended - started) * 1_000)
             if ended - began > most_s and len(times) >= fewest:
@@ -215,7 +215,9 @@ class Measurement:
                     query = case.query(
                         question, self._plan, as_of=self._plan.until, top_k=_EXACT_TOP
                     )
-                    hits = await store.search(query, question.vector, self._generation, None)
+                    hits = await store.searches.search(
+                        query, question.vector, self._generation, None
+                    )
                     best = [(str(hit.id), hit.score or 0.0) for hit in hits]
                     self._exact.put(name, best)
                 found.append((question, best))
@@ -260,12 +262,10 @@ def _name(case: Case, question: Question) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _store(
-    dsn: str, settings: StoreSettings
-) -> AsyncIterator[tuple[PostgresMemoryStore, Pool]]:
+async def _store(dsn: str, settings: StoreSettings) -> AsyncIterator[tuple[PostgresStore, Pool]]:
     pool = Pool(dsn, settings)
     try:
-        yield PostgresMemoryStore(pool, settings), pool
+        yield build_store(pool, settings), pool
     finally:
         await pool.close()
 

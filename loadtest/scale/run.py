@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from deployments.domain.errors import BadSetting, MemexError
-from deployments.store.pool import Pool
+from deployments.store.postgres.pool import Pool
 from deployments.store.settings import StoreSettings
 from loadtest.scale.compare import PRODUCT, Comparison, Index
 from loadtest.scale.data import SCOPES, VERSION, Plan, World

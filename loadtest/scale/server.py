@@ -7,8 +7,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from serve_app.local.folders import DataFolder
-from serve_app.local.postgres import EmbeddedPostgres
+from serve_app.operations.machine.data_folder import DataFolder
+from serve_app.operations.machine.embedded_postgres import EmbeddedPostgres
 
 _START_TIMEOUT_S = 300.0  # after a crash, all of a load's log may have to be read again
 

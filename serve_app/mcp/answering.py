@@ -16,7 +16,6 @@ from mcp_types import (
 )
 from pydantic import ValidationError
 
-from deployments import logs
 from deployments.domain.errors import (
     InvalidInput,
     MemexError,
@@ -25,13 +24,14 @@ from deployments.domain.errors import (
     StartupError,
     Unavailable,
 )
+from deployments.runtime import logs
 from serve_app.mcp.errors import FAULT, explained, failed
 from serve_app.mcp.prompts import recall
 from serve_app.mcp.resources import JSON, read_resource
 from serve_app.mcp.results import as_text
 from serve_app.mcp.scope import FixedScope
 from serve_app.mcp.tools import TOOLS
-from serve_app.service import MemoryService
+from serve_app.services.memories import MemoryService
 
 _logger = logging.getLogger(logs.NAME)
 

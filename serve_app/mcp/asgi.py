@@ -17,14 +17,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.domain.errors import InvalidInput
-from serve_app.fields import MAX_BODY_BYTES
-from serve_app.hosts import host_name, is_loopback, is_served
 from serve_app.mcp.answering import Backend
 from serve_app.mcp.direct import DirectCalls
 from serve_app.mcp.scope import AGENT_HEADER, USER_HEADER, FixedScope, read_scope
 from serve_app.mcp.server import Context
-from serve_app.measured import Measured, RequestMetrics
-from serve_app.requests import Requests
+from serve_app.web.fields import MAX_BODY_BYTES
+from serve_app.web.request_telemetry import RequestMetrics, RequestTelemetry
+from serve_app.web.trusted_host import host_name, is_loopback, is_served
 
 ROUTE = "/mcp"
 _SCOPE_KEY = "memex.scope"
@@ -65,8 +64,7 @@ def build_mcp_app(
         direct = DirectCalls(inner, backend, _fixed_by, server.server_info_stamp)
         inner = RequestBodyLimitMiddleware(direct, MAX_BODY_BYTES)
     door = _Door(inner, allowed_hosts, allowed_origins)
-    measured = Measured(door, metrics, lambda _scope: ROUTE)
-    app.router.default = Requests(measured, lambda _scope: ROUTE)
+    app.router.default = RequestTelemetry(door, metrics, lambda _scope: ROUTE)
     app.router.redirect_slashes = False
     return app
 

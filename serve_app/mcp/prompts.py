@@ -3,12 +3,12 @@
 from mcp_types import GetPromptResult, Prompt, PromptArgument, PromptMessage, TextContent
 
 from deployments.domain.errors import InvalidInput
-from serve_app.fields import MAX_QUERY_CHARS
 from serve_app.mcp import schemas
 from serve_app.mcp.errors import cut
 from serve_app.mcp.results import as_text, found
 from serve_app.mcp.scope import FixedScope
-from serve_app.service import MemoryService
+from serve_app.services.memories import MemoryService
+from serve_app.web.fields import MAX_QUERY_CHARS
 
 RECALL = "recall"
 _TITLE = "Recall what is known for a task"

@@ -15,7 +15,7 @@ from serve_app.mcp import schemas
 from serve_app.mcp.errors import cut
 from serve_app.mcp.results import in_brief, recent
 from serve_app.mcp.scope import FixedScope
-from serve_app.service import MemoryService
+from serve_app.services.memories import MemoryService
 
 JSON = "application/json"
 _SCHEME = "memory"
@@ -73,7 +73,7 @@ async def read_resource(service: MemoryService, uri: str, scope: FixedScope) -> 
     if name == _RECENT:
         filled = scope.filled_in(values, ["agent_id", "user_id"])
         asked = schemas.ListMemories.model_validate(filled)
-        page = await service.list_page(asked.agent_id, asked.user_id, None, _RECENT_LIMIT, None)
+        page = await service.list_page(asked.agent_id, asked.user_id, page_size=_RECENT_LIMIT)
         return recent(page.memories, asked.max_tokens, asked.user_id is None)
     if "user_id" in values:
         raise InvalidInput("uri", "takes a user_id for memory://recent alone")

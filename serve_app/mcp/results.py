@@ -7,9 +7,9 @@ from typing import Any
 
 import pydantic_core
 
-from deployments.domain.types import Memory, PageKey
-from serve_app.cursor import encode_cursor
+from deployments.domain.memories import Memory, PageKey
 from serve_app.mcp.schemas import FoundOut, ListedOut, MemoryOut
+from serve_app.web.cursor import encode_cursor
 
 _BYTES_PER_TOKEN = 4
 

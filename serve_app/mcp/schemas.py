@@ -6,15 +6,10 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import NotRequired, TypedDict
 
-from deployments.domain.types import (
-    MemoryPatch,
-    MemoryType,
-    NewMemory,
-    SearchFilters,
-    SearchQuery,
-)
-from serve_app.fields import Content, Id, Importance, Metadata, Query, Time
-from serve_app.service import new_id
+from deployments.domain.memories import MemoryPatch, MemoryType, NewMemory
+from deployments.domain.search import SearchFilters, SearchQuery
+from deployments.runtime.ids import uuid7
+from serve_app.web.fields import Content, Id, Importance, Metadata, Query, Time
 
 DEFAULT_MAX_TOKENS = 2_000
 
@@ -60,7 +55,7 @@ class StoreMemory(Arguments):
 
     def to_domain(self) -> NewMemory:
         return NewMemory(
-            id=new_id(),
+            id=uuid7(),
             agent_id=self.agent_id,
             user_id=self.user_id,
             content=self.content,

@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from deployments.domain.errors import InvalidInput, MemoryNotFound
-from deployments.domain.types import Memory
-from serve_app.fields import Id
+from deployments.domain.memories import Memory
+from serve_app.web.fields import Id
 
 AGENT_HEADER = "X-Memex-Agent"
 USER_HEADER = "X-Memex-User"

@@ -22,14 +22,14 @@ from mcp_types import (
     ReadResourceResult,
 )
 
-from deployments import tracing
+from deployments.runtime import tracing
 from serve_app.mcp.answering import Backend
 from serve_app.mcp.errors import cut
 from serve_app.mcp.prompts import RECALL, prompts
 from serve_app.mcp.resources import resource_templates, resources
 from serve_app.mcp.scope import FixedScope
 from serve_app.mcp.tools import TOOLS
-from serve_app.origins import current, on_behalf_of
+from serve_app.web.request_context import act_for, current_requests
 
 NAME = "memex"
 _INSTRUCTIONS = """\
@@ -108,7 +108,7 @@ async def _under_its_span(
 ) -> HandlerResult:
     """Calls to the nodes belong to the message that they are made for, whose span the SDK makes,
     and not to the HTTP request that brought it."""
-    on_behalf_of(replace(origin, span=tracing.current()) for origin in current())
+    act_for(replace(request, span=tracing.current()) for request in current_requests())
     return await call_next(ctx)
 
 

@@ -10,12 +10,13 @@ from mcp_types import Tool, ToolAnnotations
 from pydantic import TypeAdapter
 
 from deployments.domain.errors import InvalidInput
-from serve_app.cursor import decode_cursor
+from deployments.domain.memories import ListFilters
 from serve_app.mcp import schemas
 from serve_app.mcp.json_schema import inlined
 from serve_app.mcp.results import found, in_brief, listed, time_in_brief
 from serve_app.mcp.scope import FixedScope
-from serve_app.service import MemoryService
+from serve_app.services.memories import MemoryService
+from serve_app.web.cursor import decode_cursor
 
 Handler = Callable[[MemoryService, Any, FixedScope], Awaitable[Mapping[str, Any]]]
 
@@ -108,7 +109,11 @@ async def list_memories(
 ) -> schemas.ListedOut:
     after = None if arguments.cursor is None else decode_cursor(arguments.cursor)
     page = await service.list_page(
-        arguments.agent_id, arguments.user_id, arguments.memory_type, arguments.limit, after
+        arguments.agent_id,
+        arguments.user_id,
+        page_size=arguments.limit,
+        after=after,
+        filters=ListFilters(memory_type=arguments.memory_type),
     )
     with_user = arguments.user_id is None
     return listed(page.memories, page.next_key, arguments.max_tokens, with_user)

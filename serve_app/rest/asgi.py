@@ -1,7 +1,6 @@
 """The REST application: routes, middleware and error answers put together."""
 
 import gzip
-import re
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from http import HTTPStatus
 
@@ -15,23 +14,23 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Scope
 
 from deployments.domain.errors import MemexError, RateLimited, Unavailable
-from serve_app.measured import Measured, RequestMetrics
-from serve_app.requests import Requests, failed_with
-from serve_app.rest.console import console_routes
-from serve_app.rest.docs import doc_routes
 from serve_app.rest.errors import (
     FaultBarrier,
     on_http_error,
     on_memex_error,
     on_validation_error,
-    retry_after,
 )
-from serve_app.rest.hosts import HostGuard
 from serve_app.rest.openapi import openapi_document
 from serve_app.rest.operation import Operation
+from serve_app.rest.pages.console import console_routes
+from serve_app.rest.pages.docs import doc_routes
 from serve_app.rest.routes import OPERATIONS
 from serve_app.rest.schemas.answers import HealthOut
-from serve_app.service import MemoryService
+from serve_app.services.memories import MemoryService
+from serve_app.web.headers import accepts_gzip
+from serve_app.web.problem import retry_after
+from serve_app.web.request_telemetry import RequestMetrics, RequestTelemetry, record_failure
+from serve_app.web.trusted_host import TrustedHost
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 _PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -63,10 +62,9 @@ def build_rest_app(
             *console_routes(),
         ],
         middleware=[
-            Middleware(Requests, route_of=_route_of),
-            Middleware(Measured, metrics=metrics, route_of=_route_of),
+            Middleware(RequestTelemetry, metrics=metrics, route_of=_route_of),
             Middleware(FaultBarrier),
-            Middleware(HostGuard, allowed=allowed_hosts),
+            Middleware(TrustedHost, allowed=allowed_hosts),
         ],
         exception_handlers={
             MemexError: on_error,
@@ -118,7 +116,7 @@ def _health(service: MemoryService, version: str) -> Callable[[Request], Awaitab
         health = await service.health()
         well = health.db and health.embedder
         if not well:
-            failed_with(request.scope, Unavailable("embedder" if health.db else "database"))
+            record_failure(request.scope, Unavailable("embedder" if health.db else "database"))
         body = HealthOut(
             status="ok" if well else "degraded",
             db="ok" if health.db else "down",
@@ -135,20 +133,11 @@ def _health(service: MemoryService, version: str) -> Callable[[Request], Awaitab
 def _metrics(exposition: Exposition) -> Callable[[Request], Awaitable[Response]]:
     async def metrics(request: Request) -> Response:
         body, headers = (await exposition()).encode(), {"Vary": "Accept-Encoding"}
-        if _takes_gzip(request.headers.get("accept-encoding", "")):
+        if accepts_gzip(request.headers):
             body, headers["Content-Encoding"] = gzip.compress(body, _LEVEL), "gzip"
         return Response(body, headers=headers, media_type=_PROMETHEUS_TEXT)
 
     return metrics
-
-
-def _takes_gzip(accepted: str) -> bool:
-    """By an Accept-Encoding header; a weight of 0 is a refusal (RFC 9110, 12.5.3)."""
-    for entry in accepted.lower().split(","):
-        coding, *parameters = (part.strip() for part in entry.split(";"))
-        if coding == "gzip":
-            return not any(re.fullmatch(r"q=0(\.0*)?", parameter) for parameter in parameters)
-    return False
 
 
 def _route_of(scope: Scope) -> str:

@@ -1,14 +1,12 @@
 """Errors as answers: one table from error class to status, one shape (RFC 9457)."""
 
-import math
-from collections.abc import Mapping
 from http import HTTPStatus
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.domain.errors import (
     AgentsNotListed,
@@ -24,8 +22,8 @@ from deployments.domain.errors import (
     TooManyExports,
     Unavailable,
 )
-from serve_app.requests import failed_with
-from serve_app.rest.schemas.answers import FieldError, Problem
+from serve_app.web.problem import FieldError, problem, retry_after
+from serve_app.web.request_telemetry import has_answered, record_failure
 
 _STATUS: dict[type[MemexError], HTTPStatus] = {
     InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -40,31 +38,14 @@ _STATUS: dict[type[MemexError], HTTPStatus] = {
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     StartupError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-_PROBLEM = TypeAdapter(Problem)
 _LISTED_ERRORS = 100  # detail says how many there are beyond
-
-
-def problem(
-    status: HTTPStatus,
-    detail: str,
-    errors: list[FieldError] | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> Response:
-    """An `application/problem+json` answer."""
-    body = Problem("about:blank", status.phrase, int(status), detail, errors)
-    return Response(
-        _PROBLEM.dump_json(body, exclude_none=True),
-        status,
-        headers,
-        media_type="application/problem+json",
-    )
 
 
 async def on_memex_error(request: Request, error: Exception) -> Response:
     """Our own errors; their messages are written to be read."""
     assert isinstance(error, MemexError)
     status = next(s for cls, s in _STATUS.items() if isinstance(error, cls))
-    failed_with(request.scope, error)
+    record_failure(request.scope, error)
     if isinstance(error, InvalidInput):
         return problem(status, str(error), [FieldError(error.field, error.reason)])
     if isinstance(error, RateLimited | Unavailable | TooManyExports | KeyInUse):
@@ -79,10 +60,10 @@ async def on_validation_error(_request: Request, error: Exception) -> Response:
     """Input that breaks a rule of its schema: every broken rule, with its field."""
     assert isinstance(error, ValidationError)
     errors = _field_errors(error)
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, said(error), errors[:_LISTED_ERRORS])
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, describe(error), errors[:_LISTED_ERRORS])
 
 
-def said(error: ValidationError) -> str:
+def describe(error: ValidationError) -> str:
     """The first three broken rules, and how many more there are."""
     found = _field_errors(error)
     detail = "; ".join(f"{entry.field}: {entry.message}" for entry in found[:3])
@@ -96,11 +77,6 @@ def _field_errors(error: ValidationError) -> list[FieldError]:
     ]
 
 
-def retry_after(seconds: float) -> dict[str, str]:
-    """The header, in the whole seconds that HTTP wants."""
-    return {"Retry-After": str(max(1, math.ceil(seconds)))}
-
-
 async def on_http_error(_request: Request, error: Exception) -> Response:
     """Starlette's own: no such route, method not allowed, and those the routes raise."""
     assert isinstance(error, HTTPException)
@@ -109,28 +85,22 @@ async def on_http_error(_request: Request, error: Exception) -> Response:
 
 
 class FaultBarrier:
-    """ASGI middleware for faults of ours: the log has the traceback, the answer has none of it."""
+    """ASGI middleware, within RequestTelemetry: a fault of ours is answered without its traceback,
+    which the log has."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
-
-        async def observed(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
         try:
-            await self._app(scope, receive, observed)
+            await self._app(scope, receive, send)
         except ClientDisconnect:
-            # Nobody reads this; it keeps a client's going from counting as a fault of ours.
+            # Nobody reads this; it keeps a client's leaving from counting as a fault of ours.
             await problem(HTTPStatus.BAD_REQUEST, "the body was cut off")(scope, receive, send)
         except Exception as error:
-            if started or scope["type"] != "http":
+            if scope["type"] != "http" or has_answered(scope):
                 raise
-            failed_with(scope, error)
+            record_failure(scope, error)
             answer = problem(
                 HTTPStatus.INTERNAL_SERVER_ERROR, "an internal error; it has been logged"
             )

@@ -15,8 +15,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from deployments.domain.errors import InvalidInput
-from deployments.domain.types import WriteKey
-from serve_app.fields import MAX_BODY_BYTES
+from deployments.domain.memories import WriteKey
+from serve_app.web.fields import MAX_BODY_BYTES
+from serve_app.web.headers import media_type
 
 KEY_HEADER = "Idempotency-Key"
 _KEY = re.compile(r"[ -~]{1,255}")
@@ -28,8 +29,7 @@ Query = TypeVar("Query", bound=BaseModel)
 
 async def read_body(request: Request, schema: type[Body]) -> Body:
     """The JSON body. Raises HTTPException (400, 413, 415) or ValidationError."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
+    if media_type(request.headers) != "application/json":
         raise HTTPException(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send the body as Content-Type: application/json"
         )

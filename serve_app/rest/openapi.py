@@ -7,11 +7,12 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
-from serve_app.jsonl import MEDIA_TYPE
 from serve_app.rest.input import KEY_HEADER
 from serve_app.rest.operation import Operation
 from serve_app.rest.routes import OPERATIONS
-from serve_app.rest.schemas.answers import HealthOut, Problem
+from serve_app.rest.schemas.answers import HealthOut
+from serve_app.web.jsonl import MEDIA_TYPE
+from serve_app.web.problem import Problem
 
 _REF = "#/components/schemas/{model}"
 _COMMON_ERRORS = (421, 422, 500, 503)

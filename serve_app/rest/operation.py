@@ -8,7 +8,7 @@ from pydantic import BaseModel, TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serve_app.service import MemoryService
+from serve_app.services.memories import MemoryService
 
 Handler = Callable[[MemoryService, Request], Awaitable[Any]]
 

@@ -1,12 +1,11 @@
 """The API's routes, in one table: what is served and what OpenAPI says are both made of it."""
 
+from deployments.domain.memories import Memory
 from deployments.domain.summaries import PassReport
-from deployments.domain.types import Memory
-from serve_app.rest import memories
-from serve_app.rest.exporting import export_memories
-from serve_app.rest.importing import import_memories
-from serve_app.rest.operation import Operation
-from serve_app.rest.overview import (
+from serve_app.rest.handlers import memories
+from serve_app.rest.handlers.exporting import export_memories
+from serve_app.rest.handlers.importing import import_memories
+from serve_app.rest.handlers.overview import (
     AgentsOut,
     TallyQuery,
     TimelineOut,
@@ -16,6 +15,7 @@ from serve_app.rest.overview import (
     list_users,
     timeline,
 )
+from serve_app.rest.operation import Operation
 from serve_app.rest.schemas.answers import (
     BatchOut,
     CountOut,

@@ -27,11 +27,11 @@ from starlette.applications import Starlette
 from serve_app.mcp.answering import ServiceBackend
 from serve_app.mcp.asgi import build_mcp_app, scope_of_request
 from serve_app.mcp.server import build_server
-from serve_app.service import MemoryService
+from serve_app.services.memories import MemoryService
 from tests.conformance.fixtures import TEMPLATE_PREFIX, build_fixtures, complete
 from tests.conformance.input_required import add_input_required
-from tests.fakes.embedder import FakeEmbedder
-from tests.fakes.store import InMemoryStore
+from tests.support.fakes.embedder import FakeEmbedder
+from tests.support.fakes.store import in_memory_store
 
 _LISTS = {
     "tools/list": "tools",
@@ -55,7 +55,7 @@ class _NoMetrics:
 
 
 def build_app() -> Starlette:
-    service = MemoryService(FakeEmbedder(), InMemoryStore(), 0, 0)
+    service = MemoryService(FakeEmbedder(), in_memory_store())
     metrics = _NoMetrics()
     version = importlib.metadata.version("memex-serve")
     server = build_server(ServiceBackend(service, metrics), scope_of_request, version)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from deployments.domain.errors import StartupError
 from loadtest import programs
-from serve_app.local import ports, processes
 from serve_app.mcp.asgi import ROUTE
+from serve_app.operations.machine import ports, processes
 from serve_app.settings import ROOT
 
 _FIRST_PORT = 26_000  # away from a service's that may be running

@@ -1,64 +1,32 @@
-"""What every MemoryStore does: the Postgres one and the in-memory one of the unit tests."""
+"""What every Store does: the Postgres one and the in-memory one of the unit tests."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import uuid4
 
 import numpy as np
 import pytest
 
 from deployments.domain.errors import GenerationRetired, KeyReused, ModelMismatch, RateLimited
-from deployments.domain.ids import uuid7
-from deployments.domain.ports import MemoryStore
-from deployments.domain.types import (
+from deployments.domain.memories import (
     Expiry,
-    Fusion,
+    ListFilters,
     Memory,
     MemoryPatch,
     MemoryType,
     NewMemory,
     PageKey,
-    Ranking,
-    RateLimit,
-    SearchFilters,
-    SearchMode,
-    SearchQuery,
     WriteKey,
 )
-from deployments.store.repository import PostgresMemoryStore
-from tests.fakes.embedder import IDENTITY, embed_words
-from tests.fakes.store import InMemoryStore
+from deployments.domain.ports.store import BatchedStore
+from deployments.domain.ranking import Fusion, Ranking, SearchMode
+from deployments.domain.rate_limits import RateLimit
+from deployments.domain.search import SearchFilters, SearchQuery
+from deployments.runtime.ids import uuid7
+from tests.support.contract import Scope
+from tests.support.fakes.embedder import IDENTITY, embed_words
 
 NOW = datetime.now(UTC)
-
-
-@pytest.fixture(params=["in memory", "postgres"])
-def store(request: pytest.FixtureRequest, postgres_store: PostgresMemoryStore) -> MemoryStore:
-    return InMemoryStore() if request.param == "in memory" else postgres_store
-
-
-class Scope:
-    """A few calls with less to say."""
-
-    def __init__(self, store: MemoryStore, generation: int, agent: str, user: str) -> None:
-        self.store, self.generation, self.agent, self.user = store, generation, agent, user
-
-    async def add(self, *contents: str, **fields: Any) -> list[Memory]:
-        memories = [
-            NewMemory(uuid7(), self.agent, self.user, content, **fields) for content in contents
-        ]
-        embeddings = np.stack([embed_words(content) for content in contents])
-        return await self.store.insert(memories, embeddings, self.generation, None)
-
-    async def search(self, text: str, **fields: Any) -> list[Memory]:
-        query = SearchQuery(self.agent, self.user, text, **fields)
-        return await self.store.search(query, embed_words(text), self.generation, None)
-
-
-@pytest.fixture
-async def scope(store: MemoryStore) -> Scope:
-    return Scope(store, await store.adopt_generation(IDENTITY), "agent", "user")
 
 
 async def test_returns_what_was_stored(scope: Scope) -> None:
@@ -74,7 +42,7 @@ async def test_returns_what_was_stored(scope: Scope) -> None:
     assert stored.created_at == created
     assert stored.metadata == {"tags": ["a", {"b": None}], "n": 1.5, "ü": True}
     assert stored.score is None
-    assert await scope.store.get("agent", stored.id) == stored
+    assert await scope.store.memories.get("agent", stored.id) == stored
 
 
 async def test_keeps_the_order_of_a_batch(scope: Scope) -> None:
@@ -85,10 +53,10 @@ async def test_keeps_the_order_of_a_batch(scope: Scope) -> None:
 async def test_an_insert_can_be_made_again(scope: Scope) -> None:
     memory = NewMemory(uuid7(), "agent", "user", "once")
     embeddings = np.stack([embed_words("once")])
-    first = await scope.store.insert([memory], embeddings, scope.generation, None)
-    again = await scope.store.insert([memory], embeddings, scope.generation, None)
+    first = await scope.store.inserts.insert([memory], embeddings, scope.generation, None)
+    again = await scope.store.inserts.insert([memory], embeddings, scope.generation, None)
     assert again == first
-    assert await scope.store.count("agent", "user") == 1
+    assert await scope.store.memories.count("agent", "user") == 1
 
 
 async def test_ranks_by_meaning(scope: Scope) -> None:
@@ -119,7 +87,8 @@ async def test_alpha_zero_is_newest_first(
 async def test_ranks_by_words(scope: Scope) -> None:
     contents = ["the deploy failed with ERR_4032", "a deploy went well", "tea deploy deploy deploy"]
     await scope.add(*contents)
-    for mode in ("hybrid", "lexical"):
+    modes: tuple[SearchMode, ...] = ("hybrid", "lexical")
+    for mode in modes:
         hits = await scope.search("which one was err_4032?", ranking=Ranking(1.0, mode=mode))
         assert hits[0].content == contents[0]
     lexical = await scope.search("ERR_4032 deploy", ranking=Ranking(1.0, mode="lexical"))
@@ -131,8 +100,11 @@ async def test_without_a_common_word_meaning_alone_counts(scope: Scope) -> None:
     await scope.add("green tea please", "red green blue")
     for query in ("unheard", "the of who", "?! 🎉"):
         semantic = await scope.search(query, ranking=Ranking(1.0, mode="semantic"))
-        for mode, fusion in (("hybrid", "weighted"), ("hybrid", "rrf"), ("lexical", "weighted")):
-            ranking = Ranking(1.0, mode=mode, fusion=fusion)
+        for ranking in (
+            Ranking(1.0, mode="hybrid", fusion="weighted"),
+            Ranking(1.0, mode="hybrid", fusion="rrf"),
+            Ranking(1.0, mode="lexical"),
+        ):
             hits = await scope.search(query, ranking=ranking)
             assert [(h.id, h.score) for h in hits] == [(h.id, h.score) for h in semantic]
 
@@ -141,7 +113,9 @@ async def test_changed_content_is_found_by_its_new_words_alone(scope: Scope) -> 
     (memory, _) = await scope.add("the parrot sleeps", "nothing of it")
     words = Ranking(1.0, mode="lexical")
     patch = MemoryPatch(content="an owl wakes")
-    await scope.store.update("agent", memory.id, patch, embed_words("an owl wakes"), 1, None)
+    await scope.store.memories.update(
+        "agent", memory.id, patch, embed_words("an owl wakes"), 1, None
+    )
     hits = await scope.search("owl", ranking=words)
     assert (hits[0].content, hits[0].score) == ("an owl wakes", 1.0)
     hits = await scope.search("parrot", ranking=words)
@@ -182,7 +156,9 @@ async def test_extreme_ages_and_half_lives_have_a_score(
     assert hit.score is not None
     assert 0 <= hit.score < 1
     assert hit.created_at == created_at
-    page = await scope.store.list_page("agent", "user", None, 1, PageKey(NOW, uuid7()))
+    page = await scope.store.memories.list_page(
+        "agent", "user", page_size=1, after=PageKey(NOW, uuid7())
+    )
     assert [memory.created_at for memory in page.memories] == [created_at]
 
 
@@ -247,19 +223,21 @@ async def test_scopes_never_mix(scope: Scope) -> None:
     for agent, user in (("agent", "other"), ("other", "user"), ("AGENT", "user"), ("%", "%")):
         other = Scope(store, generation, agent, user)
         assert await other.search("secret plan") == []
-        assert (await store.list_page(agent, user, None, 10, None)).memories == []
-        assert await store.count(agent, user) == 0
-        assert await store.forget(agent, user) == 0
+        assert (await store.memories.list_page(agent, user, page_size=10)).memories == []
+        assert await store.memories.count(agent, user) == 0
+        assert await store.memories.forget(agent, user) == 0
     for agent in ("other", "", "agent "):
-        assert await store.get(agent, mine.id) is None
+        assert await store.memories.get(agent, mine.id) is None
         assert (
-            await store.update(agent, mine.id, MemoryPatch("x"), embed_words("x"), generation, None)
+            await store.memories.update(
+                agent, mine.id, MemoryPatch("x"), embed_words("x"), generation, None
+            )
             is None
         )
-        assert not await store.delete(agent, mine.id)
-        assert await store.count(agent, None) == 0
-        assert (await store.list_page(agent, None, None, 10, None)).memories == []
-    assert await store.get("agent", mine.id) == mine
+        assert not await store.memories.delete(agent, mine.id)
+        assert await store.memories.count(agent, None) == 0
+        assert (await store.memories.list_page(agent, None, page_size=10)).memories == []
+    assert await store.memories.get("agent", mine.id) == mine
 
 
 async def test_lists_newest_first_across_pages_while_rows_come_and_go(scope: Scope) -> None:
@@ -269,7 +247,7 @@ async def test_lists_newest_first_across_pages_while_rows_come_and_go(scope: Sco
     seen: list[Memory] = []
     after: PageKey | None = None
     while True:
-        page = await scope.store.list_page("agent", "user", None, 4, after)
+        page = await scope.store.memories.list_page("agent", "user", page_size=4, after=after)
         seen += page.memories
         await scope.add("newer, behind us already")
         if page.next_key is None:
@@ -284,27 +262,29 @@ async def test_lists_all_users_or_one_and_by_type(scope: Scope) -> None:
     await scope.add("b", memory_type=MemoryType.SEMANTIC)
     await Scope(scope.store, scope.generation, "agent", "second").add("c")
 
-    async def listed(user: str | None, memory_type: str | None = None) -> list[str]:
-        page = await scope.store.list_page("agent", user, memory_type, 10, None)
+    async def listed(user: str | None, memory_type: MemoryType | None = None) -> list[str]:
+        page = await scope.store.memories.list_page(
+            "agent", user, page_size=10, filters=ListFilters(memory_type=memory_type)
+        )
         return [memory.content for memory in page.memories]
 
     assert await listed(None) == ["c", "b", "a"]
     assert await listed("user") == ["b", "a"]
-    assert await listed(None, "semantic") == ["b"]
-    assert await scope.store.count("agent", None) == 3
-    assert await scope.store.count("agent", "second") == 1
+    assert await listed(None, MemoryType.SEMANTIC) == ["b"]
+    assert await scope.store.memories.count("agent", None) == 3
+    assert await scope.store.memories.count("agent", "second") == 1
 
 
 async def test_last_page_of_exact_size_has_no_next(scope: Scope) -> None:
     await scope.add("a", "b")
-    assert (await scope.store.list_page("agent", "user", None, 2, None)).next_key is None
-    assert (await scope.store.list_page("agent", "user", None, 1, None)).next_key is not None
+    assert (await scope.store.memories.list_page("agent", "user", page_size=2)).next_key is None
+    assert (await scope.store.memories.list_page("agent", "user", page_size=1)).next_key is not None
 
 
 async def test_update_changes_only_what_is_named(scope: Scope) -> None:
     (memory,) = await scope.add("before", importance=0.5, metadata={"a": 1})
     generation = scope.generation
-    changed = await scope.store.update(
+    changed = await scope.store.memories.update(
         "agent", memory.id, MemoryPatch("after words"), embed_words("after words"), generation, None
     )
     assert changed is not None
@@ -313,18 +293,18 @@ async def test_update_changes_only_what_is_named(scope: Scope) -> None:
     (hit,) = await scope.search("after words", ranking=Ranking(alpha=1.0))
     assert hit.score == pytest.approx(1.0, abs=1e-4)
     patch = MemoryPatch(importance=2.0, memory_type=MemoryType.SEMANTIC, metadata={})
-    changed = await scope.store.update("agent", memory.id, patch, None, generation, None)
+    changed = await scope.store.memories.update("agent", memory.id, patch, None, generation, None)
     assert changed is not None
     assert (changed.content, changed.importance, changed.metadata) == ("after words", 2.0, {})
 
 
 async def test_delete_and_forget(scope: Scope) -> None:
     first, second, _ = await scope.add("a", "b", "c")
-    assert await scope.store.delete("agent", first.id)
-    assert not await scope.store.delete("agent", first.id)
-    assert not await scope.store.delete("agent", uuid4())
-    assert await scope.store.forget("agent", "user") == 2
-    assert await scope.store.get("agent", second.id) is None
+    assert await scope.store.memories.delete("agent", first.id)
+    assert not await scope.store.memories.delete("agent", first.id)
+    assert not await scope.store.memories.delete("agent", uuid4())
+    assert await scope.store.memories.forget("agent", "user") == 2
+    assert await scope.store.memories.get("agent", second.id) is None
     assert await scope.search("a") == []
 
 
@@ -332,7 +312,9 @@ async def test_limits_each_operation_and_agent_on_its_own(scope: Scope) -> None:
     store, limit = scope.store, RateLimit("search", 3)
 
     async def search(agent: str, limit: RateLimit) -> None:
-        await store.search(SearchQuery(agent, "u", "q"), embed_words("q"), scope.generation, limit)
+        await store.searches.search(
+            SearchQuery(agent, "u", "q"), embed_words("q"), scope.generation, limit
+        )
 
     for _ in range(3):
         await search("limited", limit)
@@ -342,7 +324,7 @@ async def test_limits_each_operation_and_agent_on_its_own(scope: Scope) -> None:
     assert (refused.value.operation, refused.value.agent_id) == ("search", "limited")
     await search("another", limit)
     memory = NewMemory(uuid7(), "limited", "u", "x")
-    await store.insert(
+    await store.inserts.insert(
         [memory], np.stack([embed_words("x")]), scope.generation, RateLimit("write", 3)
     )
 
@@ -351,26 +333,26 @@ async def test_a_refused_write_changes_nothing(scope: Scope) -> None:
     limit = RateLimit("write", 1)
     memories = [NewMemory(uuid7(), "limited", "u", f"m {n}") for n in range(2)]
     vectors = np.stack([embed_words("m")])
-    await scope.store.insert(memories[:1], vectors, scope.generation, limit)
+    await scope.store.inserts.insert(memories[:1], vectors, scope.generation, limit)
     with pytest.raises(RateLimited):
-        await scope.store.insert(memories[1:], vectors, scope.generation, limit)
+        await scope.store.inserts.insert(memories[1:], vectors, scope.generation, limit)
     with pytest.raises(RateLimited):
-        await scope.store.update(
+        await scope.store.memories.update(
             "limited", memories[0].id, MemoryPatch(importance=2.0), None, scope.generation, limit
         )
-    (only,) = (await scope.store.list_page("limited", None, None, 10, None)).memories
+    (only,) = (await scope.store.memories.list_page("limited", None, page_size=10)).memories
     assert (only.id, only.importance) == (memories[0].id, 1.0)
 
 
-async def test_another_model_is_refused_only_when_there_are_memories(store: MemoryStore) -> None:
+async def test_another_model_is_refused_only_when_there_are_memories(store: BatchedStore) -> None:
     other = replace(IDENTITY, name="fake/other")
-    await store.adopt_generation(IDENTITY)
-    generation = await store.adopt_generation(other)
-    assert await store.adopt_generation(other) == generation
+    await store.generations.adopt_generation(IDENTITY)
+    generation = await store.generations.adopt_generation(other)
+    assert await store.generations.adopt_generation(other) == generation
     await Scope(store, generation, "a", "u").add("x")
     with pytest.raises(ModelMismatch):
-        await store.adopt_generation(IDENTITY)
-    assert await store.adopt_generation(other) == generation
+        await store.generations.adopt_generation(IDENTITY)
+    assert await store.generations.adopt_generation(other) == generation
 
 
 async def test_what_is_over_is_not_there(scope: Scope) -> None:
@@ -384,22 +366,25 @@ async def test_what_is_over_is_not_there(scope: Scope) -> None:
     assert {hit.id for hit in await scope.search("fox")} == seen
     assert {hit.id for hit in await scope.search("fox", as_of=NOW + timedelta(hours=1))} == seen
     for user in ("user", None):
-        page = await store.list_page(agent, user, None, 10, None)
+        page = await store.memories.list_page(agent, user, page_size=10)
         assert {memory.id for memory in page.memories} == seen
-        assert await store.count(agent, user) == 2
-    assert await store.get(agent, over.id) is None
+        assert await store.memories.count(agent, user) == 2
+    assert await store.memories.get(agent, over.id) is None
     patch = MemoryPatch("a fox again", expiry=Expiry(None))
     embedding = embed_words("a fox again")
-    assert await store.update(agent, over.id, patch, embedding, scope.generation, None) is None
-    assert not await store.delete(agent, over.id)
-    assert await store.forget(agent, "user") == 2
+    assert (
+        await store.memories.update(agent, over.id, patch, embedding, scope.generation, None)
+        is None
+    )
+    assert not await store.memories.delete(agent, over.id)
+    assert await store.memories.forget(agent, "user") == 2
 
 
 async def test_an_expiry_changes_alone(scope: Scope) -> None:
     (memory,) = await scope.add("a fox", expires_at=NOW + timedelta(days=1))
 
     async def changed(patch: MemoryPatch) -> Memory:
-        found = await scope.store.update(scope.agent, memory.id, patch, None, None, None)
+        found = await scope.store.memories.update(scope.agent, memory.id, patch, None, None, None)
         assert found is not None
         return found
 
@@ -408,23 +393,23 @@ async def test_an_expiry_changes_alone(scope: Scope) -> None:
     assert (await changed(MemoryPatch(expiry=Expiry(week)))).expires_at == week
     assert (await changed(MemoryPatch(expiry=Expiry(None)))).expires_at is None
     await changed(MemoryPatch(expiry=Expiry(NOW - timedelta(seconds=1))))
-    assert await scope.store.get(scope.agent, memory.id) is None
+    assert await scope.store.memories.get(scope.agent, memory.id) is None
 
 
 async def test_changes_keep_what_was(scope: Scope) -> None:
     store, agent = scope.store, scope.agent
     (memory,) = await scope.add("a fox", metadata={"n": 1})
-    assert await store.history(agent, memory.id, None, 10) == []
+    assert await store.memories.history(agent, memory.id, None, 10) == []
     said = ["a fox"]
     for n in range(2, 5):
         patch = MemoryPatch(content=f"a fox, {n}")
         said.append(f"a fox, {n}")
         embedding = embed_words(f"a fox, {n}")
-        await store.update(agent, memory.id, patch, embedding, scope.generation, None)
+        await store.memories.update(agent, memory.id, patch, embedding, scope.generation, None)
     patch = MemoryPatch(importance=2.0, metadata={}, expiry=Expiry(NOW + timedelta(days=1)))
-    await store.update(agent, memory.id, patch, None, None, None)
-    await store.update(agent, memory.id, patch, None, None, None)  # changes nothing
-    versions = await store.history(agent, memory.id, None, 10)
+    await store.memories.update(agent, memory.id, patch, None, None, None)
+    await store.memories.update(agent, memory.id, patch, None, None, None)  # changes nothing
+    versions = await store.memories.history(agent, memory.id, None, 10)
     assert versions is not None
     assert [version.version for version in versions] == [4, 3, 2, 1]
     assert [version.content for version in reversed(versions)] == said
@@ -433,7 +418,7 @@ async def test_changes_keep_what_was(scope: Scope) -> None:
     assert first.written_at == memory.updated_at
     assert first.replaced_at == versions[-2].written_at
     assert (last.importance, last.metadata) == (1.0, {"n": 1})
-    page = await store.history(agent, memory.id, 4, 2)
+    page = await store.memories.history(agent, memory.id, 4, 2)
     assert page is not None
     assert [version.version for version in page] == [3, 2]
 
@@ -442,12 +427,12 @@ async def test_a_history_is_the_memorys_own(scope: Scope) -> None:
     store, agent = scope.store, scope.agent
     memory, other = await scope.add("a fox", "an owl")
     for one in (memory, other):
-        await store.update(agent, one.id, MemoryPatch(importance=2.0), None, None, None)
-    assert await store.history("another", memory.id, None, 10) is None
-    assert await store.history(agent, uuid4(), None, 10) is None
-    await store.delete(agent, memory.id)
-    assert await store.history(agent, memory.id, None, 10) is None
-    kept = await store.history(agent, other.id, None, 10)
+        await store.memories.update(agent, one.id, MemoryPatch(importance=2.0), None, None, None)
+    assert await store.memories.history("another", memory.id, None, 10) is None
+    assert await store.memories.history(agent, uuid4(), None, 10) is None
+    await store.memories.delete(agent, memory.id)
+    assert await store.memories.history(agent, memory.id, None, 10) is None
+    kept = await store.memories.history(agent, other.id, None, 10)
     assert kept is not None
     assert [version.content for version in kept] == ["an owl"]
 
@@ -458,33 +443,35 @@ async def test_a_key_writes_once(scope: Scope) -> None:
 
     async def write(memories: list[NewMemory], key: WriteKey) -> list[Memory]:
         embeddings = np.stack([embed_words(memory.content) for memory in memories])
-        return await scope.store.insert_once(memories, embeddings, scope.generation, None, key)
+        return await scope.store.inserts.insert_once(
+            memories, embeddings, scope.generation, None, key
+        )
 
     key = WriteKey("k", b"1")
     first = await write(asked("a fox", "an owl"), key)
     assert await write(asked("a fox", "an owl"), key) == first
-    assert await scope.store.count(scope.agent, None) == 2
+    assert await scope.store.memories.count(scope.agent, None) == 2
     with pytest.raises(KeyReused):
         await write(asked("a bear", "an owl"), WriteKey("k", b"2"))
-    assert await scope.store.count(scope.agent, None) == 2
+    assert await scope.store.memories.count(scope.agent, None) == 2
     await write(asked("a fox", agent="another"), WriteKey("k", b"3"))
-    assert await scope.store.count("another", None) == 1
+    assert await scope.store.memories.count("another", None) == 1
     patch = MemoryPatch(importance=2.0)
-    await scope.store.update(scope.agent, first[0].id, patch, None, None, None)
-    await scope.store.delete(scope.agent, first[1].id)
+    await scope.store.memories.update(scope.agent, first[0].id, patch, None, None, None)
+    await scope.store.memories.delete(scope.agent, first[1].id)
     assert await write(asked("a fox", "an owl"), key) == first
-    assert await scope.store.count(scope.agent, None) == 1
+    assert await scope.store.memories.count(scope.agent, None) == 1
 
 
 async def test_a_write_that_failed_leaves_its_key_free(scope: Scope) -> None:
     limit, key = RateLimit("write", 1), WriteKey("k", b"1")
     memories = [NewMemory(uuid7(), "limited once", "user", "a fox")]
     embeddings = np.stack([embed_words("a fox")])
-    await scope.store.insert(memories, embeddings, scope.generation, limit)
+    await scope.store.inserts.insert(memories, embeddings, scope.generation, limit)
     again = [NewMemory(uuid7(), "limited once", "user", "a fox")]
     with pytest.raises(RateLimited):
-        await scope.store.insert_once(again, embeddings, scope.generation, limit, key)
-    stored = await scope.store.insert_once(again, embeddings, scope.generation, None, key)
+        await scope.store.inserts.insert_once(again, embeddings, scope.generation, limit, key)
+    stored = await scope.store.inserts.insert_once(again, embeddings, scope.generation, None, key)
     assert stored[0].id == again[0].id
 
 
@@ -496,14 +483,14 @@ async def test_embeddings_of_another_generation_are_refused(scope: Scope) -> Non
     rows = vector[None]
     limit = RateLimit("write", 10)
     for call in (
-        store.insert(one, rows, retired, None),
-        store.insert(one, rows, retired, limit),
-        store.insert_once(one, rows, retired, None, WriteKey("retired", b"1")),
-        store.update(scope.agent, stored.id, MemoryPatch("a dog"), vector, retired, None),
-        store.search(SearchQuery(scope.agent, scope.user, "dog"), vector, retired, None),
+        store.inserts.insert(one, rows, retired, None),
+        store.inserts.insert(one, rows, retired, limit),
+        store.inserts.insert_once(one, rows, retired, None, WriteKey("retired", b"1")),
+        store.memories.update(scope.agent, stored.id, MemoryPatch("a dog"), vector, retired, None),
+        store.searches.search(SearchQuery(scope.agent, scope.user, "dog"), vector, retired, None),
     ):
         with pytest.raises(GenerationRetired):
             await call
-    (only,) = (await store.list_page(scope.agent, scope.user, None, 10, None)).memories
+    (only,) = (await store.memories.list_page(scope.agent, scope.user, page_size=10)).memories
     assert only == stored
-    await store.insert_once(one, rows, scope.generation, None, WriteKey("retired", b"1"))
+    await store.inserts.insert_once(one, rows, scope.generation, None, WriteKey("retired", b"1"))

@@ -1,4 +1,4 @@
-"""What every MemoryStore tells of its agents, users and days, and which filters its listing has."""
+"""What every Store tells of its agents, users and days, and which filters its listing has."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -6,55 +6,41 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deployments.domain.ids import uuid7
+from deployments.domain.memories import ListFilters, MemoryType, NewMemory
 from deployments.domain.overview import DayCounts, Tally, TallyPage, Timeline
-from deployments.domain.ports import MemoryStore
-from deployments.domain.types import ListFilters, MemoryType, NewMemory
-from deployments.store.repository import PostgresMemoryStore
-from tests.fakes.embedder import IDENTITY, embed_words
-from tests.fakes.store import InMemoryStore
+from deployments.domain.ports.store import BatchedStore
+from deployments.runtime.ids import uuid7
+from tests.support.fakes.embedder import IDENTITY, embed_words
 
 NOW = datetime.now(UTC)
 
 
-@pytest.fixture(params=["in memory", "postgres"])
-def store(request: pytest.FixtureRequest, postgres_store: PostgresMemoryStore) -> MemoryStore:
-    return InMemoryStore() if request.param == "in memory" else postgres_store
-
-
-async def add(store: MemoryStore, agent: str, user: str, count: int = 1, **fields: Any) -> None:
-    generation = await store.adopt_generation(IDENTITY)
+async def add(store: BatchedStore, agent: str, user: str, count: int = 1, **fields: Any) -> None:
+    generation = await store.generations.adopt_generation(IDENTITY)
     memories = [NewMemory(uuid7(), agent, user, f"m {n}", **fields) for n in range(count)]
     vectors = np.stack([embed_words("m")] * count)
-    await store.insert(memories, vectors, generation, None)
+    await store.inserts.insert(memories, vectors, generation, None)
 
 
-@pytest.fixture
-def few_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("deployments.store.overview", "tests.fakes.overview"):
-        monkeypatch.setattr(f"{module}.COUNTED_OF_ONE", 3)
-        monkeypatch.setattr(f"{module}.COUNTED_OF_TIMELINE", 4)
-
-
-async def test_agents_and_users_are_counted(store: MemoryStore) -> None:
-    assert await store.list_agents(10, None) == TallyPage([], None)
-    assert await store.list_users("alpha", 10, None) == TallyPage([], None)
+async def test_agents_and_users_are_counted(store: BatchedStore) -> None:
+    assert await store.overview.list_agents(10, None) == TallyPage([], None)
+    assert await store.overview.list_users("alpha", 10, None) == TallyPage([], None)
     await add(store, "beta", "ben", 2)
     await add(store, "alpha", "ben", 3)
     await add(store, "alpha", "ana")
     await add(store, "alpha/beta", "ana/ben")
-    assert await store.list_agents(10, None) == TallyPage(
+    assert await store.overview.list_agents(10, None) == TallyPage(
         [Tally("alpha", 4, True), Tally("alpha/beta", 1, True), Tally("beta", 2, True)], None
     )
     users = TallyPage([Tally("ana", 1, True), Tally("ben", 3, True)], None)
-    assert await store.list_users("alpha", 10, None) == users
-    assert (await store.list_users("alph", 10, None)).tallies == []
-    await store.forget("alpha", "ben")
-    assert (await store.list_users("alpha", 10, None)).tallies == [Tally("ana", 1, True)]
+    assert await store.overview.list_users("alpha", 10, None) == users
+    assert (await store.overview.list_users("alph", 10, None)).tallies == []
+    await store.memories.forget("alpha", "ben")
+    assert (await store.overview.list_users("alpha", 10, None)).tallies == [Tally("ana", 1, True)]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 8])
-async def test_agents_and_users_are_paged(store: MemoryStore, limit: int) -> None:
+async def test_agents_and_users_are_paged(store: BatchedStore, limit: int) -> None:
     names = [f"name {n}" for n in range(7)]
     for name in reversed(names):
         await add(store, name, "user", 2)
@@ -65,9 +51,9 @@ async def test_agents_and_users_are_paged(store: MemoryStore, limit: int) -> Non
         after, pages = None, 0
         while True:
             page = await (
-                store.list_agents(limit, after)
+                store.overview.list_agents(limit, after)
                 if agent is None
-                else store.list_users(agent, limit, after)
+                else store.overview.list_users(agent, limit, after)
             )
             assert len(page.tallies) <= limit
             found += [tally.id for tally in page.tallies]
@@ -79,31 +65,37 @@ async def test_agents_and_users_are_paged(store: MemoryStore, limit: int) -> Non
     assert await every("agent") == (names, -(-7 // limit))
 
 
-@pytest.mark.usefixtures("few_counted")
-async def test_more_than_are_counted_are_said_to_be_more(store: MemoryStore) -> None:
+async def test_more_than_are_counted_are_said_to_be_more(
+    store_that_counts_few: BatchedStore,
+) -> None:
     for user, count in (("a", 2), ("b", 3), ("c", 4)):
-        await add(store, "agent", user, count)
-    users = await store.list_users("agent", 10, None)
+        await add(store_that_counts_few, "agent", user, count)
+    users = await store_that_counts_few.overview.list_users("agent", 10, None)
     assert users.tallies == [Tally("a", 2, True), Tally("b", 3, True), Tally("c", 3, False)]
-    assert (await store.list_agents(10, None)).tallies == [Tally("agent", 3, False)]
+    assert (await store_that_counts_few.overview.list_agents(10, None)).tallies == [
+        Tally("agent", 3, False)
+    ]
 
 
-@pytest.mark.usefixtures("few_counted")
-async def test_what_is_over_is_not_counted(store: MemoryStore) -> None:
+async def test_what_is_over_is_not_counted(store_that_counts_few: BatchedStore) -> None:
     over = NOW - timedelta(seconds=1)
-    await add(store, "agent", "both", 2)
-    await add(store, "agent", "both", 9, expires_at=over)
-    await add(store, "agent", "over", 5, expires_at=over)
-    await add(store, "agent", "later", expires_at=NOW + timedelta(days=1))
-    await add(store, "gone", "over", expires_at=over)
-    users = await store.list_users("agent", 10, None)
+    await add(store_that_counts_few, "agent", "both", 2)
+    await add(store_that_counts_few, "agent", "both", 9, expires_at=over)
+    await add(store_that_counts_few, "agent", "over", 5, expires_at=over)
+    await add(store_that_counts_few, "agent", "later", expires_at=NOW + timedelta(days=1))
+    await add(store_that_counts_few, "gone", "over", expires_at=over)
+    users = await store_that_counts_few.overview.list_users("agent", 10, None)
     assert users.tallies == [Tally("both", 2, True), Tally("later", 1, True)]
-    assert (await store.list_agents(10, None)).tallies == [Tally("agent", 3, True)]
-    timeline = await store.timeline("agent", None, NOW.date() - timedelta(days=1))
+    assert (await store_that_counts_few.overview.list_agents(10, None)).tallies == [
+        Tally("agent", 3, True)
+    ]
+    timeline = await store_that_counts_few.overview.timeline(
+        "agent", None, NOW.date() - timedelta(days=1)
+    )
     assert sum(day.episodic for day in timeline.days) == 3
 
 
-async def test_a_timeline_counts_days_by_type(store: MemoryStore) -> None:
+async def test_a_timeline_counts_days_by_type(store: BatchedStore) -> None:
     midnight = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
     instant = timedelta(microseconds=1)
     semantic = {"memory_type": MemoryType.SEMANTIC}
@@ -115,27 +107,28 @@ async def test_a_timeline_counts_days_by_type(store: MemoryStore) -> None:
     today = midnight.date()
     day = [today - timedelta(days=n) for n in range(4)]
     mine = [DayCounts(day[1], 0, 3, 0, True), DayCounts(day[0], 2, 0, 0, True)]
-    assert await store.timeline("agent", "ana", day[2]) == Timeline(day[2], mine)
+    assert await store.overview.timeline("agent", "ana", day[2]) == Timeline(day[2], mine)
     everyone = [DayCounts(day[2], 4, 0, 0, True), *mine]
-    assert await store.timeline("agent", None, day[2]) == Timeline(day[2], everyone)
-    last = await store.timeline("agent", "ana", day[3])
+    assert await store.overview.timeline("agent", None, day[2]) == Timeline(day[2], everyone)
+    last = await store.overview.timeline("agent", "ana", day[3])
     assert last.days == [DayCounts(day[3], 1, 0, 0, True), *mine]
-    assert await store.timeline("nobody", None, day[3]) == Timeline(day[3], [])
+    assert await store.overview.timeline("nobody", None, day[3]) == Timeline(day[3], [])
 
 
-@pytest.mark.usefixtures("few_counted")
 @pytest.mark.parametrize("user", ["user", None])
-async def test_a_timeline_says_how_far_it_was_counted(store: MemoryStore, user: str | None) -> None:
+async def test_a_timeline_says_how_far_it_was_counted(
+    store_that_counts_few: BatchedStore, user: str | None
+) -> None:
     noon = NOW.replace(hour=0, minute=0) - timedelta(hours=12)
     since = noon.date() - timedelta(days=9)
-    await add(store, "agent", "user", 2, created_at=noon)
-    await add(store, "agent", "user", 2, created_at=noon - timedelta(days=1))
-    whole = await store.timeline("agent", user, since)
+    await add(store_that_counts_few, "agent", "user", 2, created_at=noon)
+    await add(store_that_counts_few, "agent", "user", 2, created_at=noon - timedelta(days=1))
+    whole = await store_that_counts_few.overview.timeline("agent", user, since)
     assert whole.since == since
     assert [day.is_exact for day in whole.days] == [True, True]
-    await add(store, "agent", "user", 2, created_at=noon - timedelta(days=1))
-    await add(store, "agent", "user", 2, created_at=noon - timedelta(days=2))
-    part = await store.timeline("agent", user, since)
+    await add(store_that_counts_few, "agent", "user", 2, created_at=noon - timedelta(days=1))
+    await add(store_that_counts_few, "agent", "user", 2, created_at=noon - timedelta(days=2))
+    part = await store_that_counts_few.overview.timeline("agent", user, since)
     assert part.since == noon.date() - timedelta(days=1)
     assert [(day.day, day.is_exact) for day in part.days] == [
         (part.since, False),
@@ -146,7 +139,7 @@ async def test_a_timeline_says_how_far_it_was_counted(store: MemoryStore, user: 
 
 
 @pytest.mark.parametrize("user", ["user", None])
-async def test_a_listing_has_filters(store: MemoryStore, user: str | None) -> None:
+async def test_a_listing_has_filters(store: BatchedStore, user: str | None) -> None:
     ages = {n: NOW - timedelta(days=n) for n in range(6)}
     for n, created_at in ages.items():
         metadata = {"even": n % 2 == 0, "tags": [f"t{n}", "all"]}
@@ -156,8 +149,8 @@ async def test_a_listing_has_filters(store: MemoryStore, user: str | None) -> No
     async def found(limit: int = 10, **filters: Any) -> list[int]:
         seen, after = [], None
         while True:
-            page = await store.list_page(
-                "agent", user, None, limit, after, filters=ListFilters(**filters)
+            page = await store.memories.list_page(
+                "agent", user, page_size=limit, after=after, filters=ListFilters(**filters)
             )
             seen += [(NOW - memory.created_at).days for memory in page.memories]
             if (after := page.next_key) is None:
@@ -172,7 +165,10 @@ async def test_a_listing_has_filters(store: MemoryStore, user: str | None) -> No
     assert await found(created_before=ages[2]) == [3, 4, 5]
     between = {"created_after": ages[5], "created_before": ages[0]}
     assert await found(1, **between, metadata={"even": False}) == [1, 3]
-    page = await store.list_page(
-        "agent", user, "semantic", 10, None, filters=ListFilters(metadata={"even": True})
+    page = await store.memories.list_page(
+        "agent",
+        user,
+        page_size=10,
+        filters=ListFilters(memory_type=MemoryType.SEMANTIC, metadata={"even": True}),
     )
     assert page.memories == []

@@ -11,32 +11,30 @@ import numpy as np
 import pytest
 
 from deployments.domain.errors import NotASummary, Superseded
-from deployments.domain.ids import uuid7
-from deployments.domain.summaries import Condensation
-from deployments.domain.types import (
+from deployments.domain.memories import (
     Expiry,
+    ListFilters,
     Memory,
     MemoryPatch,
     MemoryType,
     NewMemory,
-    SearchQuery,
 )
-from deployments.store.repository import PostgresMemoryStore
-from tests.fakes.embedder import IDENTITY, embed_words
-from tests.fakes.store import InMemoryStore
+from deployments.domain.ports.store import BatchedStore
+from deployments.domain.search import SearchQuery
+from deployments.domain.summaries import Condensation
+from deployments.runtime.ids import uuid7
+from tests.support.fakes.embedder import IDENTITY, embed_words
 
 NOW = datetime.now(UTC)
-Store = PostgresMemoryStore | InMemoryStore
 
 
-@pytest.fixture(params=["in memory", "postgres"])
-async def store(request: pytest.FixtureRequest, postgres_store: PostgresMemoryStore) -> Store:
-    store = InMemoryStore() if request.param == "in memory" else postgres_store
-    await store.adopt_generation(IDENTITY)
+@pytest.fixture
+async def store(store: BatchedStore) -> BatchedStore:
+    await store.generations.adopt_generation(IDENTITY)
     return store
 
 
-async def add(store: Store, count: int, agent: str = "agent", **fields: Any) -> list[Memory]:
+async def add(store: BatchedStore, count: int, agent: str = "agent", **fields: Any) -> list[Memory]:
     """The first is the oldest."""
     contents = [f"memory {n} of {agent}" for n in range(count)]
     memories = [
@@ -46,28 +44,32 @@ async def add(store: Store, count: int, agent: str = "agent", **fields: Any) -> 
         for n, content in enumerate(contents)
     ]
     embeddings = np.stack([embed_words(content) for content in contents])
-    return await store.insert(memories, embeddings, 1, None)
+    return await store.inserts.insert(memories, embeddings, 1, None)
 
 
-async def condensed(store: Store, sources: Sequence[Memory]) -> Memory | None:
+async def condensed(store: BatchedStore, sources: Sequence[Memory]) -> Memory | None:
     summary = NewMemory(
         uuid7(), "agent", "user", "a summary", memory_type=MemoryType.SEMANTIC, created_at=NOW
     )
     changes = [(source.id, source.updated_at) for source in sources]
-    return await store.condense(Condensation(summary, embed_words("a summary"), 1, changes))
+    return await store.condensing.condense(
+        Condensation(summary, embed_words("a summary"), 1, changes)
+    )
 
 
-async def listed(store: Store, include_superseded: bool = False) -> list[str]:
-    page = await store.list_page("agent", "user", None, 200, None, include_superseded)
+async def listed(store: BatchedStore, include_superseded: bool = False) -> list[str]:
+    page = await store.memories.list_page(
+        "agent", "user", page_size=200, filters=ListFilters(include_superseded=include_superseded)
+    )
     return [memory.content for memory in page.memories]
 
 
-async def found(store: Store, text: str, include_superseded: bool = False) -> list[str]:
+async def found(store: BatchedStore, text: str, include_superseded: bool = False) -> list[str]:
     query = SearchQuery("agent", "user", text, 50, include_superseded=include_superseded)
-    return [hit.content for hit in await store.search(query, embed_words(text), 1, None)]
+    return [hit.content for hit in await store.searches.search(query, embed_words(text), 1, None)]
 
 
-async def test_sources_hide_behind_their_summary(store: Store) -> None:
+async def test_sources_hide_behind_their_summary(store: BatchedStore) -> None:
     memories = await add(store, 5)
     summary = await condensed(store, memories[:3])
     assert summary is not None
@@ -75,32 +77,36 @@ async def test_sources_hide_behind_their_summary(store: Store) -> None:
     assert await listed(store) == contents
     assert sorted(await found(store, "memory 1 of agent")) == sorted(contents)
     for user in ("user", None):
-        assert await store.count("agent", user) == 3
-        assert await store.count("agent", user, include_superseded=True) == 6
-    page = await store.list_page("agent", None, None, 200, None)
+        assert await store.memories.count("agent", user) == 3
+        assert await store.memories.count("agent", user, include_superseded=True) == 6
+    page = await store.memories.list_page("agent", None, page_size=200)
     assert [memory.content for memory in page.memories] == contents
 
     assert await listed(store, include_superseded=True) == [
         "a summary", *(f"memory {n} of agent" for n in (4, 3, 2, 1, 0)),
     ]  # fmt: skip
-    page = await store.list_page("agent", None, None, 200, None, include_superseded=True)
+    page = await store.memories.list_page(
+        "agent", None, page_size=200, filters=ListFilters(include_superseded=True)
+    )
     assert len(page.memories) == 6
     everything = await found(store, "memory 1 of agent", include_superseded=True)
     assert everything[0] == "memory 1 of agent"
     assert len(everything) == 6
-    source = await store.get("agent", memories[0].id)
+    source = await store.memories.get("agent", memories[0].id)
     assert source == replace(memories[0], superseded_by=summary.id)
-    sources = await store.sources("agent", summary.id)
+    sources = await store.summaries.sources("agent", summary.id)
     assert sources == [replace(memory, superseded_by=summary.id) for memory in memories[:3]]
 
 
-async def test_pages_run_through_hidden_ones_too(store: Store) -> None:
+async def test_pages_run_through_hidden_ones_too(store: BatchedStore) -> None:
     memories = await add(store, 10)
     await condensed(store, memories[::2])
     seen: list[str] = []
     key = None
     while True:
-        page = await store.list_page("agent", "user", None, 3, key, include_superseded=True)
+        page = await store.memories.list_page(
+            "agent", "user", page_size=3, after=key, filters=ListFilters(include_superseded=True)
+        )
         seen += [memory.content for memory in page.memories]
         key = page.next_key
         if key is None:
@@ -108,152 +114,158 @@ async def test_pages_run_through_hidden_ones_too(store: Store) -> None:
     assert seen == ["a summary", *(f"memory {n} of agent" for n in range(9, -1, -1))]
 
 
-async def test_restoring_undoes_a_summary(store: Store) -> None:
+async def test_restoring_undoes_a_summary(store: BatchedStore) -> None:
     memories = await add(store, 5)
     before = await listed(store)
     summary = await condensed(store, memories[:3])
     assert summary is not None
-    assert await store.restore("agent", summary.id) == memories[:3]
+    assert await store.summaries.restore("agent", summary.id) == memories[:3]
     assert await listed(store) == before
-    assert await store.get("agent", summary.id) is None
+    assert await store.memories.get("agent", summary.id) is None
     assert await found(store, "memory 1 of agent") == await found(
         store, "memory 1 of agent", include_superseded=True
     )
     # It was the user's wish: they are left as they are from now on.
     assert await condensed(store, memories[:3]) is None
-    assert await store.oldest_condensable("agent", "user", 2, 10) == []
+    assert await store.condensing.oldest_condensable("agent", "user", 2, 10) == []
 
 
-async def test_what_is_no_summary_has_nothing_to_restore(store: Store) -> None:
+async def test_what_is_no_summary_has_nothing_to_restore(store: BatchedStore) -> None:
     (memory,) = await add(store, 1)
     with pytest.raises(NotASummary):
-        await store.restore("agent", memory.id)
-    assert await store.restore("agent", uuid4()) is None
-    assert await store.sources("agent", memory.id) == []
-    assert await store.sources("agent", uuid4()) is None
+        await store.summaries.restore("agent", memory.id)
+    assert await store.summaries.restore("agent", uuid4()) is None
+    assert await store.summaries.sources("agent", memory.id) == []
+    assert await store.summaries.sources("agent", uuid4()) is None
 
 
-async def test_another_agent_sees_no_part_of_a_summary(store: Store) -> None:
+async def test_another_agent_sees_no_part_of_a_summary(store: BatchedStore) -> None:
     memories = await add(store, 3)
     summary = await condensed(store, memories)
     assert summary is not None
-    assert await store.sources("other", summary.id) is None
-    assert await store.restore("other", summary.id) is None
+    assert await store.summaries.sources("other", summary.id) is None
+    assert await store.summaries.restore("other", summary.id) is None
     theirs = await add(store, 3, "other")
     assert await condensed(store, theirs) is None  # under our name
-    assert await store.count("other", None) == 3
-    assert await store.count("agent", None) == 1
+    assert await store.memories.count("other", None) == 3
+    assert await store.memories.count("agent", None) == 1
 
 
-async def test_condensing_takes_sources_as_they_were_read_or_not_at_all(store: Store) -> None:
+async def test_condensing_takes_sources_as_they_were_read_or_not_at_all(
+    store: BatchedStore,
+) -> None:
     memories = await add(store, 4)
-    await store.update("agent", memories[0].id, MemoryPatch(importance=2), None, None, None)
+    await store.memories.update(
+        "agent", memories[0].id, MemoryPatch(importance=2), None, None, None
+    )
     assert await condensed(store, memories[:2]) is None
-    await store.delete("agent", memories[1].id)
+    await store.memories.delete("agent", memories[1].id)
     assert await condensed(store, memories[1:3]) is None
     assert await condensed(store, memories[2:]) is not None
     assert await condensed(store, memories[2:]) is None  # twice
-    assert await store.count("agent", None) == 2
+    assert await store.memories.count("agent", None) == 2
 
 
-async def test_only_episodic_memories_that_stay_are_condensed(store: Store) -> None:
+async def test_only_episodic_memories_that_stay_are_condensed(store: BatchedStore) -> None:
     facts = await add(store, 3, memory_type=MemoryType.SEMANTIC)
     passing = await add(store, 3, expires_at=NOW + timedelta(hours=1))
-    assert await store.scopes_to_condense(("", ""), 1, 10) == []
+    assert await store.condensing.scopes_to_condense(("", ""), 1, 10) == []
     assert await condensed(store, facts) is None
     assert await condensed(store, passing) is None
     memories = await add(store, 4)
-    (scope,) = await store.scopes_to_condense(("", ""), 4, 10)
+    (scope,) = await store.condensing.scopes_to_condense(("", ""), 4, 10)
     assert (scope.agent_id, scope.user_id, scope.is_due) == ("agent", "user", False)
-    (scope,) = await store.scopes_to_condense(("", ""), 3, 10)
+    (scope,) = await store.condensing.scopes_to_condense(("", ""), 3, 10)
     assert scope.is_due
-    assert await store.oldest_condensable("agent", "user", 4, 10) == []
-    sources = await store.oldest_condensable("agent", "user", 3, 2)
+    assert await store.condensing.oldest_condensable("agent", "user", 4, 10) == []
+    sources = await store.condensing.oldest_condensable("agent", "user", 3, 2)
     assert [source.id for source in sources] == [memory.id for memory in memories[:2]]
     assert [source.updated_at for source in sources] == [m.updated_at for m in memories[:2]]
     assert np.allclose(sources[0].embedding, embed_words("memory 0 of agent"), atol=1e-6)
 
 
-async def test_scopes_come_page_by_page(store: Store) -> None:
+async def test_scopes_come_page_by_page(store: BatchedStore) -> None:
     for agent in ("c", "a", "b"):
         await add(store, 2, agent)
-    first = await store.scopes_to_condense(("", ""), 1, 2)
+    first = await store.condensing.scopes_to_condense(("", ""), 1, 2)
     assert [scope.agent_id for scope in first] == ["a", "b"]
-    rest = await store.scopes_to_condense(("b", "user"), 1, 2)
+    rest = await store.condensing.scopes_to_condense(("b", "user"), 1, 2)
     assert [scope.agent_id for scope in rest] == ["c"]
 
 
-async def test_a_hidden_memory_cannot_be_changed(store: Store) -> None:
+async def test_a_hidden_memory_cannot_be_changed(store: BatchedStore) -> None:
     memories = await add(store, 3)
     summary = await condensed(store, memories)
     assert summary is not None
     with pytest.raises(Superseded, match=str(summary.id)):
-        await store.update("agent", memories[0].id, MemoryPatch(importance=2), None, None, None)
+        await store.memories.update(
+            "agent", memories[0].id, MemoryPatch(importance=2), None, None, None
+        )
     embedding = embed_words("other")
     patch = MemoryPatch(content="other")
     with pytest.raises(Superseded):
-        await store.update("agent", memories[0].id, patch, embedding, 1, None)
-    assert await store.sources("agent", summary.id) == [
+        await store.memories.update("agent", memories[0].id, patch, embedding, 1, None)
+    assert await store.summaries.sources("agent", summary.id) == [
         replace(memory, superseded_by=summary.id) for memory in memories
     ]
 
 
-async def test_deleting_a_source_takes_what_was_made_of_it(store: Store) -> None:
+async def test_deleting_a_source_takes_what_was_made_of_it(store: BatchedStore) -> None:
     """The others are back, to be condensed again without it."""
     memories = await add(store, 4)
     summary = await condensed(store, memories[:3])
     assert summary is not None
-    assert await store.delete("agent", memories[1].id)
-    assert await store.get("agent", summary.id) is None
+    assert await store.memories.delete("agent", memories[1].id)
+    assert await store.memories.get("agent", summary.id) is None
     assert await listed(store) == [f"memory {n} of agent" for n in (3, 2, 0)]
-    assert len(await store.oldest_condensable("agent", "user", 2, 10)) == 3
+    assert len(await store.condensing.oldest_condensable("agent", "user", 2, 10)) == 3
 
 
-async def test_deleting_a_summary_takes_its_sources(store: Store) -> None:
+async def test_deleting_a_summary_takes_its_sources(store: BatchedStore) -> None:
     memories = await add(store, 4)
     summary = await condensed(store, memories[:3])
     assert summary is not None
-    assert await store.delete("agent", summary.id)
+    assert await store.memories.delete("agent", summary.id)
     assert await listed(store, include_superseded=True) == ["memory 3 of agent"]
     for memory in memories[:3]:
-        assert await store.get("agent", memory.id) is None
+        assert await store.memories.get("agent", memory.id) is None
 
 
-async def test_forgetting_takes_hidden_ones_too(store: Store) -> None:
+async def test_forgetting_takes_hidden_ones_too(store: BatchedStore) -> None:
     memories = await add(store, 4)
     await condensed(store, memories[:3])
     await add(store, 2, "other")
-    assert await store.forget("agent", "user") == 2
-    assert await store.count("agent", None, include_superseded=True) == 0
-    assert await store.count("other", None) == 2
+    assert await store.memories.forget("agent", "user") == 2
+    assert await store.memories.count("agent", None, include_superseded=True) == 0
+    assert await store.memories.count("other", None) == 2
 
 
-async def test_sources_expire_with_their_summary(store: Store) -> None:
+async def test_sources_expire_with_their_summary(store: BatchedStore) -> None:
     memories = await add(store, 3)
     summary = await condensed(store, memories)
     assert summary is not None
     soon = Expiry(datetime.now(UTC) + timedelta(milliseconds=300))
-    await store.update("agent", summary.id, MemoryPatch(expiry=soon), None, None, None)
+    await store.memories.update("agent", summary.id, MemoryPatch(expiry=soon), None, None, None)
     await asyncio.sleep(0.35)
-    assert await store.count("agent", "user", include_superseded=True) == 0
-    assert await store.count("agent", None, include_superseded=True) == 0
-    assert await store.get("agent", memories[0].id) is None
+    assert await store.memories.count("agent", "user", include_superseded=True) == 0
+    assert await store.memories.count("agent", None, include_superseded=True) == 0
+    assert await store.memories.get("agent", memories[0].id) is None
     assert await listed(store, include_superseded=True) == []
 
 
-async def test_hidden_words_count_for_nobody(store: Store) -> None:
+async def test_hidden_words_count_for_nobody(store: BatchedStore) -> None:
     """Scores are what they would be if only the summary were there."""
     memories = await add(store, 6)
     summary = await condensed(store, memories[:4])
     assert summary is not None
     query = SearchQuery("agent", "user", "memory 4 summary", 50)
-    scores = [h.score for h in await store.search(query, embed_words(query.text), 1, None)]
+    scores = [h.score for h in await store.searches.search(query, embed_words(query.text), 1, None)]
     alone = type(query)("agent", "alone", query.text, 50)
     kept = [summary, *memories[4:]]
     copies = [
         NewMemory(uuid7(), "agent", "alone", memory.content, created_at=memory.created_at)
         for memory in kept
     ]
-    await store.insert(copies, np.stack([embed_words(m.content) for m in kept]), 1, None)
-    have = [h.score for h in await store.search(alone, embed_words(query.text), 1, None)]
+    await store.inserts.insert(copies, np.stack([embed_words(m.content) for m in kept]), 1, None)
+    have = [h.score for h in await store.searches.search(alone, embed_words(query.text), 1, None)]
     assert have == pytest.approx(scores, abs=1.1e-4)

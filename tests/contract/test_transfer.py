@@ -1,4 +1,4 @@
-"""What every MemoryStore does when memories leave and come with their ids."""
+"""What every Store does when memories leave and come with their ids."""
 
 from contextlib import aclosing
 from dataclasses import replace
@@ -8,39 +8,28 @@ import numpy as np
 import pytest
 
 from deployments.domain.errors import RateLimited
-from deployments.domain.ids import uuid7
-from deployments.domain.ports import MemoryStore
-from deployments.domain.summaries import Condensation
-from deployments.domain.types import (
+from deployments.domain.memories import (
     ExportPage,
     Imported,
     Memory,
     MemoryPatch,
     MemoryType,
     NewMemory,
-    RateLimit,
 )
-from deployments.store.repository import PostgresMemoryStore
-from tests.contract.test_memory_store import Scope
-from tests.fakes.embedder import IDENTITY, embed_words
-from tests.fakes.store import InMemoryStore
+from deployments.domain.ports.store import BatchedStore
+from deployments.domain.rate_limits import RateLimit
+from deployments.domain.summaries import Condensation
+from deployments.runtime.ids import uuid7
+from deployments.store.store import PostgresStore
+from tests.support.contract import Scope
+from tests.support.fakes.embedder import embed_words
+from tests.support.fakes.store import InMemoryStore
 
 NOW = datetime.now(UTC)
 
 
-@pytest.fixture(params=["in memory", "postgres"])
-def store(request: pytest.FixtureRequest, postgres_store: PostgresMemoryStore) -> MemoryStore:
-    return InMemoryStore() if request.param == "in memory" else postgres_store
-
-
-@pytest.fixture
-async def scope(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> Scope:
-    monkeypatch.setattr("deployments.store.exports._ROWS_AT_ONCE", 3)
-    return Scope(store, await store.adopt_generation(IDENTITY), "agent", "user")
-
-
-async def exported(store: MemoryStore, agent: str, user: str | None = None) -> list[ExportPage]:
-    return [page async for page in store.export(agent, user)]
+async def exported(store: BatchedStore, agent: str, user: str | None = None) -> list[ExportPage]:
+    return [page async for page in store.transfers.export(agent, user)]
 
 
 def memories_of(pages: list[ExportPage]) -> list[Memory]:
@@ -51,7 +40,7 @@ async def insert_missing(
     scope: Scope, *memories: NewMemory, limit: RateLimit | None = None
 ) -> list[Imported]:
     embeddings = np.stack([embed_words(memory.content) for memory in memories])
-    return await scope.store.insert_missing(memories, embeddings, scope.generation, limit)
+    return await scope.store.transfers.insert_missing(memories, embeddings, scope.generation, limit)
 
 
 async def test_an_export_has_all_newest_first(scope: Scope) -> None:
@@ -86,12 +75,14 @@ async def test_what_is_written_during_an_export_is_not_in_it(scope: Scope) -> No
     store = scope.store
     stored = await scope.add(*(f"m {n}" for n in range(9)))
     stored.sort(key=lambda memory: memory.id, reverse=True)  # all of one moment
-    async with aclosing(store.export("agent", None)) as pages:
+    async with aclosing(store.transfers.export("agent", None)) as pages:
         seen = (await anext(pages)).memories
         await scope.add("newer")
         await scope.add("older", created_at=NOW - timedelta(days=1))
-        await store.update("agent", stored[7].id, MemoryPatch(importance=2.0), None, None, None)
-        await store.delete("agent", stored[8].id)
+        await store.memories.update(
+            "agent", stored[7].id, MemoryPatch(importance=2.0), None, None, None
+        )
+        await store.memories.delete("agent", stored[8].id)
         async for page in pages:
             seen += page.memories
             assert page.total == 9
@@ -104,9 +95,9 @@ async def test_what_is_written_during_an_export_is_not_in_it(scope: Scope) -> No
 async def test_ids_are_known_to_their_agent_alone(scope: Scope) -> None:
     mine, other = await scope.add("mine", "mine, too")
     ids = [mine.id, uuid7(), other.id]
-    assert await scope.store.known("agent", ids) == {mine.id, other.id}
-    assert await scope.store.known("another", ids) == set()
-    assert await scope.store.known("agent", []) == set()
+    assert await scope.store.transfers.known("agent", ids) == {mine.id, other.id}
+    assert await scope.store.transfers.known("another", ids) == set()
+    assert await scope.store.transfers.known("agent", []) == set()
 
 
 async def test_what_is_exported_can_be_inserted_as_it_was(scope: Scope) -> None:
@@ -115,10 +106,12 @@ async def test_what_is_exported_can_be_inserted_as_it_was(scope: Scope) -> None:
         "Grüße, 東京 🙂", importance=0.25, metadata=metadata, created_at=NOW - timedelta(days=3),
         memory_type=MemoryType.PROCEDURAL, expires_at=NOW + timedelta(days=3),
     )  # fmt: skip
-    await scope.store.update("agent", memory.id, MemoryPatch(importance=2.0), None, None, None)
+    await scope.store.memories.update(
+        "agent", memory.id, MemoryPatch(importance=2.0), None, None, None
+    )
     (before,) = memories_of(await exported(scope.store, "agent"))
     assert before.updated_at > memory.updated_at
-    await scope.store.forget("agent", "user")
+    await scope.store.memories.forget("agent", "user")
     same = NewMemory(
         before.id, before.agent_id, before.user_id, before.content, before.importance,
         before.memory_type, before.metadata, before.created_at, before.expires_at,
@@ -150,23 +143,25 @@ async def test_inserting_what_is_missing_is_a_write_for_the_limit(scope: Scope) 
     assert await insert_missing(scope, first, limit=limit) == [Imported.STORED]
     with pytest.raises(RateLimited):
         await insert_missing(scope, second, limit=limit)
-    assert await scope.store.known("agent", [first.id, second.id]) == {first.id}
+    assert await scope.store.transfers.known("agent", [first.id, second.id]) == {first.id}
 
 
 async def test_what_was_condensed_comes_and_goes_as_that(scope: Scope) -> None:
     store = scope.store
-    assert isinstance(store, PostgresMemoryStore | InMemoryStore)
+    assert isinstance(store, PostgresStore | InMemoryStore)
     memories = await scope.add("one", "two", created_at=NOW - timedelta(days=1))
     summary = NewMemory(
         uuid7(), "agent", "user", "both", memory_type=MemoryType.SEMANTIC, created_at=NOW
     )
     changes = [(memory.id, memory.updated_at) for memory in memories]
-    await store.condense(Condensation(summary, embed_words("both"), scope.generation, changes))
+    await store.condensing.condense(
+        Condensation(summary, embed_words("both"), scope.generation, changes)
+    )
     before = memories_of(await exported(store, "agent"))
     assert before[0].id == summary.id
     assert [memory.superseded_by for memory in before] == [None, summary.id, summary.id]
     assert memories_of(await exported(store, "agent", "user")) == before
-    await store.forget("agent", "user")
+    await store.memories.forget("agent", "user")
     lines = [
         NewMemory(
             m.id, m.agent_id, m.user_id, m.content, m.importance, m.memory_type, m.metadata,
@@ -176,8 +171,8 @@ async def test_what_was_condensed_comes_and_goes_as_that(scope: Scope) -> None:
     ]  # fmt: skip
     assert await insert_missing(scope, *lines) == [Imported.STORED] * 3
     assert memories_of(await exported(store, "agent")) == before
-    assert await store.count("agent", "user") == 1
-    restored = await store.restore("agent", summary.id)
+    assert await store.memories.count("agent", "user") == 1
+    restored = await store.summaries.restore("agent", summary.id)
     assert restored is not None
     assert len(restored) == 2
 
@@ -188,5 +183,5 @@ async def test_no_other_scopes_memory_can_be_a_summary(scope: Scope) -> None:
     source = NewMemory(uuid7(), "agent", "user", "mine", superseded_by=theirs.id)
     itself = NewMemory(id_ := uuid7(), "agent", "user", "itself", superseded_by=id_)
     assert await insert_missing(scope, source, itself) == [Imported.STORED] * 2
-    assert await scope.store.sources("agent", theirs.id) == []
-    assert await scope.store.count("agent", "user") == 2
+    assert await scope.store.summaries.sources("agent", theirs.id) == []
+    assert await scope.store.memories.count("agent", "user") == 2

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from deployments.domain.types import Memory, MemoryVersion
+from deployments.domain.memories import Memory, MemoryVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +59,3 @@ class HealthOut:
     db: Literal["ok", "down"]
     embedder: Literal["ok", "down"]
     version: str
-
-
-@dataclass(frozen=True, slots=True)
-class FieldError:
-    field: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """An error, as RFC 9457 describes it."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    errors: list[FieldError] | None = None

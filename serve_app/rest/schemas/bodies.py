@@ -4,18 +4,11 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from deployments.domain.types import (
-    Expiry,
-    Fusion,
-    MemoryPatch,
-    MemoryType,
-    NewMemory,
-    Ranking,
-    SearchFilters,
-    SearchMode,
-    SearchQuery,
-)
-from serve_app.fields import (
+from deployments.domain.memories import Expiry, MemoryPatch, MemoryType, NewMemory
+from deployments.domain.ranking import Fusion, Ranking, SearchMode
+from deployments.domain.search import SearchFilters, SearchQuery
+from deployments.runtime.ids import uuid7
+from serve_app.web.fields import (
     Content,
     Id,
     Importance,
@@ -30,7 +23,6 @@ from serve_app.fields import (
     Weight,
     expires_at,
 )
-from serve_app.service import new_id
 
 MAX_BATCH = 256
 
@@ -61,7 +53,7 @@ class MemoryIn(Body):
 
     def to_domain(self) -> NewMemory:
         return NewMemory(
-            id=new_id(),
+            id=uuid7(),
             agent_id=self.agent_id,
             user_id=self.user_id,
             content=self.content,

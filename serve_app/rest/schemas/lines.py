@@ -6,9 +6,9 @@ from uuid import UUID
 
 from pydantic import Field
 
-from deployments.domain.types import MemoryType, NewMemory
-from serve_app.fields import Content, Id, Importance, Metadata, Time, TimePast
+from deployments.domain.memories import MemoryType, NewMemory
 from serve_app.rest.schemas.bodies import Body
+from serve_app.web.fields import Content, Id, Importance, Metadata, Time, TimePast
 
 
 class MemoryLine(Body):

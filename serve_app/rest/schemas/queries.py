@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from deployments.domain.types import ListFilters, MemoryType
-from serve_app.fields import Id, MetadataText, Time
+from deployments.domain.memories import ListFilters, MemoryType
+from serve_app.web.fields import Id, MetadataText, Time
 
 
 class QueryString(BaseModel):
@@ -49,7 +49,13 @@ class ListQuery(QueryString):
     include_superseded: bool = Field(False, description="List what was condensed, too.")
 
     def filters(self) -> ListFilters:
-        return ListFilters(self.metadata, self.created_after, self.created_before)
+        return ListFilters(
+            memory_type=self.memory_type,
+            metadata=self.metadata,
+            created_after=self.created_after,
+            created_before=self.created_before,
+            include_superseded=self.include_superseded,
+        )
 
 
 class HistoryQuery(QueryString):

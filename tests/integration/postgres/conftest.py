@@ -4,25 +4,25 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from deployments.store.pool import Pool
-from deployments.store.repository import PostgresMemoryStore
-from tests.integration.postgres import data
+from deployments.store.postgres.pool import Pool
+from deployments.store.store import build_store
+from tests.support.postgres import memories
+from tests.support.postgres.memories import RecordingStore
 
 
 @pytest.fixture(autouse=True)
 def same_data() -> None:
-    data.start_anew()
+    memories.start_anew()
 
 
 @pytest.fixture
-async def made(dsn: str) -> AsyncIterator[tuple[list[str], PostgresMemoryStore]]:
-    """A store, and the names of the statements that its searches made."""
+async def recording_store(dsn: str) -> AsyncIterator[RecordingStore]:
     names: list[str] = []
 
     def observe(name: str, _duration_s: float) -> None:
         if name.startswith("search"):
             names.append(name)
 
-    pool = Pool(dsn, data.FEW, observe=observe)
-    yield names, PostgresMemoryStore(pool, data.FEW)
+    pool = Pool(dsn, memories.FEW, observe=observe)
+    yield RecordingStore(names, build_store(pool, memories.FEW))
     await pool.close()

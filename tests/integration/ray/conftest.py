@@ -6,8 +6,8 @@ import httpx
 import pytest
 from playwright.async_api import Browser
 
-from tests.integration.ray.browser import Console, launched, opened
-from tests.integration.ray.service import Service, fresh
+from tests.support.ray.browser import Console, launched, opened
+from tests.support.ray.service import Service, fresh
 
 _HERE = Path(__file__).parent
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.ray.service import Service, listening
+from tests.support.ray.service import Service, listening
 
 MEMORY = {"agent_id": "a", "user_id": "u", "content": "kept over restarts"}
 

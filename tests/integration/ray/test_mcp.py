@@ -17,8 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from serve_app.settings import ROOT
 from tests.integration.ray.conftest import NO_LIMITS
-from tests.integration.ray.service import Service, fresh
 from tests.integration.ray.test_service import until
+from tests.support.ray.service import Service, fresh
 
 ERAS = ("auto", "legacy")
 _agents = (f"agent {n}" for n in itertools.count())
@@ -46,7 +46,8 @@ def scope() -> dict[str, Any]:
 def given(result: CallToolResult) -> dict[str, Any]:
     assert not result.is_error, result.content
     assert result.structured_content is not None
-    return result.structured_content
+    content: dict[str, Any] = result.structured_content
+    return content
 
 
 def text(result: CallToolResult) -> str:

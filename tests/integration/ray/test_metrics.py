@@ -23,11 +23,11 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from serve_app.local import ports
+from serve_app.operations.machine import ports
 from serve_app.settings import ROOT
 from tests.integration.ray.conftest import NO_LIMITS
-from tests.integration.ray.service import Service, fresh, listening
 from tests.integration.ray.test_service import until
+from tests.support.ray.service import Service, fresh, listening
 
 SCOPE = {"agent_id": "xyzzy agent", "user_id": "xyzzy user"}
 EVERYWHERE = {"application", "deployment", "replica", "node"}

@@ -14,12 +14,12 @@ import httpx
 import numpy as np
 import pytest
 
-from deployments.domain.ports import Encoder
-from deployments.embedder.load import load_encoder
+from deployments.domain.ports.embedding import Encoder
+from deployments.embedder.encoders.load import load_encoder
 from deployments.embedder.settings import EmbeddingSettings
-from tests import bag_of_words
 from tests.integration.ray.conftest import NO_LIMITS
-from tests.integration.ray.service import Service
+from tests.support.models import bag_of_words
+from tests.support.ray.service import Service
 
 SCOPE = {"agent_id": "agent", "user_id": "user"}
 MEMORIES = 300

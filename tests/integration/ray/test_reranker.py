@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cross_encoder import put_into
 from tests.integration.ray.conftest import NO_LIMITS
-from tests.integration.ray.service import Service
+from tests.support.models.cross_encoder import put_into
+from tests.support.ray.service import Service
 
 MODEL = "Xenova/ms-marco-MiniLM-L-6-v2"
 SCOPE = {"agent_id": "agent", "user_id": "user"}

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from playwright.async_api import Browser, Error, Route, expect
 
-from tests.integration.ray.browser import Console, add, installed, opened
-from tests.integration.ray.service import Service
+from tests.support.ray.browser import Console, add, installed, opened
+from tests.support.ray.service import Service
 
 pytestmark = pytest.mark.skipif(
     installed() is None, reason="the console's tests need Chromium (Debian's package chromium)"

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from playwright.async_api import Browser, Route, expect
+from playwright.async_api import Browser, Locator, Route, expect
 
-from tests.integration.ray import scene
-from tests.integration.ray.browser import Console, add, installed, opened
-from tests.integration.ray.service import Service
+from tests.support.ray import scene
+from tests.support.ray.browser import Console, add, installed, opened
+from tests.support.ray.service import Service
 
 pytestmark = pytest.mark.skipif(
     installed() is None, reason="the console's tests need Chromium (Debian's package chromium)"
@@ -20,6 +20,24 @@ pytestmark = pytest.mark.skipif(
 
 NOW = datetime.now(UTC)
 _agents = (f"figures {n}" for n in itertools.count())
+
+
+async def text_of(element: Locator) -> str:
+    text = await element.text_content()
+    assert text is not None
+    return text
+
+
+async def part_of(piece: Locator) -> float:
+    part = await piece.get_attribute("data-part")
+    assert part is not None
+    return float(part)
+
+
+async def width_of(element: Locator) -> float:
+    box = await element.bounding_box()
+    assert box is not None
+    return box["width"]
 
 
 @pytest.fixture
@@ -56,18 +74,18 @@ async def test_a_search_re_ranks_as_the_sliders_move(
             await card.scroll_into_view_if_needed()  # what is out of sight is not laid out
             await expect(card.locator(".score")).to_have_text(re.compile(r"\d\.\d{4}"))
             await expect(card.locator(".bar")).to_be_visible()
-            score = float(await card.locator(".score").text_content())
+            score = float(await text_of(card.locator(".score")))
             pieces = card.locator(".bar span")
-            parts = [float(await piece.get_attribute("data-part")) for piece in await pieces.all()]
+            parts = [await part_of(piece) for piece in await pieces.all()]
             assert len(parts) == 3
             assert sum(parts) == pytest.approx(score, abs=1e-9)
-            box = await card.locator(".bar").bounding_box()
+            bar_width = await width_of(card.locator(".bar"))
             highest = 1 + float(setting.get("importance", 0))
             for piece, part in zip(await pieces.all(), parts, strict=True):
-                wide = (await piece.bounding_box())["width"]
-                assert wide == pytest.approx(max(0, part) / highest * box["width"], abs=1)
-            told = await card.locator(".sum").text_content()
-            assert told.startswith(" + ".join(f"{part:.4f}" for part in parts) + f" = {score:.4f}")
+                width = max(0, part) / highest * bar_width
+                assert await width_of(piece) == pytest.approx(width, abs=1)
+            formula = " + ".join(f"{part:.4f}" for part in parts) + f" = {score:.4f}"
+            assert (await text_of(card.locator(".sum"))).startswith(formula)
 
 
 async def test_of_two_searches_the_later_one_wins(

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from playwright.async_api import expect
 
-from tests.integration.ray.browser import Console, add, installed
+from tests.support.ray.browser import Console, add, installed
 
 pytestmark = pytest.mark.skipif(
     installed() is None, reason="the console's tests need Chromium (Debian's package chromium)"

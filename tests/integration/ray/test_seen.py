@@ -20,11 +20,11 @@ from mcp import Client
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from serve_app.local.folders import DataFolder
-from serve_app.local.postgres import EmbeddedPostgres
+from serve_app.operations.machine.data_folder import DataFolder
+from serve_app.operations.machine.embedded_postgres import EmbeddedPostgres
 from tests.integration.ray.conftest import NO_LIMITS
-from tests.integration.ray.service import Service, fresh
 from tests.integration.ray.test_service import until
+from tests.support.ray.service import Service, fresh
 
 SCOPE = {"agent_id": "an-agent", "user_id": "a-user"}
 HEADER = "X-Request-ID"

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from serve_app.rest.routes import OPERATIONS
-from tests.integration.ray.service import Service, listening
+from tests.support.ray.service import Service, listening
 
 _agents = (f"agent {n}" for n in itertools.count())
 
@@ -104,10 +104,12 @@ async def test_scopes_hold_by_every_route(client: httpx.AsyncClient, agent: str)
                 continue
             path = operation.path.format(memory_id=mine["id"], agent_id=quote(other, safe=""))
             asks = {} if operation.query is None else operation.query.model_fields
-            params = {"agent_id": other} if "agent_id" in asks else {}
+            params: dict[str, Any] = {"agent_id": other} if "agent_id" in asks else {}
             if operation.handler.__name__ == "forget":
                 params["user_id"] = "user"
-            body = {"importance": 0.0} if operation.method == "PATCH" else None
+            body: dict[str, Any] | None = (
+                {"importance": 0.0} if operation.method == "PATCH" else None
+            )
             if operation.handler.__name__ == "search":
                 body = {"agent_id": other, "user_id": "user", "query": "xylophone"}
             if operation.handler.__name__ == "import_memories":

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from tests.integration.ray.service import Service
+from tests.support.ray.service import Service
 
 
 def summarise(service: Service, *arguments: str) -> subprocess.CompletedProcess[str]:

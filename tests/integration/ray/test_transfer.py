@@ -14,11 +14,11 @@ import asyncpg
 import httpx
 import pytest
 
-from deployments.domain.ids import uuid7
-from serve_app.local.folders import DataFolder
-from serve_app.local.postgres import EmbeddedPostgres
-from tests.integration.ray.service import Service
+from deployments.runtime.ids import uuid7
+from serve_app.operations.machine.data_folder import DataFolder
+from serve_app.operations.machine.embedded_postgres import EmbeddedPostgres
 from tests.integration.ray.test_service import until
+from tests.support.ray.service import Service
 
 COUNT = 2_000
 SCOPE = {"agent_id": "exporter"}

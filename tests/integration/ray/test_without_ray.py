@@ -2,7 +2,7 @@
 
 import psutil
 
-from tests.integration.ray.service import Service, alive
+from tests.support.ray.service import Service, alive
 
 
 def test_the_launcher_ends_and_says_so(service: Service) -> None:

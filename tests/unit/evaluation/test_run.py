@@ -12,8 +12,8 @@ from aiohttp import web
 
 from evaluation import connection
 from evaluation.cli import main
+from tests.support.benchmark_files import locomo_sample, longmemeval_entry, turn, write
 from tests.unit.evaluation.conftest import FakeMemex, Step
-from tests.unit.evaluation.invented import locomo_sample, longmemeval_entry, turn, write
 
 BATCH, SEARCH = "/v1/memories/batch", "/v1/memories/search"
 

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from deployments.domain.types import MemoryType
+from deployments.domain.memories import MemoryType
 from loadtest.scale.compare import Index, nodes
 from loadtest.scale.data import BATCH, DIMENSIONS, Plan, World, pseudo_words, unit
 from loadtest.scale.figures import Latency, recall, relevant
@@ -83,7 +83,8 @@ def test_metadata_is_as_selective_as_it_says(world: World) -> None:
 
 
 def test_vectors_of_any_length_become_unit_vectors() -> None:
-    assert np.allclose(unit(np.array([[3, 4], [0, 2]], dtype=np.float32)), [[0.6, 0.8], [0, 1]])
+    vectors = np.array([[3, 4], [0, 2]], dtype=np.float32)
+    assert np.allclose(unit(vectors), np.array([[0.6, 0.8], [0.0, 1.0]]))
 
 
 def test_words_differ() -> None:

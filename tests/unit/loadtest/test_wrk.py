@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from loadtest import texts
-from loadtest.scenarios import BATCH, Scenario
+from loadtest.scenarios import BATCH, Load, Scenario
 from loadtest.wrk import command, parse
 
 MIX = Scenario("mix", "mix", 4)
@@ -44,5 +44,5 @@ def test_each_client_is_a_thread_and_each_measurement_has_texts_of_its_own() -> 
 
 
 def test_what_a_request_embeds() -> None:
-    loads = ("nothing", "mix", "batches")
+    loads: tuple[Load, ...] = ("nothing", "mix", "batches")
     assert [Scenario("", load, 1).texts_of_request for load in loads] == [0, 1, BATCH]

@@ -6,29 +6,11 @@ import httpx
 import pytest
 
 from serve_app.rest.asgi import build_rest_app
-from serve_app.service import MemoryService
-from tests.fakes.embedder import FakeEmbedder
-from tests.fakes.store import InMemoryStore
-
-
-class Recorded:
-    """The application's metrics, as lists."""
-
-    def __init__(self) -> None:
-        self.answers: list[tuple[str, str, int]] = []
-        self.limited: list[str] = []
-        self.tools: list[tuple[str, bool]] = []
-
-    def answered(self, method: str, route: str, status: int, duration_s: float) -> None:
-        assert duration_s >= 0
-        self.answers.append((method, route, status))
-
-    def rate_limited(self, operation: str) -> None:
-        self.limited.append(operation)
-
-    def tool_called(self, tool: str, is_error: bool, duration_s: float) -> None:
-        assert duration_s >= 0
-        self.tools.append((tool, is_error))
+from serve_app.services.memories import MemoryService
+from tests.support.event_loop import turns
+from tests.support.fakes.embedder import FakeEmbedder
+from tests.support.fakes.store import InMemoryStore, in_memory_store
+from tests.support.recorded import RecordedMetrics
 
 
 @pytest.fixture
@@ -38,12 +20,12 @@ def embedder() -> FakeEmbedder:
 
 @pytest.fixture
 def store() -> InMemoryStore:
-    return InMemoryStore()
+    return in_memory_store()
 
 
 @pytest.fixture
-def metrics() -> Recorded:
-    return Recorded()
+def metrics() -> RecordedMetrics:
+    return RecordedMetrics()
 
 
 @pytest.fixture
@@ -53,12 +35,14 @@ def limits() -> tuple[int, int]:
 
 @pytest.fixture
 async def client(
-    embedder: FakeEmbedder, store: InMemoryStore, metrics: Recorded, limits: tuple[int, int]
+    embedder: FakeEmbedder, store: InMemoryStore, metrics: RecordedMetrics, limits: tuple[int, int]
 ) -> AsyncIterator[httpx.AsyncClient]:
     async def exposition() -> str:
         return "memex_up 1\n"
 
-    service = MemoryService(embedder, store, *limits)
+    service = MemoryService(
+        embedder, store, writes_per_minute=limits[0], searches_per_minute=limits[1]
+    )
     app = build_rest_app(service, metrics, exposition, ["memex.example.org"], "1.2.3")
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
@@ -80,9 +64,3 @@ async def nothing_is_left_behind() -> AsyncIterator[None]:
     loop.set_exception_handler(None)
     assert not left
     assert complaints == []
-
-
-async def turns(count: int = 20) -> None:
-    """Turns of the event loop: all that can go on without a call being answered does."""
-    for _ in range(count):
-        await asyncio.sleep(0)

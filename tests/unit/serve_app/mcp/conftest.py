@@ -1,4 +1,3 @@
-import datetime
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
@@ -7,29 +6,30 @@ import pytest
 from mcp import Client
 from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from mcp_types import CallToolResult, TextContent
 from starlette.types import Receive, Scope, Send
 
 from serve_app.mcp import schemas
 from serve_app.mcp.answering import ServiceBackend
 from serve_app.mcp.scope import FixedScope
 from serve_app.mcp.server import build_server
-from serve_app.service import MemoryService
-from tests.fakes import rows, searches, store
-from tests.fakes.embedder import FakeEmbedder
-from tests.fakes.store import InMemoryStore
-from tests.unit.serve_app.conftest import Recorded
-
-Connect = Callable[..., Client]
+from serve_app.services.memories import MemoryService
+from tests.support.fakes.embedder import FakeEmbedder
+from tests.support.fakes.store import InMemoryStore
+from tests.support.mcp import Connect
+from tests.support.recorded import RecordedMetrics
 
 
 @pytest.fixture
 def service(embedder: FakeEmbedder, store: InMemoryStore, limits: tuple[int, int]) -> MemoryService:
-    return MemoryService(embedder, store, *limits)
+    return MemoryService(
+        embedder, store, writes_per_minute=limits[0], searches_per_minute=limits[1]
+    )
 
 
 @pytest.fixture
-def server_for(service: MemoryService, metrics: Recorded) -> Callable[[FixedScope], "Server[Any]"]:
+def server_for(
+    service: MemoryService, metrics: RecordedMetrics
+) -> Callable[[FixedScope], "Server[Any]"]:
     return lambda scope: build_server(ServiceBackend(service, metrics), lambda _: scope, "1.2.3")
 
 
@@ -43,23 +43,10 @@ def connect(server_for: Callable[[FixedScope], "Server[Any]"]) -> Connect:
     return connected
 
 
-def text(result: CallToolResult) -> str:
-    (content,) = result.content
-    assert isinstance(content, TextContent)
-    return content.text
-
-
-def given(result: CallToolResult) -> dict[str, Any]:
-    """The structured answer of a call that succeeded."""
-    assert not result.is_error, text(result)
-    assert result.structured_content is not None
-    return result.structured_content
-
-
 @pytest.fixture
 def went(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Has a word for each request that came to the SDK. The time stands still, and every id is
-    made twice: once for each of the services that are compared."""
+    """Has a word for each request that came to the SDK. Every id is made twice: once for each of
+    the services that are compared."""
     calls: list[str] = []
     handle = StreamableHTTPSessionManager.handle_request
 
@@ -69,19 +56,12 @@ def went(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         calls.append("sdk")
         await handle(manager, scope, receive, send)
 
-    class Still(datetime.datetime):
-        @classmethod
-        def now(cls, tz: datetime.tzinfo | None = None) -> "Still":
-            return cls(2026, 11, 21, 12, tzinfo=tz)
-
     monkeypatch.setattr(StreamableHTTPSessionManager, "handle_request", noted)
-    for module in (rows, searches, store):
-        monkeypatch.setattr(module, "datetime", Still)
-    made: list[UUID] = []
+    ids: list[UUID] = []
 
-    def new_id() -> UUID:
-        made.append(made[-1] if len(made) % 2 else uuid4())
-        return made[-1]
+    def same_id_twice() -> UUID:
+        ids.append(ids[-1] if len(ids) % 2 else uuid4())
+        return ids[-1]
 
-    monkeypatch.setattr(schemas, "new_id", new_id)
+    monkeypatch.setattr(schemas, "uuid7", same_id_twice)
     return calls

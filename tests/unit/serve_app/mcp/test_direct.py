@@ -8,8 +8,9 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types.version import KNOWN_PROTOCOL_VERSIONS
 
-from deployments import tracing
-from tests.unit.serve_app.mcp.both_ways import (
+from deployments.runtime import tracing
+from tests.support.mcp import given
+from tests.support.mcp_both_ways import (
     MINE,
     NEWEST,
     VERSIONS,
@@ -18,7 +19,6 @@ from tests.unit.serve_app.mcp.both_ways import (
     headers_of,
     message,
 )
-from tests.unit.serve_app.mcp.conftest import given
 
 
 @pytest.mark.parametrize("version", [*KNOWN_PROTOCOL_VERSIONS, None])
@@ -30,7 +30,7 @@ async def test_every_tool_answers_the_same(went: list[str], version: str | None)
             version, "store_memory", **MINE, content=content, metadata=metadata, importance=1.5
         )
         await both.call(version, "store_memory", **MINE, content="She plays the violin.")
-        one = {"agent_id": "a", "id": stored["structuredContent"]["id"]}
+        one: dict[str, Any] = {"agent_id": "a", "id": stored["structuredContent"]["id"]}
         found = await both.call(version, "search_memories", **MINE, query="世界 violin")
         assert len(found["structuredContent"]["memories"]) == 2
         tight = await both.call(version, "search_memories", **MINE, query="she", max_tokens=50)
@@ -86,7 +86,7 @@ async def test_failures_and_limits(went: list[str], version: str) -> None:
         assert (await both.call(version, "search_memories", **search))["isError"]
         assert both.sides[1].metrics.limited == ["search"]
         for side in both.sides:
-            side.store.down = side.embedder.down = True
+            side.store.rows.down = side.embedder.down = True
         for tool in ("store_memory", "list_memories", "count_memories"):
             more = {**MINE, "content": "c"} if tool == "store_memory" else {"agent_id": "b"}
             assert (await both.call(version, tool, **more))["isError"]
@@ -109,14 +109,13 @@ async def test_a_fault_is_told_alike(
 async def test_headers_fix_the_scope(went: list[str], version: str) -> None:
     ana = {"x-memex-agent": "a", "x-memex-user": "ana"}
     async with Both(went).serving() as both:
-        stored = await both.call(version, "store_memory", ana, content="Hers.")
+        stored = await both.call(version, "store_memory", headers=ana, content="Hers.")
         one = {"id": stored["structuredContent"]["id"]}
-        assert (await both.call(version, "get_memory", {**ana, "x-memex-user": "b"}, **one))[
-            "isError"
-        ]
-        assert not (await both.call(version, "get_memory", ana, **one))["isError"]
-        assert (await both.call(version, "count_memories", ana, agent_id="b"))["isError"]
-        counted = await both.call(version, "count_memories", ana)
+        another = {**ana, "x-memex-user": "b"}
+        assert (await both.call(version, "get_memory", headers=another, **one))["isError"]
+        assert not (await both.call(version, "get_memory", headers=ana, **one))["isError"]
+        assert (await both.call(version, "count_memories", headers=ana, agent_id="b"))["isError"]
+        counted = await both.call(version, "count_memories", headers=ana)
         assert counted["structuredContent"] == {"count": 1}
 
 

@@ -5,12 +5,12 @@ from typing import Any
 import httpx
 import pytest
 
-from serve_app.fields import MAX_BODY_BYTES
 from serve_app.mcp.answering import ServiceBackend
 from serve_app.mcp.asgi import build_mcp_app, scope_of_request
 from serve_app.mcp.server import build_server
-from serve_app.service import MemoryService
-from tests.unit.serve_app.conftest import Recorded
+from serve_app.services.memories import MemoryService
+from serve_app.web.fields import MAX_BODY_BYTES
+from tests.support.recorded import RecordedMetrics
 
 CALL: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
 HEADERS = {"accept": "application/json, text/event-stream"}
@@ -20,7 +20,7 @@ Serving = Callable[[], AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
 @pytest.fixture
-def serving(service: MemoryService, metrics: Recorded) -> Serving:
+def serving(service: MemoryService, metrics: RecordedMetrics) -> Serving:
     """To be entered in the test's own task, as the session manager's task group wants."""
 
     @asynccontextmanager
@@ -42,7 +42,9 @@ def serving(service: MemoryService, metrics: Recorded) -> Serving:
 
 
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/"])
-async def test_both_spellings_are_served(serving: Serving, metrics: Recorded, path: str) -> None:
+async def test_both_spellings_are_served(
+    serving: Serving, metrics: RecordedMetrics, path: str
+) -> None:
     async with serving() as http:
         answer = await http.post(path, json=CALL)
         assert answer.status_code == 200

@@ -6,9 +6,9 @@ from mcp import Client
 from mcp.shared.exceptions import MCPError
 from mcp_types import TextContent, TextResourceContents
 
-from tests.fakes.embedder import FakeEmbedder
-from tests.fakes.store import InMemoryStore
-from tests.unit.serve_app.mcp.conftest import Connect, given
+from tests.support.fakes.embedder import FakeEmbedder
+from tests.support.fakes.store import InMemoryStore
+from tests.support.mcp import Connect, given
 
 MINE = {"agent_id": "a", "user_id": "u"}
 
@@ -82,7 +82,7 @@ async def test_resources_stay_in_their_scope(connect: Connect, store: InMemorySt
     async with connect(agent_id="a", user_id="x") as client:
         with pytest.raises(MCPError, match="no memory"):
             await client.read_resource(f"memory://{stored['id']}")
-        store.down = True
+        store.rows.down = True
         with pytest.raises(MCPError, match="not an empty memory") as caught:
             await client.read_resource("memory://recent")
     assert caught.value.code == -32603

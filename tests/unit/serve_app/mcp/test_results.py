@@ -1,10 +1,10 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from deployments.domain.types import Memory, MemoryType, PageKey
-from serve_app.cursor import decode_cursor
+from deployments.domain.memories import Memory, MemoryType, PageKey
+from deployments.runtime.ids import uuid7
 from serve_app.mcp.results import found, in_brief, listed, recent, tokens
-from serve_app.service import new_id
+from serve_app.web.cursor import decode_cursor
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, 999_999, tzinfo=UTC)
 
@@ -12,7 +12,7 @@ NOW = datetime(2026, 1, 31, 12, 0, 0, 999_999, tzinfo=UTC)
 def memory(content: str, age_s: int = 0, score: float | None = 0.5) -> Memory:
     time = NOW - timedelta(seconds=age_s)
     kind = MemoryType.EPISODIC
-    return Memory(new_id(), "a", "u", content, 1.0, kind, {}, time, time, None, score)
+    return Memory(uuid7(), "a", "u", content, 1.0, kind, {}, time, time, None, score=score)
 
 
 def test_in_brief() -> None:

@@ -5,15 +5,15 @@ import pytest
 from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
+from deployments.domain.embeddings import ModelIdentity
 from deployments.domain.errors import ModelMismatch
-from deployments.domain.types import ModelIdentity
 from serve_app.mcp.scope import FixedScope
 from serve_app.mcp.tools import TOOLS
-from serve_app.service import MemoryService
-from tests.fakes.embedder import FakeEmbedder
-from tests.fakes.store import InMemoryStore
-from tests.unit.serve_app.conftest import Recorded
-from tests.unit.serve_app.mcp.conftest import Connect, given, text
+from serve_app.services.memories import MemoryService
+from tests.support.fakes.embedder import FakeEmbedder
+from tests.support.fakes.store import InMemoryStore
+from tests.support.mcp import Connect, given, text
+from tests.support.recorded import RecordedMetrics
 
 MINE = {"agent_id": "a", "user_id": "u"}
 READERS = {"search_memories", "get_memory", "list_memories", "count_memories"}
@@ -171,7 +171,7 @@ async def test_errors_say_what_to_do(
     assert said in text(result)
     for inner in ("pydantic", "function-", "none", "null"):
         assert inner not in text(result)
-    assert await store.count("a", None) == 0
+    assert await store.memories.count("a", None) == 0
 
 
 async def test_what_may_be_left_out_may_be_null(connect: Connect) -> None:
@@ -199,7 +199,7 @@ async def test_no_page_ends_at_a_large_memory(connect: Connect) -> None:
 
 
 async def test_after_a_failed_write_it_may_be_there(connect: Connect, store: InMemoryStore) -> None:
-    store.down = True
+    store.rows.down = True
     async with connect() as client:
         failed = await client.call_tool("store_memory", {**MINE, "content": "c"})
     assert "It may or may not have been stored" in text(failed)
@@ -211,7 +211,7 @@ async def test_what_an_operator_has_to_mend_is_not_told(
     async def mismatch(_identity: ModelIdentity) -> int:
         raise ModelMismatch("set MEMEX_EMBEDDING_MODEL")
 
-    monkeypatch.setattr(store, "adopt_generation", mismatch)
+    monkeypatch.setattr(store.rows, "adopt_generation", mismatch)
     async with connect() as client:
         failed = await client.call_tool("search_memories", {**MINE, "query": "q"})
     assert failed.is_error
@@ -240,7 +240,7 @@ async def test_a_failure_is_no_empty_memory(
         assert failed.is_error
         assert "the embedder is not available" in text(failed)
         assert "not an empty memory" in text(failed)
-        store.down = True
+        store.rows.down = True
         failed = await client.call_tool("list_memories", {"agent_id": "a"})
         assert "not an empty memory" in text(failed)
 
@@ -265,7 +265,7 @@ async def test_a_fault_shows_nothing_of_itself(
 
 
 @pytest.mark.parametrize("limits", [(1, 1)])
-async def test_the_limits_are_those_of_rest(connect: Connect, metrics: Recorded) -> None:
+async def test_the_limits_are_those_of_rest(connect: Connect, metrics: RecordedMetrics) -> None:
     async with connect() as client:
         for tool, fields in (
             ("store_memory", {"content": "c"}),
@@ -285,7 +285,9 @@ def test_nothing_becomes_null_on_the_way() -> None:
         TOOLS["store_memory"].read(arguments, FixedScope())
 
 
-async def test_calls_are_counted_by_tool_and_end(connect: Connect, metrics: Recorded) -> None:
+async def test_calls_are_counted_by_tool_and_end(
+    connect: Connect, metrics: RecordedMetrics
+) -> None:
     async with connect() as client:
         await client.call_tool("count_memories", {"agent_id": "a"})
         await client.call_tool("get_memory", {"agent_id": "a", "id": NOWHERE})

@@ -8,11 +8,11 @@ import httpx
 import pytest
 
 from serve_app.rest.asgi import build_rest_app
-from serve_app.service import MemoryService
-from tests.fakes.embedder import FakeEmbedder
-from tests.fakes.store import InMemoryStore
-from tests.unit.serve_app.conftest import Recorded
-from tests.unit.serve_app.rest.calls import MEMORY, SEARCH, add, assert_problem
+from serve_app.services.memories import MemoryService
+from tests.support.fakes.embedder import FakeEmbedder
+from tests.support.fakes.store import InMemoryStore, in_memory_store
+from tests.support.recorded import RecordedMetrics
+from tests.support.rest_calls import MEMORY, SEARCH, add, assert_problem
 
 
 async def test_health_and_outages(
@@ -20,7 +20,7 @@ async def test_health_and_outages(
 ) -> None:
     well = {"status": "ok", "db": "ok", "embedder": "ok", "version": "1.2.3"}
     assert (await client.get("/health")).json() == well
-    store.down = True
+    store.rows.down = True
     answer = await client.get("/health")
     assert answer.status_code == 503
     assert answer.json() == well | {"status": "degraded", "db": "down"}
@@ -33,12 +33,14 @@ async def test_health_and_outages(
         refused = await call
         assert_problem(refused, 503)
         assert int(refused.headers["retry-after"]) >= 1
-    store.down = False
+    store.rows.down = False
     assert (await client.post("/v1/memories", json=MEMORY)).status_code == 201
 
 
 @pytest.mark.parametrize("limits", [(1, 2)])
-async def test_limits_say_when_to_come_back(client: httpx.AsyncClient, metrics: Recorded) -> None:
+async def test_limits_say_when_to_come_back(
+    client: httpx.AsyncClient, metrics: RecordedMetrics
+) -> None:
     await add(client)
     refused = await client.post("/v1/memories", json=MEMORY)
     assert_problem(refused, 429)
@@ -56,14 +58,14 @@ async def test_faults_show_nothing_of_themselves(
     async def broken(*_args: object) -> None:
         raise RuntimeError("select secret from somewhere")
 
-    monkeypatch.setattr(store, "count", broken)
+    monkeypatch.setattr(store.memories, "count", broken)
     answer = await client.get("/v1/memories/count", params={"agent_id": "a"})
     assert_problem(answer, 500)
     assert "secret" not in answer.text
 
 
 async def test_a_client_that_goes_away_is_no_fault_of_ours(
-    client: httpx.AsyncClient, metrics: Recorded, caplog: pytest.LogCaptureFixture
+    client: httpx.AsyncClient, metrics: RecordedMetrics, caplog: pytest.LogCaptureFixture
 ) -> None:
     transport = client._transport
     assert isinstance(transport, httpx.ASGITransport)
@@ -89,8 +91,8 @@ async def test_a_client_that_goes_away_is_no_fault_of_ours(
 
 def test_errors_are_answered_without_a_thread() -> None:
     """Starlette has a function that is not async run in one, which costs more than the request."""
-    service = MemoryService(FakeEmbedder(), InMemoryStore(), 0, 0)
-    app = build_rest_app(service, Recorded(), _no_metrics, (), "1")
+    service = MemoryService(FakeEmbedder(), in_memory_store())
+    app = build_rest_app(service, RecordedMetrics(), _no_metrics, (), "1")
     assert len(app.exception_handlers) >= 3
     assert all(map(inspect.iscoroutinefunction, app.exception_handlers.values()))
 
@@ -99,7 +101,9 @@ async def _no_metrics() -> str:
     return ""
 
 
-async def test_metrics_have_route_templates(client: httpx.AsyncClient, metrics: Recorded) -> None:
+async def test_metrics_have_route_templates(
+    client: httpx.AsyncClient, metrics: RecordedMetrics
+) -> None:
     memory = await add(client)
     await client.get(f"/v1/memories/{memory['id']}", params={"agent_id": "a"})
     await client.get("/nothing/here")
@@ -122,7 +126,7 @@ async def test_metrics_have_route_templates(client: httpx.AsyncClient, metrics: 
 )
 async def test_no_label_is_a_callers_to_choose(
     client: httpx.AsyncClient,
-    metrics: Recorded,
+    metrics: RecordedMetrics,
     method: str,
     path: str,
     counted: tuple[str, str, int],

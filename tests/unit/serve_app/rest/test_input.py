@@ -7,7 +7,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.unit.serve_app.rest.calls import FUTURE, MEMORY, SEARCH, assert_problem
+from tests.support.rest_calls import FUTURE, MEMORY, SEARCH, assert_problem
 
 
 @pytest.mark.parametrize(

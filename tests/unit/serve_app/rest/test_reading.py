@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from tests.unit.serve_app.rest.calls import SEARCH, add, assert_problem
+from tests.support.rest_calls import SEARCH, add, assert_problem
 
 
 async def test_search_ranks(client: httpx.AsyncClient) -> None:

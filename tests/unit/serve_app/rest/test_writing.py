@@ -8,8 +8,8 @@ from uuid import UUID
 import httpx
 import pytest
 
-from tests.fakes.store import InMemoryStore
-from tests.unit.serve_app.rest.calls import FUTURE, MEMORY, add, assert_problem
+from tests.support.fakes.store import InMemoryStore
+from tests.support.rest_calls import FUTURE, MEMORY, add, assert_problem
 
 
 async def test_post_gives_the_whole_memory(client: httpx.AsyncClient) -> None:
@@ -59,7 +59,7 @@ async def test_batch_names_the_bad_entry_and_stores_none(
         "memories[1].content",
         "memories[2].importance",
     ]
-    assert await store.count("a", None) == 0
+    assert await store.memories.count("a", None) == 0
 
 
 @pytest.mark.parametrize("size", [0, 257])
@@ -154,7 +154,7 @@ async def test_a_key_is_of_one_route(client: httpx.AsyncClient) -> None:
     ],
 )
 async def test_bad_keys(client: httpx.AsyncClient, keys: list[str], said: str) -> None:
-    headers = [("Idempotency-Key", key.encode("latin-1")) for key in keys]
+    headers = [(b"Idempotency-Key", key.encode("latin-1")) for key in keys]
     answer = await client.post("/v1/memories", json=MEMORY, headers=headers)
     assert said in assert_problem(answer, 422)["detail"]
 

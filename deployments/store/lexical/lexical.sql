@@ -1,0 +1,84 @@
+-- Lexicons (the settings that stored terms are made with), and how many memories have each term.
+-- What is derived from memories is renewed for all agents; no statement here answers a caller with a
+-- memory.
+
+-- name: active_lexicon
+select lexicon, analyzer_version, language, k1, b, average_terms
+from lexicons
+order by lexicon desc
+limit 1;
+
+-- name: lock_lexicons
+lock table lexicons in exclusive mode;
+
+-- name: add_lexicon
+-- Settings that were in use before get a new number too: the newest lexicon is the one in use.
+insert into lexicons (analyzer_version, language, k1, b, average_terms)
+values (:analyzer_version, :language, :k1, :b, :average_terms)
+returning lexicon;
+
+-- name: count_outdated
+-- Of all agents; reads no row of anyone's.
+select count(*) from memories where lexicon is null or lexicon < :lexicon;
+
+-- name: outdated_memories
+-- Of all agents, for renew_terms, which writes what is derived from a memory back to that memory alone.
+-- Rows in use are left for the next time.
+select id, agent_id, user_id, content
+from memories
+where lexicon is null or lexicon < :lexicon
+limit :max_rows
+for update skip locked;
+
+-- name: renew_terms
+-- term_keys as text: an array of arrays would have to be rectangular.
+update memories m
+set lexicon = :lexicon::smallint, terms = n.terms, term_keys = n.term_keys::bigint[]
+from unnest(:ids::uuid[], :agent_ids::text[], :terms::sparsevec[], :term_keys::text[])
+    as n (id, agent_id, terms, term_keys)
+where m.agent_id = n.agent_id and m.id = n.id;
+
+-- name: wait_for_folding
+-- Takes the lock of try_folding.
+select pg_advisory_xact_lock(465692322147);
+
+-- name: try_folding
+-- The key is 'lexic' in ASCII. Held to the end of the transaction; false if another process holds it.
+select pg_try_advisory_xact_lock(465692322147);
+
+-- name: fold_frequencies
+-- Adds up to max_changes changes to the frequencies.
+with taken as (
+    delete from document_frequency_changes
+    where ctid = any(array(select ctid from document_frequency_changes limit :max_changes))
+    returning term_key, memories
+),
+sums as (
+    select term_key, sum(memories)::bigint as memories from taken group by term_key
+)
+merge into document_frequencies as f
+using sums on f.term_key = sums.term_key
+when matched and f.memories + sums.memories = 0 then delete
+when matched then update set memories = f.memories + sums.memories
+when not matched and sums.memories <> 0 then insert values (sums.term_key, sums.memories);
+
+-- name: has_more_changes
+-- Whether there are more than so many.
+select exists (select from document_frequency_changes offset :changes);
+
+-- name: lock_frequencies
+-- Writers wait; readers do not.
+lock table memories, document_frequencies, document_frequency_changes in share row exclusive mode;
+
+-- name: clear_frequency_changes
+delete from document_frequency_changes;
+
+-- name: clear_frequencies
+delete from document_frequencies;
+
+-- name: count_frequencies
+-- Of all agents; reads nothing but keys.
+insert into document_frequencies
+select term_key, count(*) from memories, unnest(term_keys) as term_key
+where superseded_by is null
+group by term_key;

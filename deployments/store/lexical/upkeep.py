@@ -1,0 +1,106 @@
+"""Keeps what the lexical arm stores up to date: each memory's terms, and how frequent each term
+is."""
+
+from typing import Any
+
+from deployments.store.lexical.lexicon import Lexicon
+from deployments.store.postgres.pool import Connection
+from deployments.store.sql import sql
+
+_RENEWED_AT_ONCE = 200
+_FOLDED_AT_ONCE = 20_000
+_RECOUNT_TIMEOUT_S = 3_600.0  # for each statement: they read all memories
+
+
+class TermsUpkeep:
+    """Adopts a lexicon, renews terms that an older one made, folds and recounts frequencies."""
+
+    def __init__(self, lexicon: Lexicon) -> None:
+        self._lexicon = lexicon
+        self._number: int | None = None
+
+    async def adopt(self, connection: Connection) -> int:
+        """The lexicon's number, recorded on the first call. Safe from many processes at once."""
+        if self._number is None:
+            async with connection.transaction():
+                active = await connection.fetchrow(*sql.active_lexicon())
+                if not self._is_ours(active):
+                    await connection.execute(*sql.lock_lexicons())
+                    active = await connection.fetchrow(*sql.active_lexicon())
+                if active is None or not self._is_ours(active):
+                    active = await connection.fetchrow(*sql.add_lexicon(**self._parameters()))
+                number = int(active["lexicon"])
+            self._number = number
+        return self._number
+
+    async def outdated(self, connection: Connection) -> int:
+        """How many memories have no terms, or an older lexicon's."""
+        number = await self.adopt(connection)
+        return int(
+            await connection.fetchval(
+                *sql.count_outdated(lexicon=number), timeout=_RECOUNT_TIMEOUT_S
+            )
+        )
+
+    async def is_in_use(self, connection: Connection) -> bool:
+        """Whether no newer version of the graph has adopted other settings since."""
+        active = await connection.fetchrow(*sql.active_lexicon())
+        return active is None or self._is_ours(active)
+
+    async def renew(self, connection: Connection) -> int:
+        """Renew the terms of some memories that have none or an older lexicon's; how many."""
+        number = await self.adopt(connection)
+        async with connection.transaction():
+            rows = await connection.fetch(
+                *sql.outdated_memories(lexicon=number, max_rows=_RENEWED_AT_ONCE)
+            )
+            if rows:
+                terms = await self._lexicon.index_all(
+                    [(row["agent_id"], row["user_id"], row["content"]) for row in rows]
+                )
+                await connection.execute(
+                    *sql.renew_terms(
+                        ids=[row["id"] for row in rows],
+                        agent_ids=[row["agent_id"] for row in rows],
+                        lexicon=number,
+                        terms=[entry.weights for entry in terms],
+                        term_keys=[entry.keys_text() for entry in terms],
+                    )
+                )
+        return len(rows)
+
+    async def fold(self, connection: Connection) -> bool:
+        """Add a number of changes to the frequencies, unless another process is doing so; whether
+        at least as many are left. Fewer wait for the next time: they cost a search little."""
+        async with connection.transaction():
+            if not await connection.fetchval(*sql.try_folding()):
+                return False
+            await connection.execute(*sql.fold_frequencies(max_changes=_FOLDED_AT_ONCE))
+            return bool(await connection.fetchval(*sql.has_more_changes(changes=_FOLDED_AT_ONCE)))
+
+    async def recount(self, connection: Connection) -> None:
+        """Count all frequencies again. Searches go on; writes wait, and fail with Unavailable if it
+        takes longer than their statement timeout."""
+        async with connection.transaction():
+            for statement in (
+                sql.wait_for_folding,
+                sql.lock_frequencies,
+                sql.clear_frequency_changes,
+                sql.clear_frequencies,
+                sql.count_frequencies,
+            ):
+                await connection.execute(*statement(), timeout=_RECOUNT_TIMEOUT_S)
+
+    def _is_ours(self, active: Any) -> bool:
+        return active is not None and tuple(active)[1:] == tuple(self._parameters().values())
+
+    def _parameters(self) -> dict[str, object]:
+        """In the order of `active_lexicon`'s columns."""
+        settings = self._lexicon.settings
+        return {
+            "analyzer_version": self._lexicon.analyzer_version,
+            "language": settings.language,
+            "k1": settings.bm25_k1,
+            "b": settings.bm25_b,
+            "average_terms": settings.bm25_average_terms,
+        }

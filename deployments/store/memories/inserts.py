@@ -1,0 +1,92 @@
+"""The repository of inserts: counted, stored, each call all or none."""
+
+from collections.abc import Callable, Sequence
+from itertools import compress
+
+from deployments.domain.embeddings import Embeddings
+from deployments.domain.errors import MemexError
+from deployments.domain.memories import InsertCall, Memory, NewMemory, WriteKey
+from deployments.domain.rate_limits import RateLimit
+from deployments.store.lexical.upkeep import TermsUpkeep
+from deployments.store.memories.idempotency import write_once
+from deployments.store.memories.rate_limits import hit_each, hit_one, hit_together
+from deployments.store.memories.writer import MemoryWriter
+from deployments.store.postgres.pool import Pool
+
+
+class InsertRepository:
+    """Implements the BatchedInserts port."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        writer: MemoryWriter,
+        terms: TermsUpkeep,
+        count: Callable[[str, int], None],
+    ) -> None:
+        self._pool = pool
+        self._writer = writer
+        self._terms = terms
+        self._count = count
+
+    async def insert(
+        self,
+        memories: Sequence[NewMemory],
+        embeddings: Embeddings,
+        generation: int,
+        rate_limit: RateLimit | None,
+    ) -> list[Memory]:
+        call = InsertCall(memories, embeddings, generation, rate_limit)
+        agent_ids = {memory.agent_id for memory in memories}
+        if rate_limit is None or len(agent_ids) == 1:
+            (outcome,) = await self.insert_each([call])
+            return _memories(outcome)
+        terms = await self._writer.analyse([call])
+        async with self._pool.acquire() as connection:
+            await hit_together(connection, agent_ids, rate_limit)
+            (outcome,) = await self._writer.write(connection, [call], terms)
+        stored = _memories(outcome)
+        self._count("insert", len(stored))
+        return stored
+
+    async def insert_each(self, calls: Sequence[InsertCall]) -> list[list[Memory] | MemexError]:
+        terms = await self._writer.analyse(calls)
+        async with self._pool.acquire() as connection:
+            refusals = await hit_each(
+                connection, [(call.memories[0].agent_id, call.rate_limit) for call in calls]
+            )
+            granted = [refusal is None for refusal in refusals]
+            written = await self._writer.write(
+                connection, list(compress(calls, granted)), list(compress(terms, granted))
+            )
+        self._count("insert", sum(len(part) for part in written if isinstance(part, list)))
+        outcomes = iter(written)
+        return [refusal or next(outcomes) for refusal in refusals]
+
+    async def insert_once(
+        self,
+        memories: Sequence[NewMemory],
+        embeddings: Embeddings,
+        generation: int,
+        rate_limit: RateLimit | None,
+        key: WriteKey,
+    ) -> list[Memory]:
+        call = InsertCall(memories, embeddings, generation, rate_limit)
+        terms = await self._writer.analyse([call])
+        async with self._pool.acquire() as connection:
+            await self._terms.adopt(connection)  # on its own, not to be undone with the write
+
+            async def write() -> list[Memory]:
+                await hit_one(connection, memories[0].agent_id, rate_limit)
+                (outcome,) = await self._writer.write(connection, [call], terms)
+                stored = _memories(outcome)
+                self._count("insert", len(stored))
+                return stored
+
+            return await write_once(connection, key, memories, write)
+
+
+def _memories(outcome: list[Memory] | MemexError) -> list[Memory]:
+    if isinstance(outcome, MemexError):
+        raise outcome
+    return outcome

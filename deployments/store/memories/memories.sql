@@ -1,0 +1,174 @@
+-- Memories, one by one and by scope. No statement reads or writes a memory without an agent_id.
+
+-- fragment: columns
+-- The columns that a Memory is made of.
+id, agent_id, user_id, content, importance, memory_type, metadata, created_at, updated_at,
+    expires_at, superseded_by
+
+-- fragment: alive
+(expires_at is null or expires_at > now())
+
+-- fragment: listed
+-- The filters of a listing, and the place where its page begins.
+(:memory_type::text is null or memory_type = :memory_type)
+        and (:metadata::jsonb is null or metadata @> :metadata)
+        and created_at > coalesce(:created_after::timestamptz, '-infinity')
+        and created_at < coalesce(:created_before::timestamptz, 'infinity')
+        and (created_at, id) < (
+            coalesce(:after_created_at::timestamptz, 'infinity'),
+            coalesce(:after_id::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+        )
+
+-- name: get_memory
+select {{columns}}
+from memories
+where agent_id = :agent_id and id = :memory_id and {{alive}};
+
+-- name: list_of_user
+-- In two parts, since superseded memories have an index of their own.
+(
+    select {{columns}}
+    from memories
+    where agent_id = :agent_id and user_id = :user_id and {{alive}} and {{listed}}
+        and superseded_by is null
+    order by created_at desc, id desc
+    limit :max_rows::int
+)
+union all
+(
+    select {{columns}}
+    from memories
+    where :include_superseded::boolean
+        and agent_id = :agent_id and user_id = :user_id and {{alive}} and {{listed}}
+        and superseded_by is not null
+    order by created_at desc, id desc
+    limit :max_rows::int
+)
+order by created_at desc, id desc
+limit :max_rows::int;
+
+-- name: list_of_agent
+select {{columns}}
+from memories
+where agent_id = :agent_id and {{alive}} and {{listed}}
+    and (:include_superseded::boolean or superseded_by is null)
+order by created_at desc, id desc
+limit :max_rows::int;
+
+-- name: user_of_shown
+-- Not of superseded memories, which cannot be changed.
+select user_id
+from memories
+where agent_id = :agent_id and id = :memory_id and superseded_by is null and {{alive}};
+
+-- name: user_of_any
+select user_id from memories where agent_id = :agent_id and id = :memory_id and {{alive}};
+
+-- name: update_memory
+-- Null leaves a column unchanged; embedding, lexicon, terms and term_keys come with new content.
+update memories
+set content = coalesce(:content::text, content),
+    embedding = coalesce(:embedding::vector, embedding),
+    lexicon = case when :embedding::vector is null then lexicon else :lexicon::smallint end,
+    terms = coalesce(:terms::sparsevec, terms),
+    term_keys = coalesce(:term_keys::bigint[], term_keys),
+    importance = coalesce(:importance::float8, importance),
+    memory_type = coalesce(:memory_type::text, memory_type),
+    metadata = coalesce(:metadata::jsonb, metadata),
+    expires_at = case when :sets_expiry::boolean then :expires_at::timestamptz else expires_at end,
+    updated_at = now()
+where agent_id = :agent_id and id = :memory_id and superseded_by is null and {{alive}}
+    and (:embedding::vector is null or :generation::smallint = {{generation_in_use}})
+returning {{columns}};
+
+-- name: memory_versions
+-- Newest first, after one row without a version, which tells that the memory exists.
+(
+    select null::int as version, null as content, null::float8 as importance, null as memory_type,
+        null::jsonb as metadata, null::timestamptz as expires_at, null::timestamptz as written_at,
+        null::timestamptz as replaced_at
+    from memories
+    where agent_id = :agent_id and id = :memory_id and {{alive}}
+)
+union all
+(
+    select v.version, v.content, v.importance, v.memory_type, v.metadata, v.expires_at,
+        v.written_at, v.replaced_at
+    from memories m
+    join memory_versions v on v.memory_id = m.id and v.agent_id = m.agent_id
+    where m.agent_id = :agent_id and m.id = :memory_id
+        and (m.expires_at is null or m.expires_at > now())
+        and v.version < coalesce(:before_version::int, 2147483647)
+    order by v.version desc
+    limit :max_versions::int
+);
+
+-- name: lock_scope
+-- Held to the end of the transaction by whatever makes or undoes a summary and by what forgets the scope,
+-- so that no summary outlives its sources.
+select pg_advisory_xact_lock(
+    hashtextextended(concat_ws(chr(31), 'summary', :agent_id::text, :user_id::text), 0)
+);
+
+-- name: delete_memory
+-- Deletes the sources of a summary, too. Returns the summary that the memory was condensed into.
+delete from memories
+where agent_id = :agent_id and id = :memory_id and {{alive}}
+returning id, superseded_by;
+
+-- name: forget_scope
+-- How many memories the scope had, without superseded ones.
+with gone as (
+    delete from memories
+    where agent_id = :agent_id and user_id = :user_id and superseded_by is null
+    returning expires_at
+), hidden as (
+    delete from memories
+    where agent_id = :agent_id and user_id = :user_id and superseded_by is not null
+), unlisted as (
+    delete from indexed_scopes where agent_id = :agent_id and user_id = :user_id
+)
+select count(*) from gone where {{alive}};
+
+-- name: count_of_user
+-- Counts in indexes alone, and subtracts the few that have expired and are not purged yet.
+select (
+    select count(*)
+    from memories
+    where agent_id = :agent_id and user_id = :user_id and superseded_by is null
+) + (
+    select count(*)
+    from memories
+    where :include_superseded::boolean
+        and agent_id = :agent_id and user_id = :user_id and superseded_by is not null
+) - (
+    select count(*)
+    from memories
+    where agent_id = :agent_id and user_id = :user_id and expires_at <= now()
+        and (:include_superseded::boolean or superseded_by is null)
+);
+
+-- name: count_of_agent
+select (
+    select count(*) from memories where agent_id = :agent_id
+) - (
+    select count(*)
+    from memories
+    where not :include_superseded::boolean and agent_id = :agent_id and superseded_by is not null
+) - (
+    select count(*)
+    from memories
+    where agent_id = :agent_id and expires_at <= now()
+        and (:include_superseded::boolean or superseded_by is null)
+);
+
+-- name: purge_expired
+-- Of all agents, up to max_rows; returns how many there were and none of them.
+with gone as (
+    delete from memories
+    where ctid = any(array(
+        select ctid from memories where expires_at <= now() limit :max_rows for update skip locked
+    ))
+    returning 1
+)
+select count(*) from gone;

@@ -1,0 +1,40 @@
+"""From a hit's row to the parts of its score."""
+
+from typing import Any
+
+from deployments.domain.ranking import (
+    MAX_IMPORTANCE,
+    Explanation,
+    Ranking,
+    ScoreWeights,
+    fuses_by_rank,
+)
+
+
+def explanation(
+    row: Any, ranking: Ranking, lexical_share: float, matched_terms: list[str]
+) -> Explanation:
+    """`row` is a row of a search statement."""
+    return Explanation(
+        cosine=row["cosine"],
+        lexical=row["lexical"],
+        similarity=row["similarity"],
+        recency=row["recency"],
+        importance=row["importance"] / MAX_IMPORTANCE,
+        age_days=row["age_days"],
+        weights=_weights(ranking, lexical_share if row["has_matches"] else 0.0),
+        matched_terms=matched_terms,
+        cosine_rank=row["cosine_rank"],
+        lexical_rank=row["lexical_rank"],
+    )
+
+
+def _weights(ranking: Ranking, lexical_share: float) -> ScoreWeights:
+    is_by_rank = fuses_by_rank(ranking) and lexical_share > 0
+    return ScoreWeights(
+        similarity=ranking.alpha,
+        recency=1.0 - ranking.alpha,
+        importance=ranking.importance_weight,
+        cosine=None if is_by_rank else 1.0 - lexical_share,
+        lexical=None if is_by_rank else lexical_share,
+    )

@@ -1,0 +1,67 @@
+"""A search on its way to a statement."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pgvector import SparseVector, Vector
+
+from deployments.domain.ranking import fuses_by_rank
+from deployments.domain.search import SearchCall
+from deployments.store.lexical.lexicon import QueryTerms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A search, and what had to be read before its statement could be chosen."""
+
+    call: SearchCall
+    weights: SparseVector
+    lexical_share: float
+    """The share of words in similarity; 0 also if no memory of the scope has any of the words."""
+    terms: QueryTerms
+    frequencies: Mapping[int, int]
+    """How many of the scope's memories have each of the terms, by its key."""
+    rows: int
+    """Memories of the scope in the span of time that is asked for, counted up to one more than are
+    scored whole."""
+    scope_rows: int
+    """All memories of the scope whose terms are indexed."""
+    is_large: bool
+    """Whether there are more rows than are scored whole."""
+
+    @property
+    def fuses_by_rank(self) -> bool:
+        return fuses_by_rank(self.call.query.ranking) and self.lexical_share > 0
+
+    def rare_keys(self, *, max_memories: int, max_of_rarest: int) -> list[int]:
+        """The keys of the rarest terms; see `QueryTerms.rarest`."""
+        return self.terms.rarest(self.frequencies, max_memories, max_of_rarest)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The parameters that all search statements share."""
+        query, filters = self.call.query, self.call.query.filters
+        return {
+            "agent_id": query.agent_id,
+            "user_id": query.user_id,
+            "embedding": Vector(self.call.embedding),  # asyncpg splits arrays
+            "generation": self.call.generation,
+            "top_k": query.top_k,
+            "alpha": query.ranking.alpha,
+            "half_life_days": query.ranking.half_life_days,
+            "importance_weight": query.ranking.importance_weight,
+            "memory_type": filters.memory_type,
+            "metadata": filters.metadata,
+            "created_after": filters.created_after,
+            "created_before": filters.created_before,
+            "min_score": filters.min_score,
+            "as_of": query.as_of,
+            "terms": self.weights,
+            "lexical_share": self.lexical_share,
+        }
+
+    @property
+    def values_of_one(self) -> dict[str, Any]:
+        """The same for a statement that makes one search."""
+        return {**self.values, "by_rank": self.fuses_by_rank}

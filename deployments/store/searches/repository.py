@@ -1,0 +1,222 @@
+"""The repository of searches: what their words are worth in their scopes, then candidates and
+ranking."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from itertools import compress
+from typing import Any
+
+from deployments.domain.embeddings import Embeddings
+from deployments.domain.errors import GenerationRetired, MemexError
+from deployments.domain.memories import Memory
+from deployments.domain.ranking import lexical_share
+from deployments.domain.rate_limits import RateLimit
+from deployments.domain.search import Deferred, SearchCall, SearchQuery
+from deployments.store.generations.active import active_generation
+from deployments.store.lexical.lexicon import Lexicon, QueryTerms
+from deployments.store.memories.rate_limits import hit_each
+from deployments.store.postgres.pool import Connection, Pool
+from deployments.store.postgres.rows import memory_of
+from deployments.store.searches.explanation import explanation
+from deployments.store.searches.large import Bound, LargeSearch
+from deployments.store.searches.prepared import Prepared
+from deployments.store.searches.tuning import SearchTuning
+from deployments.store.settings import StoreSettings
+from deployments.store.sql import Statement, sql
+
+_Span = tuple[str, str, int, datetime | None, datetime | None]
+"""A scope (agent, user) with its key, and a span of time in it."""
+
+
+class SearchRepository:
+    """Implements the BatchedSearches port, for scopes of any size."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        settings: StoreSettings,
+        lexicon: Lexicon,
+        large: LargeSearch,
+        tuning: SearchTuning,
+        count: Callable[[str, int], None],
+    ) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._lexicon = lexicon
+        self.large = large
+        self._tuning = tuning
+        self._count = count
+
+    async def search(
+        self,
+        query: SearchQuery,
+        embedding: Embeddings,
+        generation: int,
+        rate_limit: RateLimit | None,
+    ) -> list[Memory]:
+        call = SearchCall(query, embedding, generation, rate_limit)
+        (outcome,) = await self.search_each([call])
+        if isinstance(outcome, MemexError):
+            raise outcome
+        assert not isinstance(outcome, Deferred)  # a single call is never deferred
+        return outcome
+
+    async def search_each(
+        self, calls: Sequence[SearchCall]
+    ) -> list[list[Memory] | MemexError | Deferred]:
+        async with self._pool.acquire() as connection:
+            refusals = await hit_each(
+                connection, [(call.query.agent_id, call.rate_limit) for call in calls]
+            )
+            granted = [refusal is None for refusal in refusals]
+            searches = await self.prepare(connection, list(compress(calls, granted)))
+            found = await self._find_each(connection, searches)
+        self._count("search", sum(isinstance(hits, list) for hits in found))
+        outcomes = iter(found)
+        return [refusal or next(outcomes) for refusal in refusals]
+
+    async def prepare(self, connection: Connection, calls: Sequence[SearchCall]) -> list[Prepared]:
+        """Read the words' frequencies and the scopes' sizes, for all calls in one statement."""
+        shares = [self._lexical_share(call) for call in calls]
+        terms = await self._lexicon.query_all(
+            [
+                (call.query.agent_id, call.query.user_id, call.query.text if share else "")
+                for call, share in zip(calls, shares, strict=True)
+            ]
+        )
+        spans = list(dict.fromkeys(map(_span, calls, terms)))
+        agent_ids, user_ids, scope_keys, created_after, created_before = (
+            [span[field] for span in spans] for field in range(5)
+        )
+        rows = await connection.fetch(
+            *sql.term_frequencies(
+                keys=list({key for entry in terms for key in (entry.scope_key, *entry.counts)}),
+                agent_ids=agent_ids,
+                user_ids=user_ids,
+                scope_keys=scope_keys,
+                created_after=created_after,
+                created_before=created_before,
+                exact_rows=self._settings.exact_search_rows,
+            )
+        )
+        # No two scopes share a key.
+        frequencies = {row["term_key"]: row["memories"] for row in rows if row["scope"] is None}
+        sizes = {row["scope"]: row["memories"] for row in rows if row["scope"] is not None}
+        rows_of_spans = {span: sizes[place] for place, span in enumerate(spans, 1)}
+        return [
+            self._prepared(call, entry, frequencies, share, rows_of_spans[_span(call, entry)])
+            for call, entry, share in zip(calls, terms, shares, strict=True)
+        ]
+
+    def _prepared(
+        self,
+        call: SearchCall,
+        terms: QueryTerms,
+        frequencies: Mapping[int, int],
+        share: float,
+        rows: int,
+    ) -> Prepared:
+        weights = terms.weights(frequencies)
+        return Prepared(
+            call=call,
+            weights=weights,
+            lexical_share=share if weights.indices() else 0.0,
+            terms=terms,
+            frequencies=frequencies,
+            rows=rows,
+            scope_rows=frequencies.get(terms.scope_key, 0),
+            is_large=rows > self._settings.exact_search_rows,
+        )
+
+    async def _find_each(
+        self, connection: Connection, searches: Sequence[Prepared]
+    ) -> list[list[Memory] | GenerationRetired | Deferred]:
+        """The hits of each, best first. A search that takes long is deferred, unless it is the only
+        one: the others would wait for it."""
+        found: list[list[Memory] | GenerationRetired | Deferred]
+        if len(searches) == 1:
+            found = [await self._find_one(connection, searches[0])]
+        else:
+            found = [*await self._find_together(connection, searches)]
+        # A statement finds nothing for a retired generation, either.
+        empty = [place for place, hits in enumerate(found) if hits == []]
+        if empty:
+            active = await active_generation(connection)
+            for place in empty:
+                if searches[place].call.generation != active:
+                    found[place] = GenerationRetired()
+        return found
+
+    async def _find_one(self, connection: Connection, search: Prepared) -> list[Memory]:
+        if search.call.query.include_superseded:
+            statement = sql.search_with_superseded(**search.values_of_one)
+            return self._memories(search, await connection.fetch(*statement))
+        if search.is_large:
+            return self._memories(search, await self.large.rows(connection, search))
+        rows = await connection.fetch(*together(statement_of(search), [search]))
+        return self._memories(search, rows)
+
+    async def _find_together(
+        self, connection: Connection, searches: Sequence[Prepared]
+    ) -> list[list[Memory] | Deferred]:
+        """In one statement for each way to fuse."""
+        found: list[list[Memory] | Deferred] = [Deferred()] * len(searches)
+        for statement in (sql.search_each_weighted, sql.search_each_by_rank):
+            places = [
+                place
+                for place, search in enumerate(searches)
+                if self._is_quick(search) and statement_of(search) is statement
+            ]
+            if not places:
+                continue
+            rows: list[list[Any]] = [[] for _ in places]
+            chosen = [searches[place] for place in places]
+            for row in await connection.fetch(*together(statement, chosen)):
+                rows[row["search"] - 1].append(row)
+            for place, its_rows in zip(places, rows, strict=True):
+                found[place] = self._memories(searches[place], its_rows)
+        return found
+
+    def _is_quick(self, search: Prepared) -> bool:
+        return (
+            not search.is_large
+            and not search.call.query.include_superseded
+            and search.rows <= self._tuning.together_rows
+        )
+
+    def _lexical_share(self, call: SearchCall) -> float:
+        return lexical_share(call.query.ranking, self._lexicon.settings.lexical_weight)
+
+    def _memories(self, search: Prepared, rows: Sequence[Any]) -> list[Memory]:
+        query = search.call.query
+        if not query.explain:
+            return [memory_of(row, row["score"]) for row in rows]
+        terms = self._lexicon.analyzer.terms(query.text)
+        share = self._lexical_share(search.call)
+        return [
+            memory_of(
+                row,
+                row["score"],
+                explanation(
+                    row, query.ranking, share, self._lexicon.matched_terms(terms, row["content"])
+                ),
+            )
+            for row in rows
+        ]
+
+
+def statement_of(search: Prepared) -> Statement:
+    """The statement that answers a search of a scope that is scored whole, with others or alone."""
+    return sql.search_each_by_rank if search.fuses_by_rank else sql.search_each_weighted
+
+
+def together(statement: Statement, searches: Sequence[Prepared]) -> Bound:
+    """A statement that makes many searches: an array for each of their parameters."""
+    values = [search.values for search in searches]
+    return statement(**{name: [each[name] for each in values] for name in values[0]})
+
+
+def _span(call: SearchCall, terms: QueryTerms) -> _Span:
+    query, filters = call.query, call.query.filters
+    times = filters.created_after, filters.created_before
+    return query.agent_id, query.user_id, terms.scope_key, *times

@@ -1,0 +1,27 @@
+"""`python -m deployments.store.sql [NAME …]`: prints statements as they are sent; without a name,
+all names with their parameters."""
+
+import sys
+
+from deployments.store.sql import statements
+
+
+def main(names: list[str]) -> int:
+    known = statements()
+    if not names:
+        for name, statement in sorted(known.items()):
+            print(f"{name}({', '.join((*statement.parameters, *statement.literals))})")
+        return 0
+    for name in names:
+        if name not in known:
+            print(f"no SQL file has a statement {name!r}", file=sys.stderr)
+            return 1
+        statement = known[name]
+        for place, parameter in enumerate(statement.parameters, 1):
+            print(f"-- ${place} {parameter}")
+        print(f"{statement.text};")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

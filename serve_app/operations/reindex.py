@@ -1,0 +1,37 @@
+"""`memex reindex`: sets right what the lexical arm stores, with the service running or not."""
+
+import asyncio
+import sys
+
+from tqdm import tqdm
+
+from deployments.store.postgres.migrate import migrate, read_migrations
+from deployments.store.postgres.pool import Pool
+from deployments.store.store import build_store
+from serve_app.operations import database
+from serve_app.settings import Settings
+
+
+def reindex(settings: Settings) -> None:
+    """With a progress bar. Can be stopped at any time: the service, or the next run, goes on.
+
+    Raises StartupError, Unavailable.
+    """
+    with database.reached(settings) as dsn:
+        asyncio.run(_reindex(dsn, settings))
+    print("memex: all words are up to date, and counted anew")
+
+
+async def _reindex(dsn: str, settings: Settings) -> None:
+    pool = Pool(dsn, settings.db, lambda connection: migrate(connection, read_migrations()))
+    look = "memex: reindexing {bar:30} {n_fmt}/{total_fmt} memories, {remaining} left"
+    try:
+        with tqdm(total=0, bar_format=look, file=sys.__stderr__) as bar:
+
+            def show(done: int, total: int) -> None:
+                bar.total, bar.n = total, done
+                bar.refresh()
+
+            await build_store(pool, settings.db, settings.search).upkeep.reindex(show)
+    finally:
+        await pool.close()

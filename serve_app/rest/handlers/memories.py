@@ -1,0 +1,118 @@
+"""Memories one by one and many at once: from a request to the service, and back."""
+
+from starlette.requests import Request
+
+from deployments.domain.errors import InvalidInput
+from deployments.domain.memories import Memory
+from deployments.domain.summaries import PassReport
+from serve_app.rest.input import read_body, read_memory_id, read_query, read_write_key
+from serve_app.rest.schemas.answers import (
+    BatchOut,
+    CountOut,
+    DeletedOut,
+    HistoryOut,
+    MemoriesOut,
+    PageOut,
+    SearchOut,
+)
+from serve_app.rest.schemas.bodies import BatchIn, MemoryIn, PatchIn, SearchIn
+from serve_app.rest.schemas.queries import (
+    CountQuery,
+    HistoryQuery,
+    ListQuery,
+    OwnerQuery,
+    ScopeQuery,
+    SummariesQuery,
+)
+from serve_app.services.memories import MemoryService
+from serve_app.web.cursor import decode_cursor, encode_cursor
+
+
+async def add(service: MemoryService, request: Request) -> Memory:
+    body = await read_body(request, MemoryIn)
+    key = read_write_key(request, body, {body.agent_id})
+    (memory,) = await service.add([body.to_domain()], key)
+    return memory
+
+
+async def add_batch(service: MemoryService, request: Request) -> BatchOut:
+    body = await read_body(request, BatchIn)
+    key = read_write_key(request, body, {entry.agent_id for entry in body.memories})
+    return BatchOut(await service.add([entry.to_domain() for entry in body.memories], key))
+
+
+async def search(service: MemoryService, request: Request) -> SearchOut:
+    body = await read_body(request, SearchIn)
+    found = await service.search(body.to_domain())
+    return SearchOut(found.hits, body.query, len(found.hits), found.reranked)
+
+
+async def list_memories(service: MemoryService, request: Request) -> PageOut:
+    query = read_query(request, ListQuery)
+    after = None if query.cursor is None else decode_cursor(query.cursor)
+    page = await service.list_page(
+        query.agent_id,
+        query.user_id,
+        page_size=query.limit,
+        after=after,
+        filters=query.filters(),
+    )
+    next_cursor = None if page.next_key is None else encode_cursor(page.next_key)
+    return PageOut(page.memories, next_cursor)
+
+
+async def count(service: MemoryService, request: Request) -> CountOut:
+    query = read_query(request, CountQuery)
+    found = await service.count(query.agent_id, query.user_id, query.include_superseded)
+    return CountOut(query.agent_id, query.user_id, found)
+
+
+async def get(service: MemoryService, request: Request) -> Memory:
+    memory_id = read_memory_id(request)
+    return await service.get(read_query(request, OwnerQuery).agent_id, memory_id)
+
+
+async def update(service: MemoryService, request: Request) -> Memory:
+    memory_id = read_memory_id(request)
+    query = read_query(request, OwnerQuery)
+    patch = (await read_body(request, PatchIn)).to_domain()
+    if patch == type(patch)():
+        raise InvalidInput("body", "names nothing to change")
+    return await service.update(query.agent_id, memory_id, patch)
+
+
+async def history(service: MemoryService, request: Request) -> HistoryOut:
+    memory_id = read_memory_id(request)
+    query = read_query(request, HistoryQuery)
+    one_more = query.limit + 1  # tells whether there is a next page
+    versions = await service.history(query.agent_id, memory_id, query.before, one_more)
+    more = len(versions) > query.limit
+    page = versions[: query.limit]
+    return HistoryOut(page, page[-1].version if more else None)
+
+
+async def sources(service: MemoryService, request: Request) -> MemoriesOut:
+    memory_id = read_memory_id(request)
+    agent_id = read_query(request, OwnerQuery).agent_id
+    return MemoriesOut(await service.sources(agent_id, memory_id))
+
+
+async def restore(service: MemoryService, request: Request) -> MemoriesOut:
+    memory_id = read_memory_id(request)
+    agent_id = read_query(request, OwnerQuery).agent_id
+    return MemoriesOut(await service.restore(agent_id, memory_id))
+
+
+async def summarise(service: MemoryService, request: Request) -> PassReport:
+    query = read_query(request, SummariesQuery)
+    return await service.summarise(query.agent_id, query.user_id)
+
+
+async def delete(service: MemoryService, request: Request) -> None:
+    memory_id = read_memory_id(request)
+    await service.delete(read_query(request, OwnerQuery).agent_id, memory_id)
+
+
+async def forget(service: MemoryService, request: Request) -> DeletedOut:
+    query = read_query(request, ScopeQuery)
+    return DeletedOut(await service.forget(query.agent_id, query.user_id))

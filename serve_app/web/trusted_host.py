@@ -1,0 +1,65 @@
+"""Which Host and Origin headers name this service.
+
+A web page can make its visitor's browser call a loopback service by letting its own name resolve to
+127.0.0.1. Such a call names that page's host, so only known hosts are answered.
+"""
+
+import functools
+import ipaddress
+import re
+from collections.abc import Collection
+from http import HTTPStatus
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serve_app.web.problem import problem
+
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:@/]+))(?::\d{1,5})?", re.ASCII)
+
+
+def host_name(host: str) -> str:
+    """A Host header's name in lower case, without port, IPv6 brackets or the root's dot; empty if
+    the header is malformed."""
+    match = _HOST.fullmatch(host.strip().lower())
+    return "" if match is None else (match[1] or match[2]).rstrip(".")
+
+
+@functools.lru_cache(maxsize=64)  # clients send few names, again and again
+def is_loopback(name: str) -> bool:
+    """`localhost`, 127.0.0.0/8 or ::1."""
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def is_served(hosts: list[str], allowed: Collection[str]) -> bool:
+    """Whether a request with these Host headers was meant for this service: it has one, which names
+    loopback or a host in `allowed`, where `*` stands for any."""
+    if len(hosts) != 1:
+        return False
+    name = host_name(hosts[0])
+    return "*" in allowed or name in allowed or is_loopback(name)
+
+
+class TrustedHost:
+    """ASGI middleware: 421 for a Host that is neither loopback nor in `allowed`."""
+
+    def __init__(self, app: ASGIApp, allowed: Collection[str]) -> None:
+        self._app = app
+        self._allowed = frozenset(allowed)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not is_served(
+            Headers(scope=scope).getlist("host"), self._allowed
+        ):
+            answer = problem(
+                HTTPStatus.MISDIRECTED_REQUEST,
+                "this host name is not served here; an operator can add it to MEMEX_ALLOWED_HOSTS",
+            )
+            await answer(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)

@@ -1,0 +1,40 @@
+"""Both stores: each test runs over either."""
+
+import pytest
+
+from deployments.domain.overview import CountBounds
+from deployments.domain.ports.store import BatchedStore
+from deployments.store.postgres.pool import Pool
+from deployments.store.settings import StoreSettings
+from deployments.store.store import Tuning, build_store
+from tests.support.contract import Scope
+from tests.support.fakes.embedder import IDENTITY
+from tests.support.fakes.store import in_memory_store
+
+# So that a test comes to each bound with few memories.
+BOUNDS = CountBounds(of_one=3, of_timeline=4)
+EXPORT_PAGE_ROWS = 3
+
+
+@pytest.fixture(params=["in memory", "postgres"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def store(kind: str, pool: Pool) -> BatchedStore:
+    if kind == "in memory":
+        return in_memory_store()
+    return build_store(pool, StoreSettings(), tuning=Tuning(export_page_rows=EXPORT_PAGE_ROWS))
+
+
+@pytest.fixture
+def store_that_counts_few(kind: str, pool: Pool) -> BatchedStore:
+    if kind == "in memory":
+        return in_memory_store(bounds=BOUNDS)
+    return build_store(pool, StoreSettings(), tuning=Tuning(counts=BOUNDS))
+
+
+@pytest.fixture
+async def scope(store: BatchedStore) -> Scope:
+    return Scope(store, await store.generations.adopt_generation(IDENTITY), "agent", "user")

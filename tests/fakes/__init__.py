@@ -1,2 +1,0 @@
-"""In-memory stand-ins for the ports, for unit tests. The contract suite holds the store's to what
-the Postgres store does."""

@@ -1,0 +1,97 @@
+"""Agents, users and days are found by the index of scopes, however many memories there are."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from deployments.domain.memories import ListFilters
+from deployments.store.memories.listing import list_statement
+from deployments.store.postgres.pool import Pool
+from deployments.store.sql import sql
+from deployments.store.store import PostgresStore
+from tests.support.postgres.memories import explain, fill
+
+
+def most_rows(plan: str) -> int:
+    """Of the plan's steps, how many rows the one with the most read."""
+    read = re.findall(r"actual rows=([\d.]+) loops=(\d+)", plan)
+    removed = re.findall(r"Rows Removed by Filter: (\d+)", plan)
+    return max(
+        int(float(rows) * int(loops)) for rows, loops in [*read, *((n, "1") for n in removed)]
+    )
+
+
+async def test_finding_ids_reads_a_row_of_each(pool: Pool, postgres_store: PostgresStore) -> None:
+    for user in ("a", "b", "c"):
+        await fill(postgres_store, 1_000, user)
+    for statement in (
+        sql.agents(after=None, max_rows=51),
+        sql.users(agent_id="agent", after=None, max_rows=51),
+    ):
+        plan = await explain(pool, *statement)
+        assert "Seq Scan" not in plan
+        assert most_rows(plan) <= 4, plan
+
+
+async def test_counting_stops_and_reads_the_index_alone(
+    pool: Pool, postgres_store: PostgresStore
+) -> None:
+    await fill(postgres_store, 1_000, "a")
+    await fill(postgres_store, 50, "b")
+    async with pool.acquire() as connection:
+        await connection.execute("vacuum analyze memories")
+    for statement in (
+        sql.tally_agents(agent_ids=["agent"], max_counted=100),
+        sql.tally_users(agent_id="agent", user_ids=["a", "b"], max_counted=100),
+    ):
+        plan = await explain(pool, *statement)
+        assert "Index Only Scan using memories_" in plan
+        assert "memories_expires_at" in plan
+        assert "Seq Scan" not in plan
+        assert most_rows(plan) <= 101 + 50, plan
+
+
+async def test_a_timeline_reads_its_days_alone(pool: Pool, postgres_store: PostgresStore) -> None:
+    memories, _, _ = await fill(postgres_store, 1_000)
+    since = datetime.now(UTC) - timedelta(days=10)
+    within = sum(memory.created_at >= since for memory in memories)
+    for limit, most in ((50_001, within), (20, 20)):
+        values = {"agent_id": "agent", "since": since, "max_counted": limit}
+        for statement in (
+            sql.timeline_of_user(**values, user_id="user"),
+            sql.timeline_of_agent(**values),
+        ):
+            plan = await explain(pool, *statement)
+            assert "Seq Scan" not in plan
+            assert most_rows(plan) == most, plan
+
+
+async def test_a_listing_by_days_reads_them_alone(
+    pool: Pool, postgres_store: PostgresStore
+) -> None:
+    await fill(postgres_store, 1_000)
+    day = datetime.now(UTC) - timedelta(days=30)
+    filters = ListFilters(created_after=day, created_before=day + timedelta(hours=2))
+    for user in ("user", None):
+        plan = await explain(pool, *list_statement("agent", user, filters, None, 51))
+        assert most_rows(plan) <= 20, plan
+        assert not re.search(r"-> +Sort \(actual rows=(?!0)", plan)  # nothing that is there
+
+
+async def test_what_a_filter_leaves_of_many_is_found_by_its_index(
+    pool: Pool, postgres_store: PostgresStore
+) -> None:
+    memories, _, _ = await fill(postgres_store, 3_000)
+    filters = ListFilters(metadata={"rare": True})
+    async with pool.acquire() as connection:
+        await connection.execute(
+            "update memories set metadata = jsonb_build_object('rare', true) where id = any($1)",
+            [memory.id for memory in memories[:3]],
+        )
+        await connection.execute("analyze memories")
+        async with connection.transaction():
+            await connection.execute(*sql.plan_for_values())
+            text, *parameters = list_statement("agent", "user", filters, None, 51)
+            rows = await connection.fetch(f"explain (costs off) {text}", *parameters)
+    assert "memories_metadata" in "\n".join(row[0] for row in rows)
+    page = await postgres_store.memories.list_page("agent", "user", page_size=50, filters=filters)
+    assert {memory.id for memory in page.memories} == {memory.id for memory in memories[:3]}

@@ -1,0 +1,30 @@
+"""What the contract suite asks of any store."""
+
+from typing import Any
+
+import numpy as np
+
+from deployments.domain.memories import Memory, NewMemory
+from deployments.domain.ports.store import BatchedStore
+from deployments.domain.search import SearchQuery
+from deployments.runtime.ids import uuid7
+from tests.support.fakes.embedder import embed_words
+
+
+class Scope:
+    """A store and one of its scopes: a few calls with less to say."""
+
+    def __init__(self, store: BatchedStore, generation: int, agent: str, user: str) -> None:
+        self.store, self.generation, self.agent, self.user = store, generation, agent, user
+
+    async def add(self, *contents: str, **fields: Any) -> list[Memory]:
+        memories = [
+            NewMemory(uuid7(), self.agent, self.user, content, **fields) for content in contents
+        ]
+        embeddings = np.stack([embed_words(content) for content in contents])
+        return await self.store.inserts.insert(memories, embeddings, self.generation, None)
+
+    async def search(self, text: str, **fields: Any) -> list[Memory]:
+        query = SearchQuery(self.agent, self.user, text, **fields)
+        vector = embed_words(text)
+        return await self.store.searches.search(query, vector, self.generation, None)

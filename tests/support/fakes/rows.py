@@ -1,0 +1,104 @@
+"""The memories that the parts of the in-memory store share."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from uuid import UUID
+
+from deployments.domain.embeddings import Embeddings, ModelIdentity
+from deployments.domain.errors import GenerationRetired, ModelMismatch, RateLimited, Unavailable
+from deployments.domain.memories import Memory, MemoryVersion, NewMemory
+from deployments.domain.rate_limits import RateLimit
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Rows:
+    """Dicts, and what nearly every part does with them; `down` makes all of it unavailable.
+
+    Implements the Health and the Generations ports.
+    """
+
+    def __init__(self, now: Callable[[], datetime] = now) -> None:
+        self.now = now
+        self.down = False
+        self.by_id: dict[UUID, tuple[Memory, Embeddings]] = {}
+        self.versions: dict[UUID, list[MemoryVersion]] = {}
+        self.kept: set[UUID] = set()
+        """Memories that are not condensed again."""
+        self._hits: dict[tuple[str, str], list[float]] = {}
+        self._identity: ModelIdentity | None = None
+        self._generation = 1
+        self._is_reembedded = False
+
+    async def ping(self) -> None:
+        if self.down:
+            raise Unavailable("database")
+        for memory, _ in list(self.by_id.values()):
+            if memory.expires_at is not None and memory.expires_at <= self.now():
+                self.drop(memory.id)
+
+    async def adopt_generation(self, identity: ModelIdentity) -> int:
+        await self.ping()
+        if self._identity not in (None, identity) and (self.by_id or self._is_reembedded):
+            raise ModelMismatch("another model", self._identity)
+        self._identity = identity
+        return self._generation
+
+    def switch(self, identity: ModelIdentity) -> None:
+        """As if all memories had been embedded with that model."""
+        self._identity, self._is_reembedded = identity, True
+        self._generation += 1
+
+    def check(self, generation: int) -> None:
+        """Raises GenerationRetired."""
+        if generation != self._generation:
+            raise GenerationRetired
+
+    def hit(self, agent_id: str, rate_limit: RateLimit | None) -> None:
+        """Raises RateLimited."""
+        if rate_limit is None:
+            return
+        now_s = time.monotonic()
+        key = (agent_id, rate_limit.operation)
+        live = [hit_s for hit_s in self._hits.get(key, []) if hit_s > now_s - 60]
+        if len(live) >= rate_limit.per_minute:
+            retry_after_s = live[-rate_limit.per_minute] + 60 - now_s
+            raise RateLimited(agent_id, rate_limit.operation, rate_limit.per_minute, retry_after_s)
+        self._hits[key] = [*live, now_s]
+
+    async def get(self, agent_id: str, memory_id: UUID) -> Memory | None:
+        await self.ping()
+        memory, _ = self.by_id.get(memory_id, (None, None))
+        return memory if memory is not None and memory.agent_id == agent_id else None
+
+    def add(self, memory: NewMemory, embedding: Embeddings, now: datetime) -> Memory:
+        """As it is stored; unchanged if it was there."""
+        stored = Memory(
+            id=memory.id,
+            agent_id=memory.agent_id,
+            user_id=memory.user_id,
+            content=memory.content,
+            importance=memory.importance,
+            memory_type=memory.memory_type,
+            metadata=memory.metadata,
+            created_at=memory.created_at or now,
+            updated_at=memory.updated_at or now,
+            expires_at=memory.expires_at,
+        )
+        return self.by_id.setdefault(memory.id, (stored, embedding))[0]
+
+    def put(self, memory: Memory) -> None:
+        self.by_id[memory.id] = (memory, self.by_id[memory.id][1])
+
+    def drop(self, memory_id: UUID) -> None:
+        """With all that is known of it."""
+        del self.by_id[memory_id]
+        self.versions.pop(memory_id, None)
+        self.kept.discard(memory_id)
+
+    def sources_of(self, summary_id: UUID) -> list[Memory]:
+        found = (memory for memory, _ in self.by_id.values() if memory.superseded_by == summary_id)
+        return sorted(found, key=lambda memory: (memory.created_at, memory.id))

@@ -1,0 +1,31 @@
+"""Deployment handles without Ray, and the errors that Ray raises for them."""
+
+from typing import Any
+
+from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
+
+
+class Handle:
+    """A deployment handle whose calls answer with the next of `answers`."""
+
+    def __init__(self, *answers: Any) -> None:
+        self._answers = list(answers)
+        self.calls: list[tuple[Any, ...]] = []
+
+    def options(self, **_options: Any) -> Any:
+        return type("Method", (), {"remote": staticmethod(self._remote)})
+
+    async def _remote(self, *args: Any) -> Any:
+        self.calls.append(args)
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return await answer(*args) if callable(answer) else answer
+
+
+def died() -> RayActorError:
+    return ActorUnavailableError("gone", None)
+
+
+def as_task_error(cause: Exception) -> RayTaskError:
+    return RayTaskError("insert", "a traceback with secrets", cause)

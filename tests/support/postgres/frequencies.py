@@ -1,0 +1,28 @@
+"""How frequent terms are: as the database keeps it, and counted again from the contents."""
+
+from collections import Counter
+
+from deployments.store.lexical.lexicon import Lexicon
+from deployments.store.postgres.pool import Pool
+from deployments.store.settings import SearchSettings
+
+
+async def kept(pool: Pool) -> dict[int, int]:
+    """Frequencies as searches see them."""
+    async with pool.acquire() as connection:
+        rows = await connection.fetch(
+            "select term_key, sum(memories)::int as n from (select * from document_frequencies "
+            "union all select * from document_frequency_changes) as f group by 1"
+        )
+    return {row["term_key"]: row["n"] for row in rows if row["n"] != 0}
+
+
+async def counted(pool: Pool) -> dict[int, int]:
+    """Frequencies as the contents have them, by other code than the triggers'."""
+    lexicon = Lexicon(SearchSettings())
+    async with pool.acquire() as connection:
+        rows = await connection.fetch(
+            "select agent_id, user_id, content from memories where superseded_by is null"
+        )
+    keys = [lexicon.index(row["agent_id"], row["user_id"], row["content"]).keys for row in rows]
+    return Counter(key for entry in keys for key in entry)

@@ -1,0 +1,162 @@
+"""A real `memex serve`, driven from outside."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+
+from serve_app.operations.machine import ports
+
+_START_TIMEOUT_S = 180.0
+_PORT = 27_000
+
+
+class Service:
+    """One data folder and the launcher that runs over it."""
+
+    def __init__(self, data_dir: Path, **settings: str) -> None:
+        self.data_dir = data_dir
+        self.port = ports.free(_PORT, ())
+        dashboard_port = ports.free(_PORT + 1, (self.port,))
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.settings = {
+            "MEMEX_DATA_DIR": str(data_dir),
+            "MEMEX_PORT": str(self.port),
+            "MEMEX_DASHBOARD_PORT": str(dashboard_port),
+            **settings,
+        }
+        self.lines: list[str] = []
+        self.process: subprocess.Popen[str] | None = None
+        self._family: list[psutil.Process] = []
+
+    def launch(self, **settings: str) -> subprocess.Popen[str]:
+        """`memex serve` in a process group of its own, as in a terminal."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "serve_app.cli", "serve"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **self.settings, **settings},
+            start_new_session=True,
+        )
+
+    def start(self) -> None:
+        """Returns when the block that says it is ready has been printed."""
+        self.lines = []
+        self.process = self.launch()
+        ready = threading.Event()
+        threading.Thread(target=self._read, args=(self.process, ready), daemon=True).start()
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not ready.wait(0.1):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise AssertionError("memex serve did not start:\n" + "".join(self.lines))
+
+    def _read(self, process: subprocess.Popen[str], ready: threading.Event) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            self.lines.append(line)
+            if "Ctrl-C stops all of it" in line:
+                ready.set()
+
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def family(self) -> list[psutil.Process]:
+        """The launcher and all below it."""
+        assert self.process is not None
+        launcher = psutil.Process(self.process.pid)
+        return [launcher, *launcher.children(recursive=True)]
+
+    def replicas(self, deployment: str) -> list[psutil.Process]:
+        title = f"ray::ServeReplica:memex:{deployment}"
+        return alive(self.family(), lambda process: title in "".join(process.cmdline()))
+
+    def named(self, name: str) -> list[psutil.Process]:
+        return alive(self.family(), lambda process: process.name() == name)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, group: bool = False) -> int:
+        """Signal the launcher (or its group) and wait; what it started is kept for `left()`."""
+        assert self.process is not None
+        self._family = self.family()
+        if group:
+            os.killpg(self.process.pid, number)
+        else:
+            self.process.send_signal(number)
+        code = self.process.wait(60)
+        self.process = None
+        return code
+
+    def left(self, patience_s: float = 0.0) -> list[psutil.Process]:
+        """Processes of the last run that are still there."""
+        _, left = psutil.wait_procs(self._family, timeout=patience_s)
+        return alive(left, lambda process: process.status() != psutil.STATUS_ZOMBIE)
+
+    def kill(self) -> None:
+        """End everything, for a test that failed half-way."""
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            for process in reversed(self.family()):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+        self.process.wait()
+        self.process = None
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator["Service"]:
+        """Started, and in the end stopped as by Ctrl-C in a terminal, which reaches the whole
+        group; killed where the block fails."""
+        self.start()
+        try:
+            yield self
+            if self.is_running():
+                assert self.stop(signal.SIGINT, group=True) == 0, "".join(self.lines)
+                assert self.left() == []
+        finally:
+            self.kill()
+
+    def client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self.url, timeout=30)
+
+
+@contextlib.contextmanager
+def fresh(**settings: str) -> Iterator[Service]:
+    """A service over a data folder of its own, running."""
+    with (
+        tempfile.TemporaryDirectory(prefix="memex-test-", ignore_cleanup_errors=True) as root,
+        Service(Path(root), **settings).running() as service,
+    ):
+        yield service
+
+
+def alive(
+    processes: list[psutil.Process], condition: Callable[[psutil.Process], bool]
+) -> list[psutil.Process]:
+    """Those that are there and satisfy the condition: any may end at any moment."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if condition(process):
+                found.append(process)
+    return found
+
+
+def listening(found: list[psutil.Process]) -> set[tuple[str, int]]:
+    """Addresses and ports that the processes listen on."""
+    addresses = set()
+    for process in found:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for connection in process.net_connections("tcp"):
+                if connection.status == psutil.CONN_LISTEN:
+                    addresses.add((connection.laddr.ip, connection.laddr.port))
+    return addresses

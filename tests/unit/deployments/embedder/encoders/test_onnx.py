@@ -1,0 +1,131 @@
+"""The default model: its conversion, its windows. Real weights, real runtime."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deployments.domain.errors import ModelUnavailable
+from deployments.domain.ports.embedding import Encoder
+from deployments.embedder.encoders.load import load_encoder
+from deployments.embedder.models import artifact
+from deployments.embedder.settings import EmbeddingSettings
+from serve_app.settings import ROOT
+
+REFERENCE = json.loads(
+    (ROOT / "tests" / "data" / "reference_embeddings.json").read_text(encoding="utf-8")
+)["embeddings"]
+TEXTS = [entry["text"] for entry in REFERENCE]
+VECTORS = np.stack([np.frombuffer(base64.b64decode(entry["vector"]), "<f4") for entry in REFERENCE])
+
+
+@pytest.mark.parametrize(("precision", "least"), [("fp32", 0.9999), ("int8", 0.98)])
+@pytest.mark.parametrize("together", [True, False])
+def test_matches_the_reference(
+    models_dir: Path, precision: str, least: float, together: bool
+) -> None:
+    encoder = load_encoder(EmbeddingSettings(precision=precision), models_dir)
+    groups = [TEXTS] if together else [[text] for text in TEXTS]
+    rows = np.concatenate([encoder.encode(group, "passage") for group in groups])
+    assert rows.dtype == np.float32
+    assert np.linalg.norm(rows, axis=1) == pytest.approx(1.0, abs=1e-5)
+    assert (rows * VECTORS).sum(axis=1).min() >= least
+
+
+PARAPHRASES = [
+    ("How do I reset my password?", "I forgot my login credentials and need to recover my account"),
+    (
+        "The meeting was moved to Friday",
+        "Our appointment has been rescheduled to the end of the week",
+    ),
+    ("She adopted a small dog", "A puppy has joined her household"),
+    ("The server ran out of disk space", "There is no storage left on the machine"),
+    ("He prefers tea over coffee", "His favourite hot drink is not coffee but tea"),
+    ("The flight was delayed by snow", "Because of winter weather the plane departed late"),
+]
+
+
+def test_related_sentences_rank_above_unrelated_ones(encoder: Encoder) -> None:
+    left = encoder.encode([a for a, _ in PARAPHRASES], "query")
+    right = encoder.encode([b for _, b in PARAPHRASES], "passage")
+    assert (left @ right.T).argmax(axis=1).tolist() == list(range(len(PARAPHRASES)))
+
+
+def test_long_texts_are_read_to_their_end(encoder: Encoder) -> None:
+    filler = "The weather was pleasant and nothing much happened that day. " * 60
+    fact = "The access code of the vault is a line from a poem by Rilke. " * 20
+    query = encoder.encode(["access code of the vault"], "query")[0]
+    without, with_fact = encoder.encode([filler, filler + fact], "passage")
+    assert query @ with_fact > query @ without + 0.1
+
+
+def test_8000_characters_and_odd_texts_are_embedded(encoder: Encoder) -> None:
+    texts = ["x " * 4_000, "é" * 8_000, "漢" * 8_000, "🙂" * 8_000, "​", " ", "\n\t", "a" * 8_000]
+    rows = encoder.encode(texts, "passage")
+    assert rows.shape == (len(texts), 384)
+    assert np.isfinite(rows).all()
+    assert np.linalg.norm(rows, axis=1) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_text_keeps_its_meaning_in_any_company(encoder: Encoder) -> None:
+    """int8 scales activations by batch, so rows move a little; never far."""
+    alone = encoder.encode([TEXTS[0]], "passage")[0]
+    among = encoder.encode(TEXTS * 3, "passage")[0]
+    assert alone @ among > 0.98
+
+
+def test_identity_names_the_weights(encoder: Encoder) -> None:
+    assert encoder.identity.name == "sentence-transformers/all-MiniLM-L6-v2"
+    assert encoder.identity.revision.startswith("53aa51172d142c89")
+    assert (encoder.identity.precision, encoder.identity.dimensions) == ("int8", 384)
+
+
+def test_the_conversion_is_done_once(models_dir: Path, encoder: Encoder) -> None:
+    steps: list[str] = []
+    load_encoder(EmbeddingSettings(), models_dir, progress=lambda label, *_: steps.append(label))
+    assert steps == []
+
+
+def test_altered_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifact, "WEIGHTS_SHA256", "0" * 64)
+    with pytest.raises(ModelUnavailable, match="not the expected ones"):
+        load_encoder(EmbeddingSettings(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifact, "_PACKAGE", "no_such_package")
+    with pytest.raises(ModelUnavailable, match="no_such_package"):
+        load_encoder(EmbeddingSettings(), tmp_path)
+
+
+def test_nothing_is_reported_to_anyone(models_dir: Path, encoder: Encoder, tmp_path: Path) -> None:
+    """ONNX Runtime keeps what it will send below the home folder."""
+    code = (
+        "from pathlib import Path; import sys\n"
+        "from deployments.embedder.encoders.load import load_encoder\n"
+        "from deployments.embedder.settings import EmbeddingSettings\n"
+        "load_encoder(EmbeddingSettings(), Path(sys.argv[1])).encode(['x'], 'query')"
+    )
+    home = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}  # without CI, which disables it too
+
+    def written(**environ: str) -> list[Path]:
+        subprocess.run(
+            [sys.executable, "-c", code, str(models_dir)], env={**home, **environ}, check=True
+        )
+        return list(tmp_path.rglob("*"))
+
+    assert written() == []
+
+
+def test_the_tokens_it_reads_are_told(models_dir: Path) -> None:
+    read: list[int] = []
+    encoder = load_encoder(EmbeddingSettings(), models_dir, read=read.append)
+    encoder.encode(["hello"], "query")
+    encoder.encode(["hello", "hello hello hello"], "passage")
+    assert read == [3, 8]  # with the two that begin and end a text

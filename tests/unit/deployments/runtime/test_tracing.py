@@ -1,0 +1,280 @@
+"""Spans, by an exporter in memory: who is whose parent, what links to what, and what they hold."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from deployments.domain.errors import BadSetting, Unavailable
+from deployments.domain.ports.embedding import BatchedEmbedder
+from deployments.domain.ports.store import BatchedStore
+from deployments.runtime import node, tracing
+from serve_app.clients.coalescer import Bounds
+from serve_app.clients.embedding.coalesced import CoalescedEmbedder
+from serve_app.clients.embedding.remote import RemoteEmbedder
+from serve_app.clients.store.coalesced import coalesced_store
+from serve_app.clients.store.remote import remote_store
+from serve_app.rest.asgi import build_rest_app
+from serve_app.services.memories import MemoryService
+from tests.support.fakes.embedder import FakeEmbedder
+from tests.support.fakes.searches import InMemorySearches
+from tests.support.fakes.store import in_memory_store
+from tests.support.recorded import RecordedMetrics
+
+CONTENT = "her secret is a blue door"
+TRACE_ID = 0x4BF92F3577B34DA6A3CE929D0E0E4736
+PARENT = f"00-{TRACE_ID:032x}-00f067aa0ba902b7-01"
+
+
+@pytest.fixture
+def exporter(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr("opentelemetry.trace.set_tracer_provider", lambda _provider: None)
+    tracing.use(provider)
+    yield exporter
+    tracing.use(None)
+
+
+@node.answering(BatchedEmbedder)
+class EmbedderNode(FakeEmbedder):
+    """The fake, as a deployment."""
+
+
+class Searches(InMemorySearches):
+    gate: asyncio.Event | None = None
+    fault: Exception | None = None
+
+    async def search_each(self, calls: Any) -> Any:
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.fault is not None:
+            raise self.fault
+        return await super().search_each(calls)
+
+
+@node.answering_by_parts(BatchedStore)
+class StoreNode:
+    def __init__(self) -> None:
+        store = in_memory_store()
+        self.rows = store.rows
+        self.searches = Searches(store.rows)
+        self.parts = replace(store, searches=self.searches)
+
+
+class Handle:
+    """A handle whose deployment is in this process; its calls run in a context of their own, as in
+    another process."""
+
+    def __init__(self, deployment: object) -> None:
+        self._deployment = deployment
+
+    def options(self, *, method_name: str, **_options: Any) -> Any:
+        async def answer(*args: Any, **kwargs: Any) -> Any:
+            return await getattr(self._deployment, method_name)(*args, **kwargs)
+
+        import contextvars
+
+        def remote(*args: Any, **kwargs: Any) -> Any:
+            return asyncio.create_task(answer(*args, **kwargs), context=contextvars.Context())
+
+        return type("Method", (), {"remote": staticmethod(remote)})
+
+
+@pytest.fixture
+def store() -> StoreNode:
+    return StoreNode()
+
+
+@pytest.fixture
+async def client(store: StoreNode) -> AsyncIterator[httpx.AsyncClient]:
+    """The application over its real edges and clients."""
+    embedder = RemoteEmbedder(Handle(EmbedderNode()), 5)
+    remote = remote_store(Handle(store), 5)
+    service = MemoryService(
+        CoalescedEmbedder(embedder, Bounds(1, 8, 8)), coalesced_store(remote, Bounds(1, 8, 8))
+    )
+
+    async def exposition() -> str:
+        return ""
+
+    await service.adopt_model()
+    app = build_rest_app(service, RecordedMetrics(), exposition, [], "1")
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        yield client
+
+
+async def search(client: httpx.AsyncClient, **headers: str) -> httpx.Response:
+    body = {"agent_id": "an agent", "user_id": "a user", "query": CONTENT}
+    return await client.post("/v1/memories/search", json=body, headers=headers)
+
+
+def named(exporter: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
+    return [span for span in exporter.get_finished_spans() if span.name == name]
+
+
+def is_child(child: ReadableSpan, parent: ReadableSpan) -> bool:
+    return (
+        child.parent is not None
+        and child.parent.span_id == parent.context.span_id
+        and child.context.trace_id == parent.context.trace_id
+    )
+
+
+async def test_a_search_is_one_trace(
+    exporter: InMemorySpanExporter, client: httpx.AsyncClient
+) -> None:
+    assert (await search(client, traceparent=PARENT)).status_code == 200
+    spans = {span.name: span for span in exporter.get_finished_spans()}
+    request = spans["POST /v1/memories/search"]
+    assert request.context.trace_id == TRACE_ID
+    assert request.kind == SpanKind.SERVER
+    for call, answer in (
+        ("embedder.embed_each", "EmbedderNode.embed_each"),
+        ("store.search_each", "StoreNode.search_each"),
+    ):
+        assert is_child(spans[call], request)
+        assert is_child(spans[answer], spans[call])
+        assert [link.context for link in spans[call].links] == [request.context]
+    assert request.attributes is not None
+    assert request.attributes["http.response.status_code"] == 200
+    assert request.attributes["http.route"] == "/v1/memories/search"
+
+
+async def test_a_call_for_several_links_to_all_of_them(
+    exporter: InMemorySpanExporter, client: httpx.AsyncClient, store: StoreNode
+) -> None:
+    store.searches.gate = asyncio.Event()
+    requests = [asyncio.create_task(search(client)) for _ in range(4)]
+    await asyncio.sleep(0.1)
+    store.searches.gate.set()
+    await asyncio.gather(*requests)
+    asked = named(exporter, "POST /v1/memories/search")
+    calls = named(exporter, "store.search_each")
+    assert len(calls) < len(asked) == 4
+    linked = [link.context.span_id for call in calls for link in call.links]
+    assert sorted(linked) == sorted(span.context.span_id for span in asked)
+    (several,) = [call for call in calls if len(call.links) > 1]
+    assert several.attributes is not None
+    assert several.attributes["memex.callers"] == len(several.links)
+    carried = {link.context.span_id for link in several.links}
+    for span in asked:
+        if span.context.span_id in carried:
+            back = [link.context.span_id for link in span.links]
+            assert is_child(several, span) or several.context.span_id in back
+
+
+async def test_a_failure_is_told_without_words(
+    exporter: InMemorySpanExporter, client: httpx.AsyncClient, store: StoreNode
+) -> None:
+    store.searches.fault = Unavailable("database")
+    assert (await search(client)).status_code == 503
+    for name in ("POST /v1/memories/search", "store.search_each", "StoreNode.search_each"):
+        (span,) = named(exporter, name)
+        assert span.status.status_code == StatusCode.ERROR, name
+        assert not span.status.description
+        assert not span.events
+
+
+async def test_spans_hold_no_memory_and_nobodys_name(
+    exporter: InMemorySpanExporter,
+    client: httpx.AsyncClient,
+    store: StoreNode,
+) -> None:
+    await search(client)
+    store.searches.fault = KeyError(CONTENT)
+    assert (await search(client)).status_code == 500
+    text = "".join(span.to_json() for span in exporter.get_finished_spans())
+    assert "KeyError" in text
+    for hidden in (CONTENT, "an agent", "a user"):
+        assert hidden not in text
+
+
+async def test_what_its_caller_does_not_sample_has_no_span(
+    exporter: InMemorySpanExporter, client: httpx.AsyncClient
+) -> None:
+    await search(client, traceparent=PARENT[:-1] + "0")
+    assert exporter.get_finished_spans() == ()
+
+
+async def test_off_there_is_none_and_nothing_goes_with_a_call(client: httpx.AsyncClient) -> None:
+    assert not tracing.is_on()
+    assert (await search(client, traceparent=PARENT)).status_code == 200
+
+
+def test_off_nothing_of_it_is_imported() -> None:
+    code = (
+        "import sys; from deployments.runtime import node; node.prepare('x'); print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "deployments.runtime.tracing" in done.stdout
+    assert "opentelemetry" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("environ", "names"),
+    [
+        ({}, []),
+        ({"OTEL_TRACES_EXPORTER": "none"}, []),
+        ({"OTEL_TRACES_EXPORTER": "otlp, console"}, ["otlp", "console"]),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x:4318"}, ["otlp"]),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://x:4318/v1/traces"}, ["otlp"]),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "OTEL_TRACES_EXPORTER": "none"}, []),
+        ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_SDK_DISABLED": "TRUE"}, []),
+    ],
+)
+def test_who_asks_for_spans(environ: dict[str, str], names: list[str]) -> None:
+    assert tracing.exporter_names(environ) == names
+    tracing.check(environ)
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"OTEL_TRACES_EXPORTER": "zipkin"}, "no exporter 'zipkin'"),
+        (
+            {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+            "opentelemetry-exporter-otlp-proto-grpc",
+        ),
+        (
+            {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "x"},
+            "'x' is not one of",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_said(environ: dict[str, str], said: str) -> None:
+    with pytest.raises(BadSetting, match=said):
+        tracing.check(environ)
+
+
+@pytest.mark.parametrize(
+    ("environ", "service"),
+    [
+        ({}, "memex"),
+        ({"OTEL_SERVICE_NAME": "mine"}, "mine"),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "service.name=ours"}, "ours"),
+    ],
+)
+def test_the_standard_variables_name_the_service_and_sample(
+    environ: dict[str, str], service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.25")
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    provider = tracing._provider("Embedder", ["console"])
+    assert provider.resource.attributes["service.name"] == service
+    assert provider.resource.attributes["memex.deployment"] == "Embedder"
+    assert "0.25" in provider.sampler.get_description()
+    provider.shutdown()

@@ -1,0 +1,100 @@
+"""`memex import`: lines in parts under their numbers, counted and told apart."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.domain.errors import TransferFailed
+from serve_app.operations.transfer import importing
+from serve_app.operations.transfer.client import Refused
+from serve_app.operations.transfer.importing import Part, Result, add, import_file, parts, stored
+from serve_app.web.jsonl import TOO_LONG, end_line
+
+
+def taken(*chunks: bytes) -> tuple[list[Part], Result]:
+    result = Result()
+    return list(parts(chunks, result)), result
+
+
+def test_a_file_goes_in_parts_that_know_their_first_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importing, "_PART_LINES", 3)
+    found, result = taken(b"a\nb", b"b\n\nd\n", b"e\nf\ng")
+    assert [(part.first, part.lines) for part in found] == [
+        (1, [b"a", b"bb", b""]), (4, [b"d", b"e", b"f"]), (7, [b"g"]),
+    ]  # fmt: skip
+    assert sum(part.read_bytes for part in found) == len(b"a\nbb\n\nd\ne\nf\ng\n")
+    assert not result.is_whole
+
+
+def test_parts_have_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importing, "_PART_BYTES", 10)
+    found, _ = taken(b"12345678\n1\n123456789012345\n1\n")
+    assert [len(part.lines) for part in found] == [2, 1, 1]
+
+
+def test_an_exports_end_is_checked_and_not_sent() -> None:
+    (part,), result = taken(b"a\nb\n" + end_line(2))
+    assert (part.lines, part.refused, result.is_whole) == ([b"a", b"b", b""], {}, True)
+    (part,), result = taken(b"a\n" + end_line(2) + b"b\n" + end_line(1))
+    assert list(part.refused) == [2]
+    assert "has 2 memories, but 1 lines" in part.refused[2]
+    (part,), result = taken(end_line(0) + b"a\n")
+    assert not result.is_whole
+
+
+def test_what_is_too_long_is_refused_here() -> None:
+    (first, second), _ = taken(b"a\n", b"x" * 600_000, b"x" * 600_000, b"\nb")
+    assert first.refused == {2: TOO_LONG}
+    assert (first.lines, second.first, second.lines) == ([b"a", b""], 3, [b"b"])
+
+
+def test_refused_lines_are_told_in_order_by_the_files_numbers() -> None:
+    result, told = Result(), []
+    part = Part(101, refused={103: "from here"})
+    answer: list[dict[str, Any]] = [
+        {"line": 1, "reason": "first"}, {"line": 9, "reason": "last"},
+        {"stored": 5, "already_there": 2, "expired": 1, "refused": 2, "whole": False},
+    ]  # fmt: skip
+    add(part, answer, result, lambda number, reason: told.append((number, reason)))
+    assert told == [(101, "first"), (103, "from here"), (109, "last")]
+    assert (result.stored, result.already_there, result.expired, result.refused) == (5, 2, 1, 3)
+    assert str(result) == (
+        "imported 5 memories, 2 were there already, 1 are over by now, 3 were refused"
+    )
+
+
+class Busy:
+    """A client whose service takes what it is sent after some refusals."""
+
+    def __init__(self, *refusals: Refused) -> None:
+        self._refusals = list(refusals)
+
+    async def store(self, _agent_id: str, _lines: bytes) -> list[dict[str, Any]]:
+        if self._refusals:
+            raise self._refusals.pop(0)
+        return [{"stored": 1}]
+
+
+async def test_a_busy_service_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr("asyncio.sleep", sleep)
+    limited, away = Refused("limited", 50.0, True), Refused("away", 10.0, False)
+    busy: Any = Busy(*[limited] * 5, away)
+    assert await stored(busy, "a", b"x") == [{"stored": 1}]
+    assert waits == [50.0] * 5 + [10.0]
+    busy = Busy(*[away] * 20)
+    with pytest.raises(Refused, match="away"):
+        await stored(busy, "a", b"x")
+    assert len(waits) == 12
+
+
+@pytest.mark.parametrize("name", ["missing", "folder"])
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(TransferFailed, match="cannot be read"):
+        import_file("http://127.0.0.1:1", "a", str(tmp_path / name))

@@ -1,0 +1,53 @@
+import json
+
+import pytest
+
+from serve_app.web.jsonl import LineSplitter, end_line, ended
+
+LINES: list[tuple[bytes, list[bytes | None]]] = [
+    (b"", []),
+    (b"a", [b"a"]),
+    (b"a\n", [b"a"]),
+    (b"a\n\nb\r\nc", [b"a", b"", b"b\r", b"c"]),
+    (b"\n\n", [b"", b""]),
+    (b"12345678\n123456789\n1", [b"12345678", None, b"1"]),
+    (b"1234567890" * 50, [None]),
+]
+
+
+@pytest.mark.parametrize("step", [1, 3, 1_000])
+@pytest.mark.parametrize(("body", "lines"), LINES)
+def test_lines_are_the_same_however_they_come(
+    body: bytes, lines: list[bytes | None], step: int
+) -> None:
+    splitter = LineSplitter(8)
+    found: list[bytes | None] = []
+    for start in range(0, len(body), step):
+        found += splitter.feed(body[start : start + step])
+    assert [*found, *splitter.end()] == lines
+
+
+def test_no_more_of_a_line_is_kept_than_it_may_have() -> None:
+    splitter = LineSplitter(8)
+    for _ in range(100):
+        assert list(splitter.feed(b"1234567")) == []
+        assert len(splitter._line) <= 8
+
+
+@pytest.mark.parametrize("memories", [0, 7, 1_000_000])
+def test_the_last_line_is_known_again(memories: int) -> None:
+    line = end_line(memories)
+    assert json.loads(line) == {"end": True, "memories": memories}
+    assert ended(line) == ended(b" " + line.strip() + b"\r") == memories
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"", b"{}", b'{"end"', b'{"end": true}', b'{"end": false, "memories": 1}',
+        b'{"end": true, "memories": "1"}', b'{"end": true, "memories": true}',
+        b'{"end": 1, "memories": 1}', b'{"end": true, "memories": 1, "more": 1}', b"\xff",
+    ],
+)  # fmt: skip
+def test_no_other_line_is_taken_for_it(line: bytes) -> None:
+    assert ended(line) is None

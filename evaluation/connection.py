@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
-import aiohttp
+import httpx2
 
 from evaluation.errors import ServiceError
 
@@ -50,12 +50,12 @@ class Connection:
         self._said_slowed = False
 
     async def __aenter__(self) -> Self:
-        timeout = aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT_S)
-        self._session = aiohttp.ClientSession(timeout=timeout)
+        timeout = httpx2.Timeout(_REQUEST_TIMEOUT_S)
+        self._http = httpx2.AsyncClient(timeout=timeout)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
+        await self._http.aclose()
 
     async def request(
         self,
@@ -97,21 +97,20 @@ class Connection:
         name = f"{method} {path}"
         sent = time.perf_counter()
         try:
-            async with self._session.request(
-                method, self.url + path, params=params, data=data, headers=headers
-            ) as answer:
-                content = await answer.read()
-        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
+            answer = await self._http.request(
+                method, self.url + path, params=params, content=data, headers=headers
+            )
+        except (httpx2.InvalidURL, httpx2.UnsupportedProtocol):
             example = "http://127.0.0.1:8000"
             raise ServiceError(f"{self.url} is not a service's URL, such as {example}") from None
-        except aiohttp.ClientConnectorError as error:
-            raise ServiceError(f"{self.url} cannot be reached: {error.strerror or error}") from None
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            raise ServiceError(f"{self.url} cannot be reached: {_root_of(error)}") from None
+        except httpx2.HTTPError as error:
             return _Attempt(503, b"", 0.0, None, f"{name}: no answer ({type(error).__name__})")
         seconds = time.perf_counter() - sent
-        problem = f"{name}: {answer.status} {_detail(content, answer.reason)}"
+        problem = f"{name}: {answer.status_code} {_detail(answer.content, answer.reason_phrase)}"
         retry_after = answer.headers.get("Retry-After")
-        return _Attempt(answer.status, content, seconds, retry_after, problem)
+        return _Attempt(answer.status_code, answer.content, seconds, retry_after, problem)
 
     def _tell_slowed(self) -> None:
         if not self._said_slowed:
@@ -143,6 +142,13 @@ def _detail(content: bytes, reason: str | None) -> str:
         if down:
             return f"({' and '.join(down)} down)"
     return reason or ""
+
+
+def _root_of(error: BaseException) -> BaseException:
+    """The system's own error, which the client wraps."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return error
 
 
 def _wait_s(retry_after: str | None) -> float:

@@ -16,15 +16,16 @@ import os
 import signal
 import subprocess
 import sys
-import urllib.error
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 
 from deployments.domain.errors import MemexError, StartupError
 from loadtest import programs
 from loadtest.session import RESULTS, Progress, scratch, stop_by_signal
+from serve_app.operations.http import NoAnswer, get
 from serve_app.operations.machine import processes
 from serve_app.settings import ROOT
 
@@ -185,10 +186,11 @@ def _service(url: str | None, progress: Progress) -> Iterator[str]:
 
 def _check_answers(url: str) -> None:
     try:
-        with programs.direct().open(f"{url}/health", timeout=10):
-            pass
-    except (urllib.error.URLError, OSError, ValueError) as error:
+        answer = get(f"{url}/health", timeout_s=10)
+    except NoAnswer as error:
         raise StartupError(f"--url: {url} does not answer: {error}") from None
+    if answer.status != HTTPStatus.OK:
+        raise StartupError(f"--url: {url} answers {answer.status}")
 
 
 def _run(arguments: argparse.Namespace) -> bool:

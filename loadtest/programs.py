@@ -6,15 +6,15 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 
 import psutil
 
 from deployments.domain.errors import StartupError
 from loadtest.processes import tree
+from serve_app.operations.http import NoAnswer, get
 from serve_app.operations.machine import ports, processes
 from serve_app.settings import ROOT
 
@@ -115,12 +115,6 @@ def _wait(
 
 def _answers(url: str) -> bool:
     try:
-        with direct().open(url, timeout=5):
-            return True
-    except (urllib.error.URLError, OSError):
+        return get(url).status == HTTPStatus.OK
+    except NoAnswer:
         return False
-
-
-def direct() -> urllib.request.OpenerDirector:
-    """Whatever http_proxy says."""
-    return urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -33,7 +33,7 @@ from serve_app.mcp.errors import failed
 from serve_app.mcp.prompts import RECALL
 from serve_app.mcp.scope import AGENT_HEADER, USER_HEADER, FixedScope, fixed_scope
 from serve_app.mcp.server import build_server
-from serve_app.operations.service_url import checked
+from serve_app.operations.http import checked
 
 _CONNECT_TIMEOUT_S = 5.0
 _ANSWER_TIMEOUT_S = 60.0

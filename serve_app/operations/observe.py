@@ -7,8 +7,8 @@ import signal
 import subprocess
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from deployments.domain.errors import StartupError
+from serve_app.operations.http import NoAnswer, get
 from serve_app.operations.machine import ports, processes
 from serve_app.operations.machine.data_folder import DataFolder
 from serve_app.operations.running import api_url
@@ -104,10 +105,10 @@ def _ended_by_signals(process: "subprocess.Popen[bytes]") -> Iterator[list[int]]
 
 
 def _is_ready(process: "subprocess.Popen[bytes]", url: str) -> bool:
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + _READY_TIMEOUT_S
     while process.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(OSError), direct.open(f"{url}/-/ready", timeout=1):
-            return True
+        with contextlib.suppress(NoAnswer):
+            if get(f"{url}/-/ready", timeout_s=1).status == HTTPStatus.OK:
+                return True
         time.sleep(0.1)
     return False

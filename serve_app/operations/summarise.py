@@ -5,7 +5,7 @@ import sys
 import httpx2
 
 from deployments.domain.errors import InvalidInput, Unavailable
-from serve_app.operations.service_url import checked
+from serve_app.operations.http import checked
 
 _TIMEOUT_S = 60.0
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from starlette.applications import Starlette
 
@@ -50,7 +50,7 @@ class Side:
             self.embedder, self.store, writes_per_minute=limits[0], searches_per_minute=limits[1]
         )
         self.app: Starlette
-        self.http: httpx.AsyncClient
+        self.http: httpx2.AsyncClient
 
     @asynccontextmanager
     async def serving(self, is_direct: bool) -> AsyncIterator[None]:
@@ -58,10 +58,10 @@ class Side:
         server = build_server(backend, scope_of_request, "1.2.3")
         given = backend if is_direct else None
         self.app = build_mcp_app(server, self.metrics, [], [], given)
-        transport = httpx.ASGITransport(self.app, root_path="/mcp")
+        transport = httpx2.ASGITransport(self.app, root_path="/mcp")
         async with (
             self.app.router.lifespan_context(self.app),
-            httpx.AsyncClient(transport=transport, base_url="http://localhost") as self.http,
+            httpx2.AsyncClient(transport=transport, base_url="http://localhost") as self.http,
         ):
             yield
 
@@ -81,7 +81,7 @@ class Both:
 
     async def post(
         self, body: Any, headers: Headers | list[tuple[str, str]], pieces: int = 1
-    ) -> tuple[httpx.Response, str]:
+    ) -> tuple[httpx2.Response, str]:
         """What both answer, and which way went the one that had the choice. `body` is a message, or
         what is sent in the place of one."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -137,14 +137,14 @@ async def _in_pieces(body: bytes, pieces: int) -> AsyncIterator[bytes]:
         yield body[start : start + size]
 
 
-def _headers(answer: httpx.Response) -> Headers:
+def _headers(answer: httpx2.Response) -> Headers:
     """The length is the body's own: the SDK escapes what is not ASCII in some versions."""
     headers = dict(answer.headers)
     assert int(headers.pop("content-length")) == len(answer.content)
     return headers
 
 
-def _read(answer: httpx.Response) -> Any:
+def _read(answer: httpx2.Response) -> Any:
     if answer.headers.get("content-type") == "application/json" and answer.content:
         return answer.json()
     return answer.content

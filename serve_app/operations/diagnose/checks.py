@@ -24,8 +24,8 @@ from deployments.embedder.models.artifact import (
 from deployments.embedder.settings import DEFAULT_MODEL, EmbeddingSettings
 from deployments.runtime import logs
 from serve_app.graph import wanted_nodes
+from serve_app.operations.http import Answer, NoAnswer
 from serve_app.operations.machine import ports
-from serve_app.operations.running import Answer, NoAnswer
 from serve_app.operations.serve import ray_environment
 from serve_app.settings import Settings
 

@@ -9,17 +9,10 @@ from deployments.domain.errors import BadSetting
 from deployments.embedder.settings import EmbeddingSettings
 from serve_app.operations.diagnose import checks, database_checks
 from serve_app.operations.diagnose.checks import Check, looked
+from serve_app.operations.http import Answer, NoAnswer, get
 from serve_app.operations.machine.data_folder import DataFolder
 from serve_app.operations.machine.embedded_postgres import EmbeddedPostgres
-from serve_app.operations.running import (
-    Answer,
-    NoAnswer,
-    api_url,
-    dashboard_url,
-    get,
-    launcher_pid,
-    serve_details,
-)
+from serve_app.operations.running import api_url, dashboard_url, launcher_pid, serve_details
 from serve_app.operations.serve import stored_model
 from serve_app.settings import DATABASE_URL, Settings, load_settings
 

@@ -14,16 +14,10 @@ import asyncpg
 from deployments.domain.errors import MemexError
 from deployments.store.postgres.pool import connect
 from serve_app.operations.diagnose import figures
+from serve_app.operations.http import NoAnswer, checked, get
 from serve_app.operations.machine.data_folder import DataFolder
 from serve_app.operations.machine.embedded_postgres import EmbeddedPostgres
-from serve_app.operations.running import (
-    NoAnswer,
-    api_url,
-    get,
-    launcher_pid,
-    serve_details,
-)
-from serve_app.operations.service_url import checked
+from serve_app.operations.running import api_url, launcher_pid, serve_details
 from serve_app.settings import DATABASE_URL, Settings
 
 _TIMEOUT_S = 5.0

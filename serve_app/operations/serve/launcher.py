@@ -2,14 +2,13 @@
 
 import asyncio
 import contextlib
-import http.client
 import os
 import signal
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
+from http import HTTPStatus
 from types import FrameType
 
 import asyncpg
@@ -23,6 +22,7 @@ from deployments.store.generations.active import GenerationRepository, active_id
 from deployments.store.postgres.migrate import Migration, migrate, read_migrations
 from deployments.store.postgres.pool import Pool, Prepare
 from serve_app.graph import wanted_nodes
+from serve_app.operations.http import NoAnswer, get
 from serve_app.operations.machine import processes
 from serve_app.operations.machine.data_folder import DataFolder
 from serve_app.operations.machine.embedded_postgres import EmbeddedPostgres
@@ -168,17 +168,18 @@ async def _pool(
 
 def _wait_until_healthy(url: str) -> None:
     deadline = time.monotonic() + _READY_TIMEOUT_S
-    # Directly, whatever http_proxy says, and by a name that is always served.
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    health = urllib.request.Request(f"{url}/health", headers={"Host": "localhost"})  # noqa: S310
     while True:
         try:
-            with direct.open(health, timeout=5):
+            # The Host is a name that is always served.
+            answer = get(f"{url}/health", headers={"Host": "localhost"})
+            if answer.status == HTTPStatus.OK:
                 return
-        except (OSError, http.client.HTTPException) as error:
-            if time.monotonic() > deadline:
-                raise StartupError(f"the API does not answer at {url}: {error}") from None
-            time.sleep(0.1)
+            reason = f"status {answer.status}"
+        except NoAnswer as error:
+            reason = str(error)
+        if time.monotonic() > deadline:
+            raise StartupError(f"the API does not answer at {url}: {reason}")
+        time.sleep(0.1)
 
 
 def _banner(settings: Settings, folder: DataFolder, url: str) -> str:

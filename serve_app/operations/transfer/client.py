@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Self
 
-import aiohttp
+import httpx2
 
 from deployments.domain.errors import TransferFailed
-from serve_app.operations.service_url import checked
+from serve_app.operations.http import checked, reason_of
 from serve_app.web.jsonl import MEDIA_TYPE
 
 _CONNECT_TIMEOUT_S = 10.0
@@ -29,14 +29,14 @@ class Export:
 class Refused(TransferFailed):
     """The service refuses for now; it may take the same after `retry_after_s`."""
 
-    def __init__(self, said: str, retry_after_s: float, is_rate_limit: bool) -> None:
-        super().__init__(said, retry_after_s, is_rate_limit)
-        self.said = said
+    def __init__(self, message: str, retry_after_s: float, is_rate_limit: bool) -> None:
+        super().__init__(message, retry_after_s, is_rate_limit)
+        self.message = message
         self.retry_after_s = retry_after_s
         self.is_rate_limit = is_rate_limit
 
     def __str__(self) -> str:
-        return self.said
+        return self.message
 
 
 class Client:
@@ -46,67 +46,64 @@ class Client:
         self._url = checked(url).rstrip("/")
 
     async def __aenter__(self) -> Self:
-        timeout = aiohttp.ClientTimeout(
-            total=None, connect=_CONNECT_TIMEOUT_S, sock_read=_SILENCE_TIMEOUT_S
-        )
-        self._session = aiohttp.ClientSession(timeout=timeout)
+        timeout = httpx2.Timeout(_SILENCE_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
+        self._http = httpx2.AsyncClient(timeout=timeout)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
+        await self._http.aclose()
 
     @asynccontextmanager
     async def export(self, agent_id: str, user_id: str | None) -> AsyncIterator[Export]:
         """Raises TransferFailed, also from within the block."""
         scope = {"agent_id": agent_id} | ({} if user_id is None else {"user_id": user_id})
         with self._named_failures():
-            async with self._session.get(f"{self._url}/v1/memories/export", params=scope) as answer:
+            url = f"{self._url}/v1/memories/export"
+            async with self._http.stream("GET", url, params=scope) as answer:
                 await self._check(answer)
                 total = answer.headers.get(_TOTAL_HEADER, "")
                 if not total.isdecimal():
                     raise self._is_not_memex()
-                yield Export(int(total), answer.content.iter_any())
+                yield Export(int(total), answer.aiter_bytes())
 
     async def store(self, agent_id: str, lines: bytes) -> list[dict[str, Any]]:
         """The answer's lines. Raises Refused, TransferFailed."""
         with self._named_failures():
-            async with self._session.post(
+            answer = await self._http.post(
                 f"{self._url}/v1/memories/import",
                 params={"agent_id": agent_id},
-                data=lines,
+                content=lines,
                 headers={"Content-Type": MEDIA_TYPE},
-            ) as answer:
-                await self._check(answer)
-                content = await answer.read()
+            )
+            await self._check(answer)
         try:
-            said = [json.loads(line) for line in content.splitlines()]
-            if isinstance(said[-1]["stored"], int):
-                return said
+            outcomes = [json.loads(line) for line in answer.content.splitlines()]
+            if isinstance(outcomes[-1]["stored"], int):
+                return outcomes
         except (ValueError, LookupError, TypeError):
             pass
         raise self._is_not_memex()
 
-    async def _check(self, answer: aiohttp.ClientResponse) -> None:
-        """Raises what the service says of a request that it does not carry out."""
-        if answer.status == HTTPStatus.OK:
+    async def _check(self, answer: httpx2.Response) -> None:
+        """Unless the answer is 200, raises Refused or TransferFailed in the service's words."""
+        if answer.status_code == HTTPStatus.OK:
             return
-        detail = _detail(await answer.read()) or answer.reason or ""
-        said = f"{self._url} answers {answer.status}: {detail}"
-        is_rate_limit = answer.status == HTTPStatus.TOO_MANY_REQUESTS
-        # HAProxy says 500 where a replica has died.
-        if is_rate_limit or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        detail = _detail(await answer.aread()) or answer.reason_phrase
+        message = f"{self._url} answers {answer.status_code}: {detail}"
+        is_rate_limit = answer.status_code == HTTPStatus.TOO_MANY_REQUESTS
+        # HAProxy answers 500 if a replica has died.
+        if is_rate_limit or answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             wait = answer.headers.get("Retry-After", "")
-            raise Refused(said, float(wait) if wait.isdecimal() else 1.0, is_rate_limit)
-        raise TransferFailed(said)
+            raise Refused(message, float(wait) if wait.isdecimal() else 1.0, is_rate_limit)
+        raise TransferFailed(message)
 
     @contextmanager
     def _named_failures(self) -> Iterator[None]:
         try:
             yield
-        except aiohttp.ClientConnectorError as error:
-            reason = error.strerror or str(error)
-            raise TransferFailed(f"{self._url} cannot be reached: {reason}") from None
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            raise TransferFailed(f"{self._url} cannot be reached: {reason_of(error)}") from None
+        except httpx2.HTTPError as error:
             reason = type(error).__name__
             raise Refused(f"{self._url} broke off ({reason})", 1.0, False) from None
 

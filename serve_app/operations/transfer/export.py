@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-import aiohttp
+import httpx2
 from tqdm import tqdm
 
 from deployments.domain.errors import TransferFailed
@@ -44,7 +44,7 @@ async def copy(begun: Export, file: BinaryIO) -> int:
                     end = None if line is None else ended(line)
                     memories += end is None
                 bar.update(memories - bar.n)
-        except aiohttp.ClientError:
+        except httpx2.HTTPError:
             end = None
     file.flush()
     if end != memories or any(splitter.end()):

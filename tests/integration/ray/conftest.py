@@ -2,7 +2,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from playwright.async_api import Browser
 
@@ -69,7 +69,7 @@ def service(shared: Shared) -> Service:
 
 
 @pytest.fixture
-async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+async def client(service: Service) -> AsyncIterator[httpx2.AsyncClient]:
     async with service.client() as client:
         yield client
 

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from tests.support.ray.service import Service, listening
@@ -43,14 +43,14 @@ def test_the_whole_way(service: Service) -> None:
     printed = "".join(service.lines)
     for expected in (service.url, f"{service.url}/docs", "Dashboard", "model ready"):
         assert expected in printed
-    assert httpx.get(f"{service.url}/health").status_code == 200
+    assert httpx2.get(f"{service.url}/health").status_code == 200
     assert open_to_others(service.data_dir) == []
-    stored = httpx.post(f"{service.url}/v1/memories", json=MEMORY)
+    stored = httpx2.post(f"{service.url}/v1/memories", json=MEMORY)
     assert stored.status_code == 201
 
     # The limit is the profile's or the environment's, counted where every replica sees it.
-    assert httpx.post(f"{service.url}/v1/memories", json=MEMORY).status_code == 201
-    refused = httpx.post(f"{service.url}/v1/memories", json=MEMORY)
+    assert httpx2.post(f"{service.url}/v1/memories", json=MEMORY).status_code == 201
+    refused = httpx2.post(f"{service.url}/v1/memories", json=MEMORY)
     assert refused.status_code == 429
     assert 1 <= int(refused.headers["retry-after"]) <= 60
 
@@ -59,7 +59,7 @@ def test_the_whole_way(service: Service) -> None:
         assert f"MEMEX_PORT: cannot listen on 127.0.0.1:{service.port}" in refusal(
             service, MEMEX_DATA_DIR=other
         )
-    assert httpx.get(f"{service.url}/health").status_code == 200
+    assert httpx2.get(f"{service.url}/health").status_code == 200
 
     service.stop(signal.SIGKILL)
     orphans = service.left()
@@ -73,7 +73,7 @@ def test_the_whole_way(service: Service) -> None:
     others = listening(service.named("haproxy")) - {("0.0.0.0", service.port)}
     assert len(others) == 2  # HAProxy's statistics and metrics
     assert {host for host, _ in others} == {"127.0.0.1"}
-    refused = httpx.get(f"{service.url}/health", headers={"host": "memex.example.org"})
+    refused = httpx2.get(f"{service.url}/health", headers={"host": "memex.example.org"})
     assert refused.status_code == 421
 
     # As a supervisor ends a group of processes.
@@ -84,7 +84,7 @@ def test_the_whole_way(service: Service) -> None:
 
 def read(service: Service) -> int:
     params = {"agent_id": "a", "user_id": "u"}
-    return int(httpx.get(f"{service.url}/v1/memories/count", params=params).json()["count"])
+    return int(httpx2.get(f"{service.url}/v1/memories/count", params=params).json()["count"])
 
 
 def open_to_others(folder: Path) -> list[Path]:

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import httpx2
 import pytest
 import yaml
@@ -57,7 +56,7 @@ def text(result: CallToolResult) -> str:
 
 
 async def test_any_replica_answers_any_call(
-    service: Service, client: httpx.AsyncClient, scope: dict[str, Any]
+    service: Service, client: httpx2.AsyncClient, scope: dict[str, Any]
 ) -> None:
     """200 calls, each on a connection of its own, both eras interleaved."""
     turn = asyncio.Semaphore(4)
@@ -91,7 +90,7 @@ async def test_any_replica_answers_any_call(
 
 
 async def test_rest_and_mcp_are_one_memory(
-    service: Service, client: httpx.AsyncClient, scope: dict[str, Any]
+    service: Service, client: httpx2.AsyncClient, scope: dict[str, Any]
 ) -> None:
     stored = (
         await client.post("/v1/memories", json={**scope, "content": "She plays the violin."})
@@ -154,7 +153,7 @@ async def test_headers_fix_the_scope(service: Service, scope: dict[str, Any], er
 
 
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/"])
-async def test_what_http_answers(client: httpx.AsyncClient, path: str) -> None:
+async def test_what_http_answers(client: httpx2.AsyncClient, path: str) -> None:
     for method in ("GET", "DELETE"):
         answer = await client.request(method, path, headers={"accept": "text/event-stream"})
         assert (answer.status_code, answer.headers["allow"]) == (405, "POST")

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
-import httpx
+import httpx2
 import psutil
 import pytest
 import yaml
@@ -59,7 +59,7 @@ def service(alone: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         yield service
 
 
-async def use(client: httpx.AsyncClient) -> UUID:
+async def use(client: httpx2.AsyncClient) -> UUID:
     """One request of each kind that something is counted of."""
     body = {**SCOPE, "content": f"xyzzy content {next(_numbers)}"}  # one that no cache has
     stored = (await client.post("/v1/memories", json=body)).json()
@@ -95,7 +95,7 @@ def documented() -> dict[str, tuple[str, set[str]]]:
     return {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
 
 
-async def exported(client: httpx.AsyncClient) -> str:
+async def exported(client: httpx2.AsyncClient) -> str:
     """/metrics, once what has happened by now is in it."""
 
     async def is_there() -> bool:
@@ -130,7 +130,7 @@ def counters(text: str, *, of_callers: bool = False) -> dict[tuple[str, frozense
     }
 
 
-async def test_what_is_exported_is_what_is_documented(client: httpx.AsyncClient) -> None:
+async def test_what_is_exported_is_what_is_documented(client: httpx2.AsyncClient) -> None:
     found = families(await exported(client))
     ours = {name: family for name, family in found.items() if name.startswith("memex_")}
     for name, (kind, labels) in documented().items():
@@ -146,7 +146,7 @@ async def test_what_is_exported_is_what_is_documented(client: httpx.AsyncClient)
     assert "ray_serve_deployment_replica_healthy" in found
 
 
-async def test_nothing_that_a_caller_sends_is_a_label(client: httpx.AsyncClient) -> None:
+async def test_nothing_that_a_caller_sends_is_a_label(client: httpx2.AsyncClient) -> None:
     memory_id = await use(client)
     text = await exported(client)
     assert "xyzzy" not in text
@@ -158,7 +158,7 @@ async def test_nothing_that_a_caller_sends_is_a_label(client: httpx.AsyncClient)
 
 
 @needs_prometheus
-async def test_promtool_has_nothing_to_complain_of(client: httpx.AsyncClient) -> None:
+async def test_promtool_has_nothing_to_complain_of(client: httpx2.AsyncClient) -> None:
     text = await exported(client)
     command = ["promtool", "check", "metrics"]
     run = functools.partial(subprocess.run, command, capture_output=True, text=True)
@@ -167,7 +167,7 @@ async def test_promtool_has_nothing_to_complain_of(client: httpx.AsyncClient) ->
 
 
 async def test_replicas_say_the_same_and_no_counter_falls(
-    service: Service, client: httpx.AsyncClient
+    service: Service, client: httpx2.AsyncClient
 ) -> None:
     before = counters(await exported(client))
     for _ in range(5):
@@ -200,16 +200,16 @@ def http_of(process: psutil.Process) -> list[str]:
     for host, port in listening([process]):
         url = f"http://{host}:{port}"
         try:
-            if host == "127.0.0.1" and httpx.get(f"{url}/health").is_success:
+            if host == "127.0.0.1" and httpx2.get(f"{url}/health").is_success:
                 found.append(url)
-        except httpx.HTTPError:
+        except httpx2.HTTPError:
             continue
     return found
 
 
 @needs_prometheus
 async def test_prometheus_has_data_for_each_query_of_the_dashboard(
-    service: Service, client: httpx.AsyncClient
+    service: Service, client: httpx2.AsyncClient
 ) -> None:
     port = ports.free(27_002, (service.port,))
     process = observing(service, port)
@@ -267,7 +267,7 @@ def queries() -> list[str]:
     return found
 
 
-async def has_data(client: httpx.AsyncClient, url: str, query: str) -> bool:
+async def has_data(client: httpx2.AsyncClient, url: str, query: str) -> bool:
     answer = (await client.get(f"{url}/api/v1/query", params={"query": query})).json()
     assert answer["status"] == "success", (query, answer)
     values = [float(series["value"][1]) for series in answer["data"]["result"]]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 
@@ -50,20 +50,20 @@ async def said(process: subprocess.Popen[str]) -> str:
     return text
 
 
-async def search(client: httpx.AsyncClient, query: str, top_k: int = 1) -> list[dict[str, Any]]:
+async def search(client: httpx2.AsyncClient, query: str, top_k: int = 1) -> list[dict[str, Any]]:
     body = {**SCOPE, "query": query, "mode": "semantic", "alpha": 1.0, "top_k": top_k}
     answer = await client.post("/v1/memories/search", json=body)
     assert answer.status_code == 200, answer.text
     return list(answer.json()["results"])
 
 
-async def add(client: httpx.AsyncClient, *contents: str) -> None:
+async def add(client: httpx2.AsyncClient, *contents: str) -> None:
     memories = [{**SCOPE, "content": content} for content in contents]
     answer = await client.post("/v1/memories/batch", json={"memories": memories})
     assert answer.status_code == 201, answer.text
 
 
-async def check_exact(client: httpx.AsyncClient, encoder: Encoder, contents: list[str]) -> None:
+async def check_exact(client: httpx2.AsyncClient, encoder: Encoder, contents: list[str]) -> None:
     """Searches score as the model does, over all that was stored."""
     rows = encoder.encode(contents, "passage")
     for query in ("which colours are there?", "note 7", contents[-1]):

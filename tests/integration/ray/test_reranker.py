@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from tests.integration.ray.conftest import NO_LIMITS
@@ -35,7 +35,7 @@ def service(alone: None) -> Iterator[Service]:
 
 
 async def test_reorders_in_time_and_is_skipped_when_late(
-    service: Service, client: httpx.AsyncClient
+    service: Service, client: httpx2.AsyncClient
 ) -> None:
     for content in ("a feline animal", "green tea is what the cat likes", "the sea is blue"):
         answer = await client.post("/v1/memories", json={**SCOPE, "content": content})

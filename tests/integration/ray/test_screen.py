@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from playwright.async_api import Browser, Error, Route, expect
 
@@ -29,7 +29,7 @@ def agent() -> str:
 
 
 async def test_an_agent_and_a_user_are_picked_by_keyboard(
-    console: Console, client: httpx.AsyncClient, agent: str
+    console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     await add(client, agent, "of ana")
     await add(client, agent, "of ben", "also of ben", user_id="ben")
@@ -62,7 +62,7 @@ async def test_an_agent_and_a_user_are_picked_by_keyboard(
 
 
 async def test_browsing_goes_on_to_the_last_one(
-    console: Console, client: httpx.AsyncClient, agent: str
+    console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     contents = [f"memory {n}" for n in range(120)]
     await add(client, agent, *contents)
@@ -79,7 +79,7 @@ async def test_browsing_goes_on_to_the_last_one(
 
 
 async def test_filters_by_type_day_and_metadata(
-    console: Console, client: httpx.AsyncClient, agent: str
+    console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     day = [(NOW - timedelta(days=n)).date().isoformat() for n in range(4)]
     await add(client, agent, "old", created_at=f"{day[3]}T23:59:59.9999Z", metadata={"n": 1})
@@ -113,7 +113,7 @@ async def test_filters_by_type_day_and_metadata(
 
 
 async def test_a_memory_is_edited_and_deleted(
-    console: Console, client: httpx.AsyncClient, agent: str
+    console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     kept, changed = await add(client, agent, "kept", "changed", metadata={"big": 2**60 + 1})
     page = (await console.open(agent=agent, user="ana")).page
@@ -157,7 +157,7 @@ async def test_a_memory_is_edited_and_deleted(
 
 
 async def test_markup_in_memories_is_text(
-    console: Console, client: httpx.AsyncClient, agent: str
+    console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     names = {"agent": f"{agent} {HOSTILE}"[:128], "user": HOSTILE[:128]}
     await add(
@@ -193,7 +193,7 @@ async def test_markup_in_memories_is_text(
 
 
 async def test_the_address_keeps_what_is_shown(
-    console: Console, client: httpx.AsyncClient, agent: str
+    console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     await add(client, agent, "green tea", "blue sky", memory_type="semantic")
     await add(client, agent, "green grass")
@@ -214,7 +214,7 @@ async def test_the_address_keeps_what_is_shown(
 
 
 async def test_everything_is_reached_by_keyboard(
-    console: Console, client: httpx.AsyncClient, agent: str
+    console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     await add(client, agent, "a memory", metadata={"k": 1})
     for n in range(12):  # a list of them that scrolls must not take the focus
@@ -258,7 +258,7 @@ async def test_everything_is_reached_by_keyboard(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_phones_and_both_schemes(
-    browser: Browser, service: Service, client: httpx.AsyncClient, agent: str, scheme: Any
+    browser: Browser, service: Service, client: httpx2.AsyncClient, agent: str, scheme: Any
 ) -> None:
     await add(client, agent, "x" * 2_000, "short", metadata={"k" * 300: "v" * 3_000})
     phone = {"width": 360, "height": 740}
@@ -278,7 +278,7 @@ async def test_phones_and_both_schemes(
 
 
 async def test_what_fails_is_one_line_and_can_be_tried_again(
-    console: Console, client: httpx.AsyncClient, agent: str
+    console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     await add(client, agent, "there")
     page = console.page
@@ -298,7 +298,7 @@ async def test_what_fails_is_one_line_and_can_be_tried_again(
 
 
 async def test_agents_that_are_not_listed_can_be_typed(
-    console: Console, client: httpx.AsyncClient, agent: str
+    console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     await add(client, agent, "found all the same")
     page = console.page
@@ -315,7 +315,7 @@ async def test_agents_that_are_not_listed_can_be_typed(
 
 
 async def test_it_may_lie_below_any_path(
-    console: Console, client: httpx.AsyncClient, agent: str
+    console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     await add(client, agent, "below")
 

@@ -6,7 +6,7 @@ import os
 import re
 from datetime import UTC, datetime, timedelta
 
-import httpx
+import httpx2
 import pytest
 from playwright.async_api import Browser, Locator, Route, expect
 
@@ -46,7 +46,7 @@ def agent() -> str:
 
 
 async def test_a_search_re_ranks_as_the_sliders_move(
-    console: Console, client: httpx.AsyncClient, agent: str
+    console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     old = (NOW - timedelta(days=200)).isoformat()
     await add(client, agent, "Ana drinks green tea.", created_at=old, importance=0.0)
@@ -89,7 +89,7 @@ async def test_a_search_re_ranks_as_the_sliders_move(
 
 
 async def test_of_two_searches_the_later_one_wins(
-    console: Console, client: httpx.AsyncClient, agent: str
+    console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     await add(client, agent, "Ana drinks green tea.", created_at="2020-01-01T00:00:00Z")
     await add(client, agent, "The sky is blue.")
@@ -122,7 +122,7 @@ async def test_of_two_searches_the_later_one_wins(
 
 
 async def test_the_timeline_shows_and_chooses_days(
-    console: Console, client: httpx.AsyncClient, agent: str
+    console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     days = [(NOW - timedelta(days=n)).date() for n in range(40)]
     for n, memory_type, count in ((1, "episodic", 3), (1, "semantic", 2), (4, "procedural", 1)):
@@ -155,7 +155,7 @@ async def test_the_timeline_shows_and_chooses_days(
 
 
 async def test_the_strip_tells_how_the_service_is(
-    console: Console, client: httpx.AsyncClient, agent: str
+    console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     await add(client, agent, "something to embed")
     for _ in range(3):
@@ -217,7 +217,7 @@ ray_serve_deployment_replica_healthy{deployment="S",replica="ill",application="m
 
 
 async def test_it_looks_as_in_the_readme(
-    browser: Browser, service: Service, client: httpx.AsyncClient
+    browser: Browser, service: Service, client: httpx2.AsyncClient
 ) -> None:
     """Writes README's picture, too, where SCREENSHOT names a file."""
     entries = scene.memories(NOW)

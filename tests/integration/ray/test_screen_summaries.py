@@ -3,7 +3,7 @@
 import itertools
 import re
 
-import httpx
+import httpx2
 import pytest
 from playwright.async_api import expect
 
@@ -21,7 +21,7 @@ def agent() -> str:
     return next(_agents)
 
 
-async def condensed(client: httpx.AsyncClient, agent: str) -> str:
+async def condensed(client: httpx2.AsyncClient, agent: str) -> str:
     """The id of the summary that a pass makes of the agent's oldest memories."""
     answer = await client.post("/v1/summaries/run", params={"agent_id": agent})
     told = answer.json()
@@ -32,7 +32,7 @@ async def condensed(client: httpx.AsyncClient, agent: str) -> str:
 
 
 async def test_a_summarys_sources_are_seen_and_restored(
-    console: Console, client: httpx.AsyncClient, agent: str
+    console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     contents = [f"On day {n} the user watered plant {n}." for n in range(8)]
     contents[1] = "The alarm code is on the fridge. <img src=x onerror='window.ran = 1'>"
@@ -68,7 +68,7 @@ async def test_a_summarys_sources_are_seen_and_restored(
 
 
 async def test_what_was_condensed_is_shown_where_asked_for(
-    console: Console, client: httpx.AsyncClient, agent: str
+    console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     contents = [f"On day {n} the user watered plant {n}." for n in range(8)]
     await add(client, agent, *contents)
@@ -108,7 +108,7 @@ async def test_what_was_condensed_is_shown_where_asked_for(
 
 
 async def test_a_summary_that_is_none_says_so(
-    console: Console, client: httpx.AsyncClient, agent: str
+    console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     await add(client, agent, "only a word", metadata={"summary": "only a word"})
     await add(client, agent, "looks like one", metadata={"summary": {"memories": 2}})

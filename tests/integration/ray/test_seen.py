@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-import httpx
+import httpx2
 import pytest
 from mcp import Client
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -91,7 +91,7 @@ async def database(service: Service) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-async def search(client: httpx.AsyncClient, query: str, **headers: str) -> httpx.Response:
+async def search(client: httpx2.AsyncClient, query: str, **headers: str) -> httpx2.Response:
     return await client.post("/v1/memories/search", json={**SCOPE, "query": query}, headers=headers)
 
 
@@ -100,7 +100,7 @@ def traced(trace_id: str) -> dict[str, str]:
 
 
 async def test_a_search_is_one_trace_over_three_processes(
-    client: httpx.AsyncClient, collector: Collector
+    client: httpx2.AsyncClient, collector: Collector
 ) -> None:
     trace_id = uuid.uuid4().hex
     assert (await search(client, "one trace", **traced(trace_id))).status_code == 200
@@ -127,7 +127,7 @@ async def test_a_search_is_one_trace_over_three_processes(
 
 
 async def test_a_call_for_several_links_to_them(
-    client: httpx.AsyncClient, collector: Collector
+    client: httpx2.AsyncClient, collector: Collector
 ) -> None:
     await asyncio.gather(*(search(client, f"query number {n}") for n in range(24)))
     linked: set[bytes] = set()
@@ -165,7 +165,7 @@ async def test_a_call_over_mcp_is_of_its_message(service: Service, collector: Co
 
 
 async def test_every_answer_has_the_requests_id(
-    service: Service, client: httpx.AsyncClient
+    service: Service, client: httpx2.AsyncClient
 ) -> None:
     large = {**SCOPE, "content": "x" * 40_000_000}
     answers = [
@@ -198,7 +198,7 @@ def test_an_id_that_cannot_be_used_is_replaced(service: Service, given: bytes) -
 
 async def test_a_fault_is_told_by_ingress_and_store_without_the_memory(
     service: Service,
-    client: httpx.AsyncClient,
+    client: httpx2.AsyncClient,
     database: asyncpg.Connection,
     collector: Collector,
 ) -> None:
@@ -254,7 +254,7 @@ async def test_a_fault_is_told_by_ingress_and_store_without_the_memory(
 
 
 async def test_what_is_away_is_told_and_good_requests_are_not(
-    service: Service, client: httpx.AsyncClient, database: asyncpg.Connection
+    service: Service, client: httpx2.AsyncClient, database: asyncpg.Connection
 ) -> None:
     assert (await search(client, "all is well", **{HEADER: "good-1"})).status_code == 200
     async with database.transaction():
@@ -285,7 +285,7 @@ def test_doctor_finds_the_running_service_well(service: Service) -> None:
 
 
 async def test_doctor_says_what_is_wrong_beside_it(
-    service: Service, client: httpx.AsyncClient
+    service: Service, client: httpx2.AsyncClient
 ) -> None:
     await client.post("/v1/memories", json={**SCOPE, "content": "made by the int8 model"})
     done = await asyncio.to_thread(memex, service, "doctor", MEMEX_EMBEDDING_PRECISION="fp32")
@@ -294,7 +294,7 @@ async def test_doctor_says_what_is_wrong_beside_it(
     assert "Traceback" not in done.stdout + done.stderr
 
 
-async def test_status_tells_how_it_does(service: Service, client: httpx.AsyncClient) -> None:
+async def test_status_tells_how_it_does(service: Service, client: httpx2.AsyncClient) -> None:
     told: dict[str, Any] = {}
 
     async def knows_the_traffic() -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
-import httpx
+import httpx2
 import psutil
 import pytest
 
@@ -34,7 +34,7 @@ def memory(agent: str, content: str, user: str = "user", **fields: Any) -> dict[
 
 
 async def search(
-    client: httpx.AsyncClient, agent: str, query: str, **fields: Any
+    client: httpx2.AsyncClient, agent: str, query: str, **fields: Any
 ) -> list[dict[str, Any]]:
     body = {"agent_id": agent, "user_id": "user", "query": query, **fields}
     answer = await client.post("/v1/memories/search", json=body)
@@ -42,7 +42,7 @@ async def search(
     return list(answer.json()["results"])
 
 
-async def test_finds_by_meaning(client: httpx.AsyncClient, agent: str) -> None:
+async def test_finds_by_meaning(client: httpx2.AsyncClient, agent: str) -> None:
     contents = [
         "The user prefers dark mode in every editor.",
         "Deployments happen on Tuesdays after the backup.",
@@ -59,7 +59,7 @@ async def test_finds_by_meaning(client: httpx.AsyncClient, agent: str) -> None:
         assert (await search(client, agent, query))[0]["content"] == expected
 
 
-async def test_a_memorys_life(client: httpx.AsyncClient, agent: str) -> None:
+async def test_a_memorys_life(client: httpx2.AsyncClient, agent: str) -> None:
     created = (await client.post("/v1/memories", json=memory(agent, "first"))).json()
     url, owner = f"/v1/memories/{created['id']}", {"agent_id": agent}
     assert UUID(created["id"]).version == 7
@@ -74,7 +74,7 @@ async def test_a_memorys_life(client: httpx.AsyncClient, agent: str) -> None:
     assert await search(client, agent, "musical instrument") == []
 
 
-async def test_a_whole_long_memory_is_searched(client: httpx.AsyncClient, agent: str) -> None:
+async def test_a_whole_long_memory_is_searched(client: httpx2.AsyncClient, agent: str) -> None:
     filler = "Nothing of note happened in the office today. " * 100
     content = (filler + "The vault opens with the name of a Rilke poem. " * 60)[:8_000]
     await client.post("/v1/memories", json=memory(agent, content))
@@ -83,7 +83,7 @@ async def test_a_whole_long_memory_is_searched(client: httpx.AsyncClient, agent:
     assert hits[0]["content"] == content
 
 
-async def test_largest_batch(client: httpx.AsyncClient, agent: str) -> None:
+async def test_largest_batch(client: httpx2.AsyncClient, agent: str) -> None:
     entries = [memory(agent, f"note {n}: " + "word " * (n % 60)) for n in range(256)]
     answer = await client.post("/v1/memories/batch", json={"memories": entries})
     assert answer.status_code == 201
@@ -92,7 +92,7 @@ async def test_largest_batch(client: httpx.AsyncClient, agent: str) -> None:
     ]
 
 
-async def test_scopes_hold_by_every_route(client: httpx.AsyncClient, agent: str) -> None:
+async def test_scopes_hold_by_every_route(client: httpx2.AsyncClient, agent: str) -> None:
     mine = (
         await client.post("/v1/memories", json=memory(agent, "the hidden word is xylophone"))
     ).json()
@@ -127,7 +127,7 @@ async def test_scopes_hold_by_every_route(client: httpx.AsyncClient, agent: str)
     assert await search(client, agent, "xylophone", user_id="someone else") == []
 
 
-async def test_many_callers_at_once(client: httpx.AsyncClient, agent: str) -> None:
+async def test_many_callers_at_once(client: httpx2.AsyncClient, agent: str) -> None:
     async def one(n: int) -> int:
         if n % 4 == 0:
             answer = await client.post("/v1/memories", json=memory(agent, f"memory number {n}"))
@@ -143,7 +143,7 @@ async def test_many_callers_at_once(client: httpx.AsyncClient, agent: str) -> No
 
 
 async def test_errors_from_the_far_side_come_as_themselves(
-    client: httpx.AsyncClient, agent: str
+    client: httpx2.AsyncClient, agent: str
 ) -> None:
     for body in (b'{"a', b'{"agent_id":"a","user_id":"u","content":"\\ud800"}'):
         answer = await client.post(
@@ -156,7 +156,7 @@ async def test_errors_from_the_far_side_come_as_themselves(
 
 
 async def test_reindexing_beside_the_running_service(
-    service: Service, client: httpx.AsyncClient, agent: str
+    service: Service, client: httpx2.AsyncClient, agent: str
 ) -> None:
     scope = {"agent_id": agent, "user_id": "u"}
     await client.post("/v1/memories", json={**scope, "content": "error ERR_4032 again"})
@@ -174,7 +174,7 @@ async def test_reindexing_beside_the_running_service(
     assert "memex: MEMEX_SEARCH_LANGUAGE" in refused.stderr
 
 
-async def test_docs_are_served(client: httpx.AsyncClient) -> None:
+async def test_docs_are_served(client: httpx2.AsyncClient) -> None:
     for path in ("/docs", "/redoc", "/openapi.json", "/docs-assets/swagger-ui.css"):
         assert (await client.get(path)).status_code == 200
 
@@ -186,14 +186,14 @@ def test_what_speaks_http_listens_on_loopback(service: Service) -> None:
     for process in haproxy:
         assert {host for host, _ in listening([process])} == {"127.0.0.1"}
     behind = {port for host, port in listening(ingress) if host == "127.0.0.1"}
-    assert [port for port in behind if httpx.get(f"http://127.0.0.1:{port}/health").is_success]
+    assert [port for port in behind if httpx2.get(f"http://127.0.0.1:{port}/health").is_success]
     elsewhere = {port for host, port in listening(ingress) if host != "127.0.0.1"}
     for port in elsewhere:  # Ray's gRPC, which asks for the token and knows no HTTP/1
-        with pytest.raises(httpx.HTTPError):
-            httpx.get(f"http://127.0.0.1:{port}/health")
+        with pytest.raises(httpx2.HTTPError):
+            httpx2.get(f"http://127.0.0.1:{port}/health")
 
 
-async def test_the_largest_answers_come_through(client: httpx.AsyncClient, agent: str) -> None:
+async def test_the_largest_answers_come_through(client: httpx2.AsyncClient, agent: str) -> None:
     heavy = memory(agent, "x", metadata={"a": "ü" * 8_000})
     for n in range(2):
         entries = [{**heavy, "content": f"{n} {m}"} for m in range(60)]
@@ -210,7 +210,7 @@ async def test_the_largest_answers_come_through(client: httpx.AsyncClient, agent
 
 
 async def test_a_batch_of_the_largest_texts_succeeds_and_lets_others_through(
-    client: httpx.AsyncClient, agent: str
+    client: httpx2.AsyncClient, agent: str
 ) -> None:
     # 1 MB, half a million tokens; no two alike, or one would stand for all.
     entries = [memory(agent, f"{n} " + "a " * 3_990) for n in range(128)]
@@ -228,7 +228,7 @@ async def test_a_batch_of_the_largest_texts_succeeds_and_lets_others_through(
 
 
 async def test_a_dead_embedder_is_survived(
-    service: Service, client: httpx.AsyncClient, agent: str
+    service: Service, client: httpx2.AsyncClient, agent: str
 ) -> None:
     codes = await _while_killing(service, "Embedder", client, agent)
     assert set(codes) <= {200, 201, 503}
@@ -236,7 +236,7 @@ async def test_a_dead_embedder_is_survived(
 
 
 async def test_a_write_that_was_confirmed_is_there_whatever_dies(
-    service: Service, client: httpx.AsyncClient, agent: str
+    service: Service, client: httpx2.AsyncClient, agent: str
 ) -> None:
     for deployment in ("MemoryStore", "RestIngress"):
         codes = await _while_killing(service, deployment, client, agent)
@@ -244,7 +244,7 @@ async def test_a_write_that_was_confirmed_is_there_whatever_dies(
 
 
 async def _while_killing(
-    service: Service, deployment: str, client: httpx.AsyncClient, agent: str
+    service: Service, deployment: str, client: httpx2.AsyncClient, agent: str
 ) -> list[int]:
     """Load while a replica is killed; checks that each confirmed write is stored once."""
     confirmed: list[str] = []
@@ -258,7 +258,7 @@ async def _while_killing(
             content = f"{deployment} {number} {n}"
             try:
                 answer = await client.post("/v1/memories", json=memory(agent, content))
-            except httpx.TransportError:
+            except httpx2.TransportError:
                 codes.append(0)
                 continue
             codes.append(answer.status_code)
@@ -281,7 +281,7 @@ async def _while_killing(
     return codes
 
 
-async def listed(client: httpx.AsyncClient, agent: str) -> list[dict[str, Any]]:
+async def listed(client: httpx2.AsyncClient, agent: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     params = {"agent_id": agent, "limit": "200"}
     while True:
@@ -293,7 +293,7 @@ async def listed(client: httpx.AsyncClient, agent: str) -> list[dict[str, Any]]:
 
 
 async def test_postgres_away_is_503_and_heals(
-    service: Service, client: httpx.AsyncClient, agent: str
+    service: Service, client: httpx2.AsyncClient, agent: str
 ) -> None:
     stored = (await client.post("/v1/memories", json=memory(agent, "kept"))).json()
     postmaster = min(service.named("postgres"), key=lambda process: process.create_time())
@@ -315,10 +315,10 @@ async def test_postgres_away_is_503_and_heals(
     assert read.json() == stored
 
 
-async def healthy(client: httpx.AsyncClient) -> bool:
+async def healthy(client: httpx2.AsyncClient) -> bool:
     try:
         return (await client.get("/health")).status_code == 200
-    except httpx.TransportError:
+    except httpx2.TransportError:
         return False
 
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from tests.support.ray.service import Service
 
@@ -17,7 +17,7 @@ def summarise(service: Service, *arguments: str) -> subprocess.CompletedProcess[
     )
 
 
-async def found(client: httpx.AsyncClient, agent: str, query: str, **fields: Any) -> list[Any]:
+async def found(client: httpx2.AsyncClient, agent: str, query: str, **fields: Any) -> list[Any]:
     body = {"agent_id": agent, "user_id": "u", "query": query, "alpha": 1.0, **fields}
     answer = await client.post("/v1/memories/search", json=body)
     assert answer.status_code == 200, answer.text
@@ -25,7 +25,7 @@ async def found(client: httpx.AsyncClient, agent: str, query: str, **fields: Any
 
 
 async def test_a_scope_is_condensed_found_and_restored(
-    service: Service, client: httpx.AsyncClient
+    service: Service, client: httpx2.AsyncClient
 ) -> None:
     agent = "has much to tell"
     contents = [f"On day {n} the user watered {n} plants in the garden." for n in range(7)]

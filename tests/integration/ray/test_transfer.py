@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-import httpx
+import httpx2
 import pytest
 
 from deployments.runtime.ids import uuid7
@@ -55,13 +55,13 @@ async def database(service: Service) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.fixture
-async def stored(client: httpx.AsyncClient) -> None:
+async def stored(client: httpx2.AsyncClient) -> None:
     """LINES are there, for SCOPE's agent."""
     said = await imported(client, BODY)
     assert (said[-1]["stored"] + said[-1]["already_there"], said[-1]["refused"]) == (COUNT, 0), said
 
 
-async def imported(client: httpx.AsyncClient, body: Any, **scope: str) -> list[dict[str, Any]]:
+async def imported(client: httpx2.AsyncClient, body: Any, **scope: str) -> list[dict[str, Any]]:
     answer = await client.post(
         "/v1/memories/import", params=scope or SCOPE, content=body, headers=JSONL, timeout=120
     )
@@ -69,7 +69,7 @@ async def imported(client: httpx.AsyncClient, body: Any, **scope: str) -> list[d
     return [json.loads(line) for line in answer.text.splitlines()]
 
 
-async def exported(client: httpx.AsyncClient, **scope: str) -> list[dict[str, Any]]:
+async def exported(client: httpx2.AsyncClient, **scope: str) -> list[dict[str, Any]]:
     answer = await client.get("/v1/memories/export", params=scope or SCOPE, timeout=120)
     assert answer.status_code == 200, answer.text
     *lines, end = [json.loads(line) for line in answer.text.splitlines()]
@@ -91,7 +91,7 @@ def transactions(database: asyncpg.Connection, count: int) -> Callable[[], Any]:
 
 
 @pytest.mark.usefixtures("stored")
-async def test_what_was_exported_comes_back_as_it_was(client: httpx.AsyncClient) -> None:
+async def test_what_was_exported_comes_back_as_it_was(client: httpx2.AsyncClient) -> None:
     before = await exported(client)
     assert {line["id"] for line in before} == {json.loads(line)["id"] for line in LINES}
     times = [line["created_at"] for line in before]
@@ -123,7 +123,7 @@ async def test_what_was_exported_comes_back_as_it_was(client: httpx.AsyncClient)
 
 
 async def test_an_export_shows_one_moment_and_lets_go_of_it(
-    client: httpx.AsyncClient, database: asyncpg.Connection
+    client: httpx2.AsyncClient, database: asyncpg.Connection
 ) -> None:
     scope = {"agent_id": "heavy"}
     count = 4_500  # 68 MB: more than the sockets on the way hold
@@ -160,7 +160,7 @@ async def test_an_export_shows_one_moment_and_lets_go_of_it(
     assert len(after) == count
 
 
-async def test_a_body_waits_at_its_sender(service: Service, client: httpx.AsyncClient) -> None:
+async def test_a_body_waits_at_its_sender(service: Service, client: httpx2.AsyncClient) -> None:
     """Memory does not depend on how fast it is sent."""
     sent = 0
 
@@ -191,7 +191,7 @@ async def test_a_body_waits_at_its_sender(service: Service, client: httpx.AsyncC
 
 
 @pytest.mark.usefixtures("stored")
-async def test_the_commands(service: Service, client: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_the_commands(service: Service, client: httpx2.AsyncClient, tmp_path: Path) -> None:
     def memex(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "serve_app.cli", *arguments],

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-import httpx
+import httpx2
 from playwright.async_api import Browser, Locator, Page, async_playwright, expect
 
 # Beyond anything that a loaded machine takes: what does not come is late, not slow.
@@ -86,7 +86,7 @@ class Console:
         return self.cards.filter(has_text=content)
 
 
-async def add(client: httpx.AsyncClient, agent: str, *contents: str, **fields: Any) -> list[str]:
+async def add(client: httpx2.AsyncClient, agent: str, *contents: str, **fields: Any) -> list[str]:
     """The newest last; ids."""
     now = datetime.now(UTC)
     first = {"agent_id": agent, "user_id": "ana"}

@@ -258,7 +258,7 @@ async def test_connections_that_are_cut_are_tried_again(memex: FakeMemex, data: 
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("http://127.0.0.1:1", "cannot be reached: "),
+        ("http://127.0.0.1:1", "cannot be reached: [Errno 111]"),
         ("127.0.0.1:1", "is not a service's URL"),
         ("nowhere", "is not a service's URL"),
     ],

@@ -2,7 +2,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator
 
-import httpx
+import httpx2
 import pytest
 
 from serve_app.rest.asgi import build_rest_app
@@ -36,7 +36,7 @@ def limits() -> tuple[int, int]:
 @pytest.fixture
 async def client(
     embedder: FakeEmbedder, store: InMemoryStore, metrics: RecordedMetrics, limits: tuple[int, int]
-) -> AsyncIterator[httpx.AsyncClient]:
+) -> AsyncIterator[httpx2.AsyncClient]:
     async def exposition() -> str:
         return "memex_up 1\n"
 
@@ -44,8 +44,8 @@ async def client(
         embedder, store, writes_per_minute=limits[0], searches_per_minute=limits[1]
     )
     app = build_rest_app(service, metrics, exposition, ["memex.example.org"], "1.2.3")
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
 
 

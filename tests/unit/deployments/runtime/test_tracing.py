@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -97,7 +97,7 @@ def store() -> StoreNode:
 
 
 @pytest.fixture
-async def client(store: StoreNode) -> AsyncIterator[httpx.AsyncClient]:
+async def client(store: StoreNode) -> AsyncIterator[httpx2.AsyncClient]:
     """The application over its real edges and clients."""
     embedder = RemoteEmbedder(Handle(EmbedderNode()), 5)
     remote = remote_store(Handle(store), 5)
@@ -110,12 +110,12 @@ async def client(store: StoreNode) -> AsyncIterator[httpx.AsyncClient]:
 
     await service.adopt_model()
     app = build_rest_app(service, RecordedMetrics(), exposition, [], "1")
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
 
 
-async def search(client: httpx.AsyncClient, **headers: str) -> httpx.Response:
+async def search(client: httpx2.AsyncClient, **headers: str) -> httpx2.Response:
     body = {"agent_id": "an agent", "user_id": "a user", "query": CONTENT}
     return await client.post("/v1/memories/search", json=body, headers=headers)
 
@@ -133,7 +133,7 @@ def is_child(child: ReadableSpan, parent: ReadableSpan) -> bool:
 
 
 async def test_a_search_is_one_trace(
-    exporter: InMemorySpanExporter, client: httpx.AsyncClient
+    exporter: InMemorySpanExporter, client: httpx2.AsyncClient
 ) -> None:
     assert (await search(client, traceparent=PARENT)).status_code == 200
     spans = {span.name: span for span in exporter.get_finished_spans()}
@@ -153,7 +153,7 @@ async def test_a_search_is_one_trace(
 
 
 async def test_a_call_for_several_links_to_all_of_them(
-    exporter: InMemorySpanExporter, client: httpx.AsyncClient, store: StoreNode
+    exporter: InMemorySpanExporter, client: httpx2.AsyncClient, store: StoreNode
 ) -> None:
     store.searches.gate = asyncio.Event()
     requests = [asyncio.create_task(search(client)) for _ in range(4)]
@@ -176,7 +176,7 @@ async def test_a_call_for_several_links_to_all_of_them(
 
 
 async def test_a_failure_is_told_without_words(
-    exporter: InMemorySpanExporter, client: httpx.AsyncClient, store: StoreNode
+    exporter: InMemorySpanExporter, client: httpx2.AsyncClient, store: StoreNode
 ) -> None:
     store.searches.fault = Unavailable("database")
     assert (await search(client)).status_code == 503
@@ -189,7 +189,7 @@ async def test_a_failure_is_told_without_words(
 
 async def test_spans_hold_no_memory_and_nobodys_name(
     exporter: InMemorySpanExporter,
-    client: httpx.AsyncClient,
+    client: httpx2.AsyncClient,
     store: StoreNode,
 ) -> None:
     await search(client)
@@ -202,13 +202,13 @@ async def test_spans_hold_no_memory_and_nobodys_name(
 
 
 async def test_what_its_caller_does_not_sample_has_no_span(
-    exporter: InMemorySpanExporter, client: httpx.AsyncClient
+    exporter: InMemorySpanExporter, client: httpx2.AsyncClient
 ) -> None:
     await search(client, traceparent=PARENT[:-1] + "0")
     assert exporter.get_finished_spans() == ()
 
 
-async def test_off_there_is_none_and_nothing_goes_with_a_call(client: httpx.AsyncClient) -> None:
+async def test_off_there_is_none_and_nothing_goes_with_a_call(client: httpx2.AsyncClient) -> None:
     assert not tracing.is_on()
     assert (await search(client, traceparent=PARENT)).status_code == 200
 

@@ -181,7 +181,7 @@ async def test_headers_missing_or_given_twice(went: list[str], version: str, nam
     headers = headers_of(version, "count_memories")
     value = headers.pop(name, "x")
     async with Both(went).serving() as both:
-        # httpx would put in an Accept of its own.
+        # httpx2 would put in an Accept of its own.
         left = {"accept": "", **headers} if name == "accept" else headers
         await both.post(counting(version), left)
         _, way = await both.post(counting(version), [*headers.items(), (name, value)] * 2)

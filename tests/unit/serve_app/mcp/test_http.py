@@ -2,7 +2,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from serve_app.mcp.answering import ServiceBackend
@@ -16,7 +16,7 @@ CALL: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
 HEADERS = {"accept": "application/json, text/event-stream"}
 
 
-Serving = Callable[[], AbstractAsyncContextManager[httpx.AsyncClient]]
+Serving = Callable[[], AbstractAsyncContextManager[httpx2.AsyncClient]]
 
 
 @pytest.fixture
@@ -24,15 +24,15 @@ def serving(service: MemoryService, metrics: RecordedMetrics) -> Serving:
     """To be entered in the test's own task, as the session manager's task group wants."""
 
     @asynccontextmanager
-    async def entered() -> AsyncIterator[httpx.AsyncClient]:
+    async def entered() -> AsyncIterator[httpx2.AsyncClient]:
         backend = ServiceBackend(service, metrics)
         server = build_server(backend, scope_of_request, "1.2.3")
         origins = ["https://app.example.org"]
         app = build_mcp_app(server, metrics, ["memex.example.org"], origins, backend)
-        transport = httpx.ASGITransport(app, root_path="/mcp")
+        transport = httpx2.ASGITransport(app, root_path="/mcp")
         async with (
             app.router.lifespan_context(app),
-            httpx.AsyncClient(
+            httpx2.AsyncClient(
                 transport=transport, base_url="http://localhost", headers=HEADERS
             ) as client,
         ):

@@ -3,7 +3,7 @@
 import pytest
 
 from deployments.domain.errors import InvalidInput
-from serve_app.operations.service_url import checked
+from serve_app.operations.http import checked
 from serve_app.operations.summarise import summarise
 
 

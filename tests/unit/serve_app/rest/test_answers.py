@@ -4,7 +4,7 @@ import inspect
 import json
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from serve_app.rest.asgi import build_rest_app
@@ -16,7 +16,7 @@ from tests.support.rest_calls import MEMORY, SEARCH, add, assert_problem
 
 
 async def test_health_and_outages(
-    client: httpx.AsyncClient, store: InMemoryStore, embedder: FakeEmbedder
+    client: httpx2.AsyncClient, store: InMemoryStore, embedder: FakeEmbedder
 ) -> None:
     well = {"status": "ok", "db": "ok", "embedder": "ok", "version": "1.2.3"}
     assert (await client.get("/health")).json() == well
@@ -39,7 +39,7 @@ async def test_health_and_outages(
 
 @pytest.mark.parametrize("limits", [(1, 2)])
 async def test_limits_say_when_to_come_back(
-    client: httpx.AsyncClient, metrics: RecordedMetrics
+    client: httpx2.AsyncClient, metrics: RecordedMetrics
 ) -> None:
     await add(client)
     refused = await client.post("/v1/memories", json=MEMORY)
@@ -53,7 +53,7 @@ async def test_limits_say_when_to_come_back(
 
 
 async def test_faults_show_nothing_of_themselves(
-    client: httpx.AsyncClient, store: InMemoryStore, monkeypatch: pytest.MonkeyPatch
+    client: httpx2.AsyncClient, store: InMemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(*_args: object) -> None:
         raise RuntimeError("select secret from somewhere")
@@ -65,10 +65,10 @@ async def test_faults_show_nothing_of_themselves(
 
 
 async def test_a_client_that_goes_away_is_no_fault_of_ours(
-    client: httpx.AsyncClient, metrics: RecordedMetrics, caplog: pytest.LogCaptureFixture
+    client: httpx2.AsyncClient, metrics: RecordedMetrics, caplog: pytest.LogCaptureFixture
 ) -> None:
     transport = client._transport
-    assert isinstance(transport, httpx.ASGITransport)
+    assert isinstance(transport, httpx2.ASGITransport)
     scope = {
         "type": "http",
         "method": "POST",
@@ -102,7 +102,7 @@ async def _no_metrics() -> str:
 
 
 async def test_metrics_have_route_templates(
-    client: httpx.AsyncClient, metrics: RecordedMetrics
+    client: httpx2.AsyncClient, metrics: RecordedMetrics
 ) -> None:
     memory = await add(client)
     await client.get(f"/v1/memories/{memory['id']}", params={"agent_id": "a"})
@@ -125,7 +125,7 @@ async def test_metrics_have_route_templates(
     ],
 )
 async def test_no_label_is_a_callers_to_choose(
-    client: httpx.AsyncClient,
+    client: httpx2.AsyncClient,
     metrics: RecordedMetrics,
     method: str,
     path: str,
@@ -140,7 +140,7 @@ async def test_no_label_is_a_callers_to_choose(
     [("gzip", "gzip"), ("br, GZIP;q=0.5", "gzip"), ("gzip;q=0.0", None), ("br", None), ("", None)],
 )
 async def test_metrics_are_prometheus_text_and_shorter_where_asked(
-    client: httpx.AsyncClient, accepted: str, encoding: str | None
+    client: httpx2.AsyncClient, accepted: str, encoding: str | None
 ) -> None:
     answer = await client.get("/metrics", headers={"accept-encoding": accepted})
     assert answer.text == "memex_up 1\n"
@@ -149,7 +149,7 @@ async def test_metrics_are_prometheus_text_and_shorter_where_asked(
     assert answer.headers["vary"] == "Accept-Encoding"
 
 
-async def test_docs_need_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
+async def test_docs_need_nothing_from_elsewhere(client: httpx2.AsyncClient) -> None:
     root = await client.get("/")
     assert (root.status_code, root.headers["location"]) == (307, "docs")
     for page, asset in (("/docs", "swagger-ui-bundle.js"), ("/redoc", "redoc.standalone.js")):
@@ -159,7 +159,7 @@ async def test_docs_need_nothing_from_elsewhere(client: httpx.AsyncClient) -> No
         assert (await client.get(f"/docs-assets/{asset}")).status_code == 200
 
 
-async def test_openapi_describes_every_route(client: httpx.AsyncClient) -> None:
+async def test_openapi_describes_every_route(client: httpx2.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
     assert document["openapi"] == "3.1.0"
     described = {

@@ -4,7 +4,7 @@ import json
 from typing import Any
 from uuid import uuid4
 
-import httpx
+import httpx2
 import pytest
 
 from tests.support.rest_calls import FUTURE, MEMORY, SEARCH, assert_problem
@@ -52,7 +52,7 @@ from tests.support.rest_calls import FUTURE, MEMORY, SEARCH, assert_problem
     ],
 )
 async def test_bad_fields_are_named(
-    client: httpx.AsyncClient, fields: dict[str, Any], field: str
+    client: httpx2.AsyncClient, fields: dict[str, Any], field: str
 ) -> None:
     problem = assert_problem(await client.post("/v1/memories", json={**MEMORY, **fields}), 422)
     assert [error["field"] for error in problem["errors"]] == [field]
@@ -84,7 +84,7 @@ async def test_bad_fields_are_named(
     ],
 )
 async def test_bad_search_fields_are_named(
-    client: httpx.AsyncClient, fields: dict[str, Any], field: str
+    client: httpx2.AsyncClient, fields: dict[str, Any], field: str
 ) -> None:
     answer = await client.post("/v1/memories/search", json={**SEARCH, **fields})
     problem = assert_problem(answer, 422)
@@ -117,7 +117,7 @@ async def test_bad_search_fields_are_named(
 )
 @pytest.mark.parametrize("path", ["/v1/memories", "/v1/memories/search", "/v1/memories/batch"])
 async def test_bodies_that_are_not_ours_are_refused(
-    client: httpx.AsyncClient, path: str, body: bytes
+    client: httpx2.AsyncClient, path: str, body: bytes
 ) -> None:
     answer = await client.post(path, content=body, headers={"content-type": "application/json"})
     assert answer.status_code in (400, 422), answer.text
@@ -125,14 +125,14 @@ async def test_bodies_that_are_not_ours_are_refused(
 
 
 @pytest.mark.parametrize("media_type", ["text/plain", "", "application/x-www-form-urlencoded"])
-async def test_other_media_types_are_refused(client: httpx.AsyncClient, media_type: str) -> None:
+async def test_other_media_types_are_refused(client: httpx2.AsyncClient, media_type: str) -> None:
     answer = await client.post(
         "/v1/memories", content=json.dumps(MEMORY), headers={"content-type": media_type}
     )
     assert_problem(answer, 415)
 
 
-async def test_media_type_parameters_are_fine(client: httpx.AsyncClient) -> None:
+async def test_media_type_parameters_are_fine(client: httpx2.AsyncClient) -> None:
     answer = await client.post(
         "/v1/memories",
         content=json.dumps(MEMORY),
@@ -141,14 +141,14 @@ async def test_media_type_parameters_are_fine(client: httpx.AsyncClient) -> None
     assert answer.status_code == 201
 
 
-async def test_many_errors_are_counted_not_all_listed(client: httpx.AsyncClient) -> None:
+async def test_many_errors_are_counted_not_all_listed(client: httpx2.AsyncClient) -> None:
     answer = await client.post("/v1/memories", json={**MEMORY, **{f"f{n}": n for n in range(500)}})
     problem = assert_problem(answer, 422)
     assert len(problem["errors"]) == 100
     assert problem["detail"].endswith("and 497 more")
 
 
-async def test_large_bodies_are_refused_declared_or_not(client: httpx.AsyncClient) -> None:
+async def test_large_bodies_are_refused_declared_or_not(client: httpx2.AsyncClient) -> None:
     async def chunks() -> Any:
         for _ in range(20):
             yield b" " * 65_536
@@ -178,7 +178,7 @@ async def test_large_bodies_are_refused_declared_or_not(client: httpx.AsyncClien
         (f"/v1/memories/{uuid4()}", "agent_id"),
     ],
 )
-async def test_bad_parameters_are_named(client: httpx.AsyncClient, url: str, field: str) -> None:
+async def test_bad_parameters_are_named(client: httpx2.AsyncClient, url: str, field: str) -> None:
     problem = assert_problem(await client.get(url), 422)
     assert [error["field"] for error in problem["errors"]] == [field]
 
@@ -196,7 +196,7 @@ async def test_bad_parameters_are_named(client: httpx.AsyncClient, url: str, fie
     ],
 )
 async def test_wrong_routes_and_methods(
-    client: httpx.AsyncClient, method: str, path: str, status: int, allow: set[str] | None
+    client: httpx2.AsyncClient, method: str, path: str, status: int, allow: set[str] | None
 ) -> None:
     answer = await client.request(method, path)
     assert_problem(answer, status)
@@ -208,18 +208,18 @@ async def test_wrong_routes_and_methods(
     "host", ["evil.example", "localhost.evil.example", "", "10.0.0.1", "127.0.0.1.nip.io"]
 )
 @pytest.mark.parametrize("path", ["/v1/memories?agent_id=a", "/health", "/metrics", "/docs"])
-async def test_foreign_hosts_are_refused(client: httpx.AsyncClient, host: str, path: str) -> None:
+async def test_foreign_hosts_are_refused(client: httpx2.AsyncClient, host: str, path: str) -> None:
     assert_problem(await client.get(path, headers={"host": host}), 421)
 
 
 @pytest.mark.parametrize(
     "host", ["localhost:8000", "127.0.0.1", "[::1]:8000", "Memex.Example.org:80"]
 )
-async def test_known_hosts_are_served(client: httpx.AsyncClient, host: str) -> None:
+async def test_known_hosts_are_served(client: httpx2.AsyncClient, host: str) -> None:
     assert (await client.get("/health", headers={"host": host})).status_code == 200
 
 
-async def test_no_cors(client: httpx.AsyncClient) -> None:
+async def test_no_cors(client: httpx2.AsyncClient) -> None:
     answer = await client.options("/v1/memories", headers={"origin": "http://evil.example"})
     assert answer.status_code == 405
     assert not [name for name in answer.headers if name.startswith("access-control")]

@@ -3,12 +3,12 @@
 import json
 from typing import Any
 
-import httpx
+import httpx2
 
 from tests.support.rest_calls import SEARCH, add, assert_problem
 
 
-async def test_search_ranks(client: httpx.AsyncClient) -> None:
+async def test_search_ranks(client: httpx2.AsyncClient) -> None:
     await add(client, content="green tea")
     await add(client, content="blue sky")
     answer = await client.post("/v1/memories/search", json={**SEARCH, "query": "green tea"})
@@ -19,7 +19,7 @@ async def test_search_ranks(client: httpx.AsyncClient) -> None:
     assert body["results"][0]["score"] == 1.0
 
 
-async def test_search_passes_every_parameter_on(client: httpx.AsyncClient) -> None:
+async def test_search_passes_every_parameter_on(client: httpx2.AsyncClient) -> None:
     await add(client, content="old", created_at="2020-01-01T00:00:00Z", metadata={"p": 1})
     await add(client, content="new", metadata={"p": 1}, memory_type="semantic")
     for fields, expected in (
@@ -44,7 +44,7 @@ async def test_search_passes_every_parameter_on(client: httpx.AsyncClient) -> No
         assert {hit["content"] for hit in answer.json()["results"]} == set(expected), fields
 
 
-async def test_results_are_explained_when_asked(client: httpx.AsyncClient) -> None:
+async def test_results_are_explained_when_asked(client: httpx2.AsyncClient) -> None:
     await add(client, content="green tea")
     for explain in (False, True):
         answer = await client.post("/v1/memories/search", json={**SEARCH, "explain": explain})
@@ -57,13 +57,13 @@ async def test_results_are_explained_when_asked(client: httpx.AsyncClient) -> No
     assert hit["explanation"]["matched_terms"] == ["tea"]
 
 
-async def test_a_search_says_whether_it_was_reranked(client: httpx.AsyncClient) -> None:
+async def test_a_search_says_whether_it_was_reranked(client: httpx2.AsyncClient) -> None:
     await add(client)
     answer = await client.post("/v1/memories/search", json=SEARCH)
     assert answer.json()["reranked"] is None
 
 
-async def test_list_pages_through(client: httpx.AsyncClient) -> None:
+async def test_list_pages_through(client: httpx2.AsyncClient) -> None:
     for n in range(5):
         await add(client, content=f"m {n}", created_at=f"2024-01-0{n + 1}T00:00:00Z")
     seen, cursor = [], None
@@ -79,7 +79,7 @@ async def test_list_pages_through(client: httpx.AsyncClient) -> None:
     assert seen == ["m 4", "m 3", "m 2", "m 1", "m 0"]
 
 
-async def test_history(client: httpx.AsyncClient) -> None:
+async def test_history(client: httpx2.AsyncClient) -> None:
     memory = await add(client)
     url, owner = f"/v1/memories/{memory['id']}", {"agent_id": "a"}
     for n in range(5):
@@ -97,7 +97,7 @@ async def test_history(client: httpx.AsyncClient) -> None:
     assert_problem(await client.get(f"{url}/history", params={**owner, "before": "0"}), 422)
 
 
-async def test_forget_and_count(client: httpx.AsyncClient) -> None:
+async def test_forget_and_count(client: httpx2.AsyncClient) -> None:
     await add(client)
     await add(client, user_id="other")
     counted = await client.get("/v1/memories/count", params={"agent_id": "a", "user_id": "u"})
@@ -108,7 +108,7 @@ async def test_forget_and_count(client: httpx.AsyncClient) -> None:
     assert counted.json() == {"agent_id": "a", "user_id": None, "count": 1}
 
 
-async def test_other_agents_see_nothing(client: httpx.AsyncClient) -> None:
+async def test_other_agents_see_nothing(client: httpx2.AsyncClient) -> None:
     memory = await add(client)
     url, other = f"/v1/memories/{memory['id']}", {"agent_id": "b"}
     for answer in (

@@ -5,14 +5,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import httpx
+import httpx2
 import pytest
 
 from tests.support.fakes.store import InMemoryStore
 from tests.support.rest_calls import FUTURE, MEMORY, add, assert_problem
 
 
-async def test_post_gives_the_whole_memory(client: httpx.AsyncClient) -> None:
+async def test_post_gives_the_whole_memory(client: httpx2.AsyncClient) -> None:
     before = datetime.now(UTC)
     memory = await add(client)
     assert UUID(memory["id"]).version == 7
@@ -23,7 +23,7 @@ async def test_post_gives_the_whole_memory(client: httpx.AsyncClient) -> None:
     )  # fmt: skip
 
 
-async def test_post_takes_every_field(client: httpx.AsyncClient) -> None:
+async def test_post_takes_every_field(client: httpx2.AsyncClient) -> None:
     fields = {
         "importance": 2,
         "memory_type": "procedural",
@@ -39,7 +39,7 @@ async def test_post_takes_every_field(client: httpx.AsyncClient) -> None:
     )
 
 
-async def test_batch_keeps_the_order(client: httpx.AsyncClient) -> None:
+async def test_batch_keeps_the_order(client: httpx2.AsyncClient) -> None:
     entries = [{**MEMORY, "content": f"m {n}", "agent_id": f"a{n % 3}"} for n in range(256)]
     answer = await client.post("/v1/memories/batch", json={"memories": entries})
     assert answer.status_code == 201
@@ -49,7 +49,7 @@ async def test_batch_keeps_the_order(client: httpx.AsyncClient) -> None:
 
 
 async def test_batch_names_the_bad_entry_and_stores_none(
-    client: httpx.AsyncClient, store: InMemoryStore
+    client: httpx2.AsyncClient, store: InMemoryStore
 ) -> None:
     entries = [MEMORY, {**MEMORY, "content": ""}, {**MEMORY, "importance": 3}]
     problem = assert_problem(
@@ -63,12 +63,12 @@ async def test_batch_names_the_bad_entry_and_stores_none(
 
 
 @pytest.mark.parametrize("size", [0, 257])
-async def test_batches_have_a_size(client: httpx.AsyncClient, size: int) -> None:
+async def test_batches_have_a_size(client: httpx2.AsyncClient, size: int) -> None:
     answer = await client.post("/v1/memories/batch", json={"memories": [MEMORY] * size})
     assert_problem(answer, 422)
 
 
-async def test_get_patch_delete(client: httpx.AsyncClient) -> None:
+async def test_get_patch_delete(client: httpx2.AsyncClient) -> None:
     memory = await add(client)
     url, owner = f"/v1/memories/{memory['id']}", {"agent_id": "a"}
     assert (await client.get(url, params=owner)).json() == memory
@@ -83,13 +83,13 @@ async def test_get_patch_delete(client: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize(
     "body", [{}, {"content": None}, {"agent_id": "b"}, {"content": ""}, {"user_id": "x"}]
 )
-async def test_bad_patches_are_refused(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
+async def test_bad_patches_are_refused(client: httpx2.AsyncClient, body: dict[str, Any]) -> None:
     memory = await add(client)
     answer = await client.patch(f"/v1/memories/{memory['id']}", params={"agent_id": "a"}, json=body)
     assert_problem(answer, 422)
 
 
-async def test_a_memory_may_be_for_a_time(client: httpx.AsyncClient) -> None:
+async def test_a_memory_may_be_for_a_time(client: httpx2.AsyncClient) -> None:
     now = datetime.now(UTC)
     timed = await add(client, ttl_seconds=3_600)
     ends = datetime.fromisoformat(timed["expires_at"])
@@ -119,7 +119,7 @@ async def test_a_memory_may_be_for_a_time(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/memories", "/v1/memories/batch"])
-async def test_a_write_under_a_key_is_made_once(client: httpx.AsyncClient, path: str) -> None:
+async def test_a_write_under_a_key_is_made_once(client: httpx2.AsyncClient, path: str) -> None:
     body = {"memories": [MEMORY]} if path.endswith("batch") else MEMORY
     key = {"Idempotency-Key": "8f14e45f"}
     first = await client.post(path, json=body, headers=key)
@@ -137,7 +137,7 @@ async def test_a_write_under_a_key_is_made_once(client: httpx.AsyncClient, path:
     assert count.json()["count"] == 2
 
 
-async def test_a_key_is_of_one_route(client: httpx.AsyncClient) -> None:
+async def test_a_key_is_of_one_route(client: httpx2.AsyncClient) -> None:
     key = {"Idempotency-Key": "k"}
     await client.post("/v1/memories", json=MEMORY, headers=key)
     batch = await client.post("/v1/memories/batch", json={"memories": [MEMORY]}, headers=key)
@@ -153,13 +153,13 @@ async def test_a_key_is_of_one_route(client: httpx.AsyncClient) -> None:
         (["a", "b"], "more than once"),
     ],
 )
-async def test_bad_keys(client: httpx.AsyncClient, keys: list[str], said: str) -> None:
+async def test_bad_keys(client: httpx2.AsyncClient, keys: list[str], said: str) -> None:
     headers = [(b"Idempotency-Key", key.encode("latin-1")) for key in keys]
     answer = await client.post("/v1/memories", json=MEMORY, headers=headers)
     assert said in assert_problem(answer, 422)["detail"]
 
 
-async def test_a_key_is_of_one_agent(client: httpx.AsyncClient) -> None:
+async def test_a_key_is_of_one_agent(client: httpx2.AsyncClient) -> None:
     both = {"memories": [MEMORY, {**MEMORY, "agent_id": "b"}]}
     answer = await client.post("/v1/memories/batch", json=both, headers={"Idempotency-Key": "k"})
     assert "all memories are of one agent" in assert_problem(answer, 422)["detail"]
@@ -169,7 +169,7 @@ async def test_a_key_is_of_one_agent(client: httpx.AsyncClient) -> None:
     "params", [{}, {"agent_id": "a"}, {"user_id": "u"}, {"agent_id": "", "user_id": "u"}]
 )
 async def test_forgetting_wants_both_names(
-    client: httpx.AsyncClient, params: dict[str, str]
+    client: httpx2.AsyncClient, params: dict[str, str]
 ) -> None:
     await add(client)
     assert_problem(await client.delete("/v1/memories", params=params), 422)

@@ -4,7 +4,7 @@ import logging
 import uuid
 from collections.abc import AsyncIterator
 
-import httpx
+import httpx2
 import pytest
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,7 +25,7 @@ def search_line(caplog: pytest.LogCaptureFixture) -> logging.LogRecord:
 
 
 async def test_a_good_request_is_no_line(
-    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+    client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert (await client.post("/v1/memories/search", json=SEARCH)).status_code == 200
     assert (await client.post("/v1/memories/search", json={})).status_code == 422
@@ -35,7 +35,7 @@ async def test_a_good_request_is_no_line(
 
 
 async def test_a_failed_one_is_a_line_with_its_id(
-    client: httpx.AsyncClient, store: InMemoryStore, caplog: pytest.LogCaptureFixture
+    client: httpx2.AsyncClient, store: InMemoryStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.rows.down = True
     answer = await client.post("/v1/memories/search", json=SEARCH, headers={HEADER: "mine-1"})
@@ -50,7 +50,7 @@ async def test_a_failed_one_is_a_line_with_its_id(
 
 
 async def test_a_fault_is_a_line_with_its_traceback(
-    client: httpx.AsyncClient,
+    client: httpx2.AsyncClient,
     embedder: FakeEmbedder,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -68,7 +68,7 @@ async def test_a_fault_is_a_line_with_its_traceback(
 
 
 async def test_health_says_what_is_down(
-    client: httpx.AsyncClient, embedder: FakeEmbedder, caplog: pytest.LogCaptureFixture
+    client: httpx2.AsyncClient, embedder: FakeEmbedder, caplog: pytest.LogCaptureFixture
 ) -> None:
     embedder.down = True
     assert (await client.get("/health")).status_code == 503
@@ -90,8 +90,8 @@ async def test_an_answer_that_breaks_off_is_a_line(caplog: pytest.LogCaptureFixt
     assert search_line(caplog).getMessage() == "GET /x 200"
 
 
-def served(app: ASGIApp) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
+def served(app: ASGIApp) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost")
 
 
 class Serve:
@@ -113,7 +113,7 @@ class Serve:
 
 
 @pytest.fixture
-async def echo() -> AsyncIterator[httpx.AsyncClient]:
+async def echo() -> AsyncIterator[httpx2.AsyncClient]:
     """An application that answers with the id that calls would be made under."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -128,7 +128,7 @@ async def echo() -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.mark.parametrize("given", ["a", "!~" * 64, str(uuid.uuid4()), "with,comma"])
-async def test_a_usable_id_is_kept(echo: httpx.AsyncClient, given: str) -> None:
+async def test_a_usable_id_is_kept(echo: httpx2.AsyncClient, given: str) -> None:
     answer = await echo.get("/", headers={HEADER: given})
     assert answer.text == given
     assert answer.headers.get_list(HEADER) == [given]
@@ -138,7 +138,7 @@ async def test_a_usable_id_is_kept(echo: httpx.AsyncClient, given: str) -> None:
     "given",
     [[], [b""], [b"x" * 129], [b"two words"], [b"\xc3\xa4"], [b"\xff"], [b"a\tb"], [b"a", b"b"]],
 )
-async def test_another_is_replaced(echo: httpx.AsyncClient, given: list[bytes]) -> None:
+async def test_another_is_replaced(echo: httpx2.AsyncClient, given: list[bytes]) -> None:
     headers = [(HEADER.encode(), value) for value in given]
     answer = await echo.get("/", headers=headers)
     assert answer.headers.get_list(HEADER) == [answer.text]
@@ -153,7 +153,7 @@ def test_serve_is_given_it() -> None:
 
 
 async def test_an_application_alone_has_an_id_too(
-    client: httpx.AsyncClient, store: InMemoryStore, caplog: pytest.LogCaptureFixture
+    client: httpx2.AsyncClient, store: InMemoryStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.rows.down = True
     await client.post("/v1/memories/search", json=SEARCH)

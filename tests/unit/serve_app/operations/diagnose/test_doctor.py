@@ -15,8 +15,9 @@ from deployments.embedder.models.artifact import converted_path
 from deployments.embedder.settings import EmbeddingSettings
 from serve_app.operations.diagnose import checks, database_checks, doctor
 from serve_app.operations.diagnose.checks import Check
+from serve_app.operations.http import Answer, NoAnswer
 from serve_app.operations.machine.data_folder import DataFolder
-from serve_app.operations.running import Answer, NoAnswer, launcher_pid
+from serve_app.operations.running import launcher_pid
 from serve_app.settings import Settings, load_settings
 
 REFUSED = NoAnswer("Connection refused")

@@ -11,7 +11,8 @@ import pytest
 
 from deployments.domain.errors import InvalidInput
 from serve_app.operations.diagnose import figures, status
-from serve_app.operations.running import Answer, NoAnswer, api_url
+from serve_app.operations.http import Answer, NoAnswer
+from serve_app.operations.running import api_url
 from serve_app.settings import Settings, load_settings
 
 ROUTE = 'method="POST",route="/v1/memories/search"'

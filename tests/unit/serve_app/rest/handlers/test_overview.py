@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-import httpx
+import httpx2
 import pytest
 
 from serve_app.rest.asgi import build_rest_app
@@ -15,12 +15,12 @@ from tests.support.recorded import RecordedMetrics
 from tests.support.rest_calls import assert_problem
 
 
-async def add(client: httpx.AsyncClient, agent: str, user: str, **fields: Any) -> None:
+async def add(client: httpx2.AsyncClient, agent: str, user: str, **fields: Any) -> None:
     body = {"agent_id": agent, "user_id": user, "content": "x", **fields}
     assert (await client.post("/v1/memories", json=body)).status_code == 201
 
 
-async def test_agents_are_listed_in_pages(client: httpx.AsyncClient) -> None:
+async def test_agents_are_listed_in_pages(client: httpx2.AsyncClient) -> None:
     assert (await client.get("/v1/agents")).json() == {"agents": [], "next_after": None}
     for agent in ("a", "b", "b", "c"):
         await add(client, agent, "u")
@@ -39,7 +39,7 @@ async def test_agents_are_listed_in_pages(client: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize("agent", ["a", "a/b", "a/users", "/", "ü ?#%", "a%2Fb", "<b>"])
 async def test_users_of_agents_of_any_name(
-    client: httpx.AsyncClient, metrics: RecordedMetrics, agent: str
+    client: httpx2.AsyncClient, metrics: RecordedMetrics, agent: str
 ) -> None:
     await add(client, agent, "ana")
     await add(client, agent, "ben")
@@ -63,14 +63,14 @@ async def test_the_listing_of_agents_can_be_switched_off() -> None:
 
     service = MemoryService(FakeEmbedder(), in_memory_store(), lists_agents=False)
     app = build_rest_app(service, RecordedMetrics(), no_metrics, (), "1")
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
         problem = assert_problem(await client.get("/v1/agents"), 403)
         assert "MEMEX_LIST_AGENTS" in problem["detail"]
         assert (await client.get("/v1/agents/a/users")).status_code == 200
 
 
-async def test_timeline(client: httpx.AsyncClient) -> None:
+async def test_timeline(client: httpx2.AsyncClient) -> None:
     today = datetime.now(UTC)
     for days, memory_type in ((0, "semantic"), (0, "semantic"), (1, "episodic"), (40, "episodic")):
         created_at = (today - timedelta(days=days)).isoformat()
@@ -94,7 +94,7 @@ async def test_timeline(client: httpx.AsyncClient) -> None:
     assert wide.json()["days"][-1]["episodic"] == 1
 
 
-async def test_listings_are_filtered(client: httpx.AsyncClient) -> None:
+async def test_listings_are_filtered(client: httpx2.AsyncClient) -> None:
     for n in range(4):
         created_at = f"2024-01-0{n + 1}T00:00:00Z"
         await add(client, "a", "u", created_at=created_at, metadata={"n": n, "even": n % 2 == 0})
@@ -134,12 +134,12 @@ async def test_listings_are_filtered(client: httpx.AsyncClient) -> None:
         ("/v1/memories?agent_id=a&created_before=2024-01-01", "created_before"),
     ],
 )
-async def test_bad_parameters_are_named(client: httpx.AsyncClient, url: str, field: str) -> None:
+async def test_bad_parameters_are_named(client: httpx2.AsyncClient, url: str, field: str) -> None:
     problem = assert_problem(await client.get(url), 422)
     assert [error["field"] for error in problem["errors"]] == [field]
 
 
-async def test_openapi_names_the_path_as_callers_write_it(client: httpx.AsyncClient) -> None:
+async def test_openapi_names_the_path_as_callers_write_it(client: httpx2.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
     users = document["paths"]["/v1/agents/{agent_id}/users"]["get"]
     assert [(p["name"], p["in"]) for p in users["parameters"]] == [

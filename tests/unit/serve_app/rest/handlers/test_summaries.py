@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from deployments.domain.summaries import PassReport
@@ -30,19 +30,19 @@ class Summariser:
 
 
 @pytest.fixture
-async def client(store: InMemoryStore) -> AsyncIterator[httpx.AsyncClient]:
+async def client(store: InMemoryStore) -> AsyncIterator[httpx2.AsyncClient]:
     service = MemoryService(FakeEmbedder(), store, summariser=Summariser(store))
 
     async def exposition() -> str:
         return ""
 
     app = build_rest_app(service, RecordedMetrics(), exposition, (), "0")
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
 
 
-async def add(client: httpx.AsyncClient, count: int, agent: str = "a") -> list[dict[str, Any]]:
+async def add(client: httpx2.AsyncClient, count: int, agent: str = "a") -> list[dict[str, Any]]:
     stored = []
     for n in range(count):
         memory = {"agent_id": agent, "user_id": "u", "content": f"Fact {n} is about thing{n}."}
@@ -52,13 +52,13 @@ async def add(client: httpx.AsyncClient, count: int, agent: str = "a") -> list[d
     return stored
 
 
-async def summarise(client: httpx.AsyncClient, **query: str) -> dict[str, Any]:
+async def summarise(client: httpx2.AsyncClient, **query: str) -> dict[str, Any]:
     answer = await client.post("/v1/summaries/run", params=query)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 
 
-async def test_a_summary_from_first_to_last(client: httpx.AsyncClient) -> None:
+async def test_a_summary_from_first_to_last(client: httpx2.AsyncClient) -> None:
     memories = await add(client, 4)
     assert await summarise(client) == {
         "scopes": 1, "summaries": 1, "memories": 2, "failed": 0, "is_complete": True,
@@ -88,7 +88,7 @@ async def test_a_summary_from_first_to_last(client: httpx.AsyncClient) -> None:
     assert (await summarise(client))["summaries"] == 0
 
 
-async def test_a_source_is_changed_through_its_summary_alone(client: httpx.AsyncClient) -> None:
+async def test_a_source_is_changed_through_its_summary_alone(client: httpx2.AsyncClient) -> None:
     memories = await add(client, 4)
     await summarise(client)
     url = f"/v1/memories/{memories[0]['id']}"
@@ -100,7 +100,7 @@ async def test_a_source_is_changed_through_its_summary_alone(client: httpx.Async
     assert (await client.get(f"/v1/memories/{summary_id}", params=OWNER)).status_code == 404
 
 
-async def test_another_agent_reaches_no_summary(client: httpx.AsyncClient) -> None:
+async def test_another_agent_reaches_no_summary(client: httpx2.AsyncClient) -> None:
     await add(client, 4)
     await summarise(client)
     listed = (await client.get("/v1/memories", params=OWNER)).json()["memories"]
@@ -111,7 +111,7 @@ async def test_another_agent_reaches_no_summary(client: httpx.AsyncClient) -> No
     assert (await client.get(f"{url}/sources", params=OWNER)).status_code == 200
 
 
-async def test_what_is_no_summary_is_told_so(client: httpx.AsyncClient) -> None:
+async def test_what_is_no_summary_is_told_so(client: httpx2.AsyncClient) -> None:
     (memory,) = await add(client, 1)
     url = f"/v1/memories/{memory['id']}"
     assert (await client.get(f"{url}/sources", params=OWNER)).json() == {"memories": []}
@@ -133,7 +133,7 @@ async def test_what_is_no_summary_is_told_so(client: httpx.AsyncClient) -> None:
     ],
 )
 async def test_a_pass_can_be_of_some_alone(
-    client: httpx.AsyncClient, query: dict[str, str], runs: int
+    client: httpx2.AsyncClient, query: dict[str, str], runs: int
 ) -> None:
     for agent in ("a", "b"):
         await add(client, 4, agent)
@@ -151,7 +151,7 @@ async def test_a_pass_can_be_of_some_alone(
     ],
 )
 async def test_a_pass_of_what_cannot_be_is_refused(
-    client: httpx.AsyncClient, query: dict[str, str], fields: list[str]
+    client: httpx2.AsyncClient, query: dict[str, str], fields: list[str]
 ) -> None:
     answer = await client.post("/v1/summaries/run", params=query)
     assert answer.status_code == 422

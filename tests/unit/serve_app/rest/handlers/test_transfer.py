@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-import httpx
+import httpx2
 import pytest
 
 from deployments.domain.errors import TooManyExports, Unavailable
@@ -34,7 +34,7 @@ def body(*lines: dict[str, Any]) -> bytes:
 
 
 async def imported(
-    client: httpx.AsyncClient, content: Any, agent: str = "a"
+    client: httpx2.AsyncClient, content: Any, agent: str = "a"
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The refused lines and the last one."""
     answer = await client.post(
@@ -46,7 +46,7 @@ async def imported(
     return refused, end
 
 
-async def exported(client: httpx.AsyncClient, **params: str) -> list[dict[str, Any]]:
+async def exported(client: httpx2.AsyncClient, **params: str) -> list[dict[str, Any]]:
     answer = await client.get("/v1/memories/export", params={**A, **params})
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "application/x-ndjson"
@@ -62,7 +62,7 @@ def test_what_is_exported_is_what_is_imported() -> None:
     assert set(MemoryLine.model_fields) == fields - NOT_EXPORTED
 
 
-async def test_an_export_has_every_field(client: httpx.AsyncClient) -> None:
+async def test_an_export_has_every_field(client: httpx2.AsyncClient) -> None:
     full = line(
         importance=0.5, memory_type="procedural", metadata={"a": [1, {"b": "ü\n"}]},
         created_at="2020-02-29T10:00:00.123456Z", updated_at="2021-01-01T00:00:00Z",
@@ -77,7 +77,7 @@ async def test_an_export_has_every_field(client: httpx.AsyncClient) -> None:
     assert got.json()["updated_at"] == full["updated_at"]
 
 
-async def test_a_source_comes_after_its_summary(client: httpx.AsyncClient) -> None:
+async def test_a_source_comes_after_its_summary(client: httpx2.AsyncClient) -> None:
     summary, missing = line(memory_type="semantic"), line()
     source = line(superseded_by=summary["id"])
     orphan = line(superseded_by=missing["id"])
@@ -90,7 +90,7 @@ async def test_a_source_comes_after_its_summary(client: httpx.AsyncClient) -> No
     assert counted["count"] == 1
 
 
-async def test_exports_are_of_a_user_or_of_all(client: httpx.AsyncClient) -> None:
+async def test_exports_are_of_a_user_or_of_all(client: httpx2.AsyncClient) -> None:
     lines = [line(user_id=f"u{n % 2}", content=f"m {n}") for n in range(8)]
     await imported(client, body(*lines))
     await imported(client, body(line()), agent="another")
@@ -100,7 +100,7 @@ async def test_exports_are_of_a_user_or_of_all(client: httpx.AsyncClient) -> Non
 
 
 async def test_the_head_of_an_export_says_how_many(
-    client: httpx.AsyncClient, store: InMemoryStore
+    client: httpx2.AsyncClient, store: InMemoryStore
 ) -> None:
     await imported(client, body(line(), line()))
     head = await client.head("/v1/memories/export", params=A)
@@ -110,7 +110,7 @@ async def test_the_head_of_an_export_says_how_many(
 
 @pytest.mark.parametrize("error", [TooManyExports(2), Unavailable("database")])
 async def test_what_fails_before_the_first_page_has_a_status(
-    client: httpx.AsyncClient,
+    client: httpx2.AsyncClient,
     store: InMemoryStore,
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
@@ -127,7 +127,7 @@ async def test_what_fails_before_the_first_page_has_a_status(
 
 
 async def test_an_export_that_breaks_off_has_no_end(
-    client: httpx.AsyncClient, store: InMemoryStore, monkeypatch: pytest.MonkeyPatch
+    client: httpx2.AsyncClient, store: InMemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await imported(client, body(*(line() for _ in range(7))))
     whole, is_closed = store.transfers.export, False
@@ -150,7 +150,7 @@ async def test_an_export_that_breaks_off_has_no_end(
 
 
 async def test_a_reader_that_hangs_up_ends_its_export(
-    client: httpx.AsyncClient, store: InMemoryStore, monkeypatch: pytest.MonkeyPatch
+    client: httpx2.AsyncClient, store: InMemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await imported(client, body(*(line() for _ in range(7))))
     closed, pages = asyncio.Event(), store.transfers.export
@@ -172,11 +172,11 @@ async def test_a_reader_that_hangs_up_ends_its_export(
 
 
 async def answered(
-    client: httpx.AsyncClient, path: str, stalls: bool = False
+    client: httpx2.AsyncClient, path: str, stalls: bool = False
 ) -> list[dict[str, Any]]:
     """The messages of an answer whose client never goes away, and may take no second one."""
     transport = client._transport
-    assert isinstance(transport, httpx.ASGITransport)
+    assert isinstance(transport, httpx2.ASGITransport)
     sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:
@@ -196,7 +196,7 @@ async def answered(
     return sent
 
 
-async def test_an_import_can_be_made_again(client: httpx.AsyncClient) -> None:
+async def test_an_import_can_be_made_again(client: httpx2.AsyncClient) -> None:
     lines = [line(content=f"m {n}") for n in range(300)]
     whole = body(*lines) + b'{"end": true, "memories": 300}\n'
     _, end = await imported(client, whole)
@@ -206,14 +206,14 @@ async def test_an_import_can_be_made_again(client: httpx.AsyncClient) -> None:
     assert len(await exported(client)) == 300
 
 
-async def test_the_first_of_two_lines_with_one_id_counts(client: httpx.AsyncClient) -> None:
+async def test_the_first_of_two_lines_with_one_id_counts(client: httpx2.AsyncClient) -> None:
     first = line(content="first")
     refused, end = await imported(client, body(first, {**first, "content": "second"}))
     assert (refused, end["stored"], end["already_there"]) == ([], 1, 1)
     assert [entry["content"] for entry in await exported(client)] == ["first"]
 
 
-async def test_another_agents_id_is_refused_and_left_alone(client: httpx.AsyncClient) -> None:
+async def test_another_agents_id_is_refused_and_left_alone(client: httpx2.AsyncClient) -> None:
     mine = line(content="mine")
     await imported(client, body(mine))
     refused, end = await imported(client, body(line(), {**mine, "content": "x"}), agent="b")
@@ -245,7 +245,7 @@ async def test_another_agents_id_is_refused_and_left_alone(client: httpx.AsyncCl
     ],
 )
 async def test_a_bad_line_is_refused_by_number_and_the_others_are_stored(
-    client: httpx.AsyncClient, bad: bytes, reason: str
+    client: httpx2.AsyncClient, bad: bytes, reason: str
 ) -> None:
     content = body(line()) + b"\r\n\n" + bad + b"\n" + body(line())
     refused, end = await imported(client, content)
@@ -256,19 +256,19 @@ async def test_a_bad_line_is_refused_by_number_and_the_others_are_stored(
     assert len(await exported(client)) == 2
 
 
-async def test_the_last_line_needs_no_end(client: httpx.AsyncClient) -> None:
+async def test_the_last_line_needs_no_end(client: httpx2.AsyncClient) -> None:
     _, end = await imported(client, body(line(), line()).strip())
     assert end["stored"] == 2
     refused, end = await imported(client, body(line())[:-5])
     assert (refused[0]["line"], end["stored"]) == (1, 0)
 
 
-async def test_what_is_over_is_not_stored(client: httpx.AsyncClient) -> None:
+async def test_what_is_over_is_not_stored(client: httpx2.AsyncClient) -> None:
     _, end = await imported(client, body(line(expires_at="2024-01-01T00:00:00Z"), line()))
     assert (end["stored"], end["expired"], end["refused"]) == (1, 1, 0)
 
 
-async def test_exports_may_stand_behind_one_another(client: httpx.AsyncClient) -> None:
+async def test_exports_may_stand_behind_one_another(client: httpx2.AsyncClient) -> None:
     end_of_one = {"end": True, "memories": 1}
     content = body(line(), end_of_one, line(), end_of_one)
     refused, end = await imported(client, content)
@@ -278,7 +278,7 @@ async def test_exports_may_stand_behind_one_another(client: httpx.AsyncClient) -
 
 
 async def test_many_refused_lines_are_all_named(
-    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("serve_app.rest.handlers.importing._REFUSALS_IN_MEMORY_BYTES", 1_000)
     refused, end = await imported(client, b"nonsense\n" * 5_000)
@@ -287,7 +287,7 @@ async def test_many_refused_lines_are_all_named(
 
 
 @pytest.mark.parametrize("media_type", ["application/json", "text/plain", ""])
-async def test_an_import_says_what_it_is(client: httpx.AsyncClient, media_type: str) -> None:
+async def test_an_import_says_what_it_is(client: httpx2.AsyncClient, media_type: str) -> None:
     answer = await client.post(
         "/v1/memories/import", params=A, content=b"{}", headers={"content-type": media_type}
     )
@@ -296,7 +296,7 @@ async def test_an_import_says_what_it_is(client: httpx.AsyncClient, media_type: 
 
 
 @pytest.mark.parametrize("limits", [(1, 0)])
-async def test_an_import_is_one_write(client: httpx.AsyncClient) -> None:
+async def test_an_import_is_one_write(client: httpx2.AsyncClient) -> None:
     content = body(*(line(content=f"m {n}") for n in range(400)))
     _, end = await imported(client, content)
     assert end["stored"] == 400
@@ -309,7 +309,7 @@ async def test_an_import_is_one_write(client: httpx.AsyncClient) -> None:
 
 
 async def test_what_is_there_is_not_embedded_again(
-    client: httpx.AsyncClient, embedder: FakeEmbedder
+    client: httpx2.AsyncClient, embedder: FakeEmbedder
 ) -> None:
     content = body(line(), line())
     await imported(client, content)

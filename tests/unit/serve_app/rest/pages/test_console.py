@@ -3,7 +3,7 @@
 import re
 from html.parser import HTMLParser
 
-import httpx
+import httpx2
 import pytest
 
 from serve_app.settings import ROOT
@@ -29,7 +29,7 @@ class Elements(HTMLParser):
             self.inline += data.strip()
 
 
-async def test_every_file_comes_with_the_policy(client: httpx.AsyncClient) -> None:
+async def test_every_file_comes_with_the_policy(client: httpx2.AsyncClient) -> None:
     assert {"index.html", "app.js", "console.css", "icon.svg"} <= set(FILES)
     for path in ("/console", *(f"/console/{name}" for name in FILES)):
         answer = await client.get(path)
@@ -68,7 +68,7 @@ async def test_every_file_comes_with_the_policy(client: httpx.AsyncClient) -> No
     ],
 )
 async def test_files_are_asked_about_not_sent_again(
-    client: httpx.AsyncClient, path: str, media_type: str
+    client: httpx2.AsyncClient, path: str, media_type: str
 ) -> None:
     answer = await client.get(path)
     assert answer.headers["content-type"] == media_type
@@ -82,7 +82,7 @@ async def test_files_are_asked_about_not_sent_again(
     assert (head.status_code, head.headers["etag"]) == (200, etag)
 
 
-async def test_what_is_not_there(client: httpx.AsyncClient) -> None:
+async def test_what_is_not_there(client: httpx2.AsyncClient) -> None:
     for path in ("/console/nothing.js", "/console/..%2frest%2fconsole.py", "/console/a/b"):
         answer = await client.get(path)
         assert answer.status_code == 404
@@ -94,7 +94,7 @@ async def test_what_is_not_there(client: httpx.AsyncClient) -> None:
     assert foreign.status_code == 421
 
 
-async def test_the_page_needs_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
+async def test_the_page_needs_nothing_from_elsewhere(client: httpx2.AsyncClient) -> None:
     elements = Elements((await client.get("/console")).text)
     assert elements.inline == ""
     for tag, attributes in elements.found:
@@ -108,7 +108,7 @@ async def test_the_page_needs_nothing_from_elsewhere(client: httpx.AsyncClient) 
 
 @pytest.mark.parametrize("name", SCRIPTS)
 async def test_scripts_write_text_alone_and_import_what_is_there(
-    client: httpx.AsyncClient, name: str
+    client: httpx2.AsyncClient, name: str
 ) -> None:
     script = (await client.get(f"/console/{name}")).text
     for sink in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):

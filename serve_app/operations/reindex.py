@@ -1,14 +1,12 @@
 """`memex reindex`: sets right what the lexical arm stores, with the service running or not."""
 
 import asyncio
-import sys
-
-from tqdm import tqdm
 
 from deployments.store.postgres.migrate import migrate, read_migrations
 from deployments.store.postgres.pool import Pool
 from deployments.store.store import build_store
 from serve_app.operations import database
+from serve_app.operations.progress import progress_bar
 from serve_app.settings import Settings
 
 
@@ -24,14 +22,9 @@ def reindex(settings: Settings) -> None:
 
 async def _reindex(dsn: str, settings: Settings) -> None:
     pool = Pool(dsn, settings.db, lambda connection: migrate(connection, read_migrations()))
-    look = "memex: reindexing {bar:30} {n_fmt}/{total_fmt} memories, {remaining} left"
+    layout = "reindexing {bar:30} {n_fmt}/{total_fmt} memories, {remaining} left"
     try:
-        with tqdm(total=0, bar_format=look, file=sys.__stderr__) as bar:
-
-            def show(done: int, total: int) -> None:
-                bar.total, bar.n = total, done
-                bar.refresh()
-
-            await build_store(pool, settings.db, settings.search).upkeep.reindex(show)
+        with progress_bar(layout) as progress:
+            await build_store(pool, settings.db, settings.search).upkeep.reindex(progress.show)
     finally:
         await pool.close()

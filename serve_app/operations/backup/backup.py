@@ -2,14 +2,12 @@
 
 import asyncio
 import importlib.metadata
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
-from tqdm import tqdm
 
 from deployments.domain.errors import AlreadyRunning, BackupFailed, MigrationRefused
 from deployments.store.postgres.migrate import read_migrations
@@ -20,11 +18,12 @@ from serve_app.operations import database, stopping
 from serve_app.operations.backup import pg_tools, tables
 from serve_app.operations.backup.files import EmbeddingModel, Manifest, Part, part, rotate, sha256
 from serve_app.operations.machine.data_folder import DataFolder
+from serve_app.operations.progress import progress_bar
 from serve_app.settings import Settings
 
 _LOOK_EVERY_S = 0.2
 _LOCK_WAIT = "60s"
-_PROGRESS = "memex: backing up {desc} {n_fmt}B written in {elapsed}"
+_LAYOUT = "backing up {desc} {n_fmt}B written in {elapsed}"
 
 # Of the same schema, but not ours: those of another application, which the user of the database
 # may not even be allowed to read. ($1 schema, $2 our tables)
@@ -116,21 +115,16 @@ async def _survey(connection: asyncpg.Connection) -> tuple[list[str], Manifest]:
 
 
 async def _dump(dsn: str, arguments: list[str], written: Part) -> None:
-    with tqdm(bar_format=_PROGRESS, unit_scale=True, file=sys.__stderr__, disable=None) as bar:
-
-        def look() -> None:
-            bar.n = written.size()
-            bar.refresh()
+    with progress_bar(_LAYOUT, scaled=True) as progress:
 
         def on_line(line: str) -> None:
             if line.startswith("dumping contents of table"):
-                bar.set_description_str(line.rpartition(".")[2].strip('"'), refresh=False)
-                look()
+                progress.step(line.rpartition(".")[2].strip('"'), written.size())
 
         async def watch() -> None:
             while True:
                 await asyncio.sleep(_LOOK_EVERY_S)
-                look()
+                progress.show(written.size())
 
         async with pg_tools.running(
             "pg_dump",
@@ -148,15 +142,13 @@ async def _dump(dsn: str, arguments: list[str], written: Part) -> None:
                 await pg_dump.listen(on_line)
             finally:
                 watching.cancel()
-        look()
+        progress.show(written.size())
 
 
 async def _checksum(written: Part) -> str:
-    look = "memex: checking {bar:30} {n_fmt}/{total_fmt}"
-    with tqdm(
-        total=written.size(), bar_format=look, unit_scale=True, file=sys.__stderr__, disable=None
-    ) as bar:
-        return await sha256(written.path, lambda done: bar.update(done - bar.n))
+    layout = "checking {bar:30} {n_fmt}/{total_fmt}"
+    with progress_bar(layout, written.size(), scaled=True) as progress:
+        return await sha256(written.path, progress.show)
 
 
 @contextmanager

@@ -8,14 +8,11 @@ to its rows.
 """
 
 import asyncio
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import TypeAlias
 
 import asyncpg
-from tqdm import tqdm
 
 from deployments.domain.errors import BackupFailed, MigrationRefused
 from deployments.store.postgres.migrate import Migration, migrate, read_migrations
@@ -26,14 +23,12 @@ from serve_app.operations import database, stopping
 from serve_app.operations.backup import pg_tools, tables
 from serve_app.operations.backup.files import Manifest, read_manifest, verify
 from serve_app.operations.backup.table_rows import table_rows
+from serve_app.operations.progress import Step, progress_bar
 from serve_app.settings import Settings
 
-Show: TypeAlias = Callable[[str, int, int], None]
-"""Told what is done, how much of it, and of how much."""
-
+_LAYOUT = "{desc} {bar:30} {n_fmt}/{total_fmt}"
 _LEAVE_TIMEOUT_S = 3.0
 _LOCK_TIMEOUT = "10s"
-_IN_FULL = 99_999  # larger counts are shown in thousands and so on
 
 _SESSIONS = """
 select count(*) from pg_stat_activity
@@ -61,11 +56,12 @@ def restore(settings: Settings, file: Path, replace: bool) -> None:
     dump = file.expanduser().resolve()
     manifest = read_manifest(dump)
     made_under(manifest, read_migrations())
-    with _bar() as show:
-        stopping.run(verify(dump, manifest, lambda done: show("checking", done, manifest.bytes)))
+    with progress_bar(_LAYOUT) as progress:
+        progress.step("checking", 0, manifest.bytes)
+        stopping.run(verify(dump, manifest, progress.show))
     with database.alone(settings) as dsn:
-        with _bar() as show:
-            stopping.run(load_backup(dsn, settings.db, dump, manifest, replace, show))
+        with progress_bar(_LAYOUT) as progress:
+            stopping.run(load_backup(dsn, settings.db, dump, manifest, replace, progress.step))
         stopping.too_late()
         model = f", embedded with {manifest.embedding.model}" if manifest.embedding else ""
         print(f"memex: restored {manifest.memories:,} memories{model}", flush=True)
@@ -89,7 +85,7 @@ async def load_backup(
     dump: Path,
     manifest: Manifest,
     replace: bool,
-    show: Show,
+    show: Step,
 ) -> None:
     """Raises BackupFailed, MigrationRefused, DatabaseUnsuitable, Unavailable, BadSetting."""
     known = read_migrations()
@@ -162,7 +158,7 @@ async def _make_room(connection: asyncpg.Connection, known: list[Migration], rep
         await connection.execute(f"drop {kind} if exists {there}")
 
 
-async def _fill(connection: asyncpg.Connection, dump: Path, manifest: Manifest, show: Show) -> None:
+async def _fill(connection: asyncpg.Connection, dump: Path, manifest: Manifest, show: Step) -> None:
     present = await tables.present(connection)
     await connection.execute("truncate schema_migrations")
     for table in present:
@@ -193,7 +189,7 @@ async def _fill(connection: asyncpg.Connection, dump: Path, manifest: Manifest, 
         await connection.execute(_NUMBER_ON.format(**row))
 
 
-def _counter(table: str, total: int, show: Show) -> Callable[[int], None]:
+def _counter(table: str, total: int, show: Step) -> Callable[[int], None]:
     return lambda rows: show(f"restoring {table}", rows, total)
 
 
@@ -260,27 +256,6 @@ async def _finish(connection: asyncpg.Connection, manifest: Manifest) -> None:
         )
     for table in await tables.present(connection):
         await connection.execute(f"analyze {table}")
-
-
-@contextmanager
-def _bar() -> Iterator[Show]:
-    look = "memex: {desc} {bar:30} {n_fmt}/{total_fmt}"
-    # The delay: nothing is drawn before there is something to say.
-    with tqdm(total=0, bar_format=look, delay=1e-9, file=sys.__stderr__, disable=None) as bar:
-        shown = ""
-
-        def show(what: str, done: int, total: int) -> None:
-            nonlocal shown
-            bar.total = max(total, done)  # of small tables nobody knows how many rows are to come
-            bar.unit_scale = bar.total > _IN_FULL
-            if what != shown:
-                shown = what
-                bar.set_description_str(what, refresh=False)
-                bar.n = done
-                bar.refresh()
-            bar.update(done - bar.n)
-
-        yield show
 
 
 def _quoted(name: str) -> str:

@@ -3,11 +3,8 @@
 import asyncio
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Sequence
-
-from tqdm import tqdm
 
 from deployments.domain.embeddings import Embeddings, ModelIdentity, TextKind
 from deployments.domain.errors import ReembeddingFailed
@@ -19,6 +16,7 @@ from deployments.store.generations.active import active_identity
 from deployments.store.postgres.pool import Connection
 from deployments.store.sql import sql
 from serve_app.operations import database, stopping
+from serve_app.operations.progress import progress_bar
 from serve_app.operations.reembed import embedder_app
 from serve_app.operations.reembed.run import Embeds, Run, opened
 from serve_app.operations.reembed.wish import Wish, check_same_run, chosen
@@ -120,17 +118,11 @@ async def _check_alone(connection: Connection) -> None:
 
 def _load(settings: Settings, embedding: EmbeddingSettings) -> Encoder:
     """Here, where what is wrong with it is said; replicas find it downloaded."""
-    look = "memex: model {desc} {bar:30} {n_fmt}/{total_fmt}"
-    with tqdm(total=1, bar_format=look, file=sys.__stderr__, disable=None) as bar:
-
-        def show(label: str, done: int, total: int) -> None:
-            bar.total, bar.n = total, done
-            bar.set_description_str(label)
-
-        encoder = load_encoder(embedding, settings.models_dir, os.cpu_count() or 1, show)
+    with progress_bar("model {desc} {bar:30} {n_fmt}/{total_fmt}") as progress:
+        threads = os.cpu_count() or 1
+        encoder = load_encoder(embedding, settings.models_dir, threads, progress.step)
         encoder.encode(["warm"], "passage")
-        bar.n = bar.total
-        bar.set_description_str("ready")
+        progress.step("ready", 1, 1)
     return encoder
 
 

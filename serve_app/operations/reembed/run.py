@@ -2,25 +2,24 @@
 
 import asyncio
 import contextlib
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 from uuid import UUID
-
-from tqdm import tqdm
 
 from deployments.domain.embeddings import Embeddings, ModelIdentity, TextKind
 from deployments.domain.errors import Unavailable
 from deployments.store.generations import reembedding
 from deployments.store.postgres.migrate import migrate, read_migrations
 from deployments.store.postgres.pool import Connection, Pool
+from serve_app.operations.progress import Progress, progress_bar
 from serve_app.settings import Settings
 
 _LOOK_EVERY_S = 0.5
 _TRIES = 6
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 5.0
-_BAR = "memex: {desc} {bar:30} {n_fmt}/{total_fmt} memories"
+_EMBEDDING = "embedding {bar:30} {n_fmt}/{total_fmt} memories, {rate_fmt}, {remaining} left"
+_INDEXING = "indexing {bar:30} {n_fmt}/{total_fmt} memories, {elapsed}"
 
 
 class Embeds(Protocol):
@@ -52,15 +51,14 @@ class Run:
 
     async def build(self) -> None:
         """All embeddings but those that are added or changed meanwhile, and the indexes."""
-        progress = await reembedding.progress(self._connection)
-        assert progress is not None
-        with _bar("embedding", progress.memories, "{rate_fmt}, {remaining} left") as bar:
-            bar.update(progress.done)
-            bar.unpause()
+        begun = await reembedding.progress(self._connection)
+        assert begun is not None
+        with progress_bar(_EMBEDDING, begun.memories, unit=" memories") as progress:
+            progress.start_here(begun.done)
             async with self._pool() as pool:
-                await self._catch_up(pool, bar.update)
-        with _bar("indexing", progress.memories) as bar:
-            looking = asyncio.create_task(self._look(bar))
+                await self._catch_up(pool, progress.add)
+        with progress_bar(_INDEXING, begun.memories) as progress:
+            looking = asyncio.create_task(self._look(progress, begun.memories))
             try:
                 await reembedding.index(self._connection, self._identity.dimensions)
             finally:
@@ -122,14 +120,13 @@ class Run:
         finally:
             await pool.close()
 
-    async def _look(self, bar: tqdm) -> None:
+    async def _look(self, progress: Progress, memories: int) -> None:
         """Shows how far the index is."""
         with contextlib.suppress(Unavailable):
             async with opened(self._dsn, self._settings) as connection:
                 while True:
                     await asyncio.sleep(_LOOK_EVERY_S)
-                    bar.n = min(bar.total, await reembedding.indexed(connection))
-                    bar.refresh()
+                    progress.show(min(memories, await reembedding.indexed(connection)))
 
     async def _embed(self, texts: Sequence[str]) -> Embeddings:
         pause_s = _FIRST_PAUSE_S
@@ -152,12 +149,3 @@ async def opened(dsn: str, settings: Settings) -> AsyncIterator[Connection]:
             yield connection
     finally:
         await pool.close()
-
-
-@contextlib.contextmanager
-def _bar(what: str, total: int, more: str = "{elapsed}") -> Iterator[tqdm]:
-    look = f"{_BAR}, {more}"
-    with tqdm(
-        total=total, desc=what, bar_format=look, unit=" memories", file=sys.__stderr__, disable=None
-    ) as bar:
-        yield bar

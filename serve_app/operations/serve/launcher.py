@@ -12,7 +12,6 @@ from http import HTTPStatus
 from types import FrameType
 
 import asyncpg
-from tqdm import tqdm
 
 from deployments.domain.embeddings import ModelIdentity
 from deployments.domain.errors import DatabaseUnsuitable, StartupError, Unavailable
@@ -26,6 +25,7 @@ from serve_app.operations.http import NoAnswer, get
 from serve_app.operations.machine import processes
 from serve_app.operations.machine.data_folder import DataFolder
 from serve_app.operations.machine.embedded_postgres import EmbeddedPostgres
+from serve_app.operations.progress import progress_bar
 from serve_app.operations.running import api_url
 from serve_app.operations.serve import stored_model
 from serve_app.operations.serve.cluster import LocalCluster
@@ -114,18 +114,11 @@ def _keep_running(postgres: EmbeddedPostgres) -> None:
 
 
 def _prepare_model(settings: Settings) -> ModelIdentity:
-    look = "memex: model {desc} {bar:30} {n_fmt}/{total_fmt}"
-    with tqdm(total=1, bar_format=look, file=sys.__stderr__) as bar:
-
-        def show(label: str, done: int, total: int) -> None:
-            bar.total, bar.n = total, done
-            bar.set_description_str(label)
-
-        bar.set_description_str("loading")
-        encoder = load_encoder(settings.embedding, settings.models_dir, progress=show)
+    with progress_bar("model {desc} {bar:30} {n_fmt}/{total_fmt}", always=True) as progress:
+        progress.step("loading", 0, 1)
+        encoder = load_encoder(settings.embedding, settings.models_dir, progress=progress.step)
         encoder.encode(["warm"], "query")
-        bar.n = bar.total
-        bar.set_description_str("ready")
+        progress.step("ready", 1, 1)
     return encoder.identity
 
 

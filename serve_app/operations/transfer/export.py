@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 import httpx2
-from tqdm import tqdm
 
 from deployments.domain.errors import TransferFailed
 from serve_app.operations import stopping
+from serve_app.operations.progress import progress_bar
 from serve_app.operations.transfer.client import Client, Export
 from serve_app.web.jsonl import LineSplitter, ended
 
-_LOOK = "memex: exporting {bar:30} {n_fmt}/{total_fmt} [{remaining} left]"
+_LAYOUT = "exporting {bar:30} {n_fmt}/{total_fmt} [{remaining} left]"
 
 
 def export(url: str, agent_id: str, user_id: str | None, to: str) -> None:
@@ -36,14 +36,14 @@ async def _export(client: Client, agent_id: str, user_id: str | None, file: Bina
 async def copy(begun: Export, file: BinaryIO) -> int:
     """How many memories came. Raises TransferFailed where they do not end as they must."""
     splitter, memories, end = LineSplitter(), 0, None
-    with tqdm(total=begun.total, bar_format=_LOOK, file=sys.__stderr__, disable=None) as bar:
+    with progress_bar(_LAYOUT, begun.total) as progress:
         try:
             async for chunk in begun.chunks:
                 file.write(chunk)
                 for line in splitter.feed(chunk):
                     end = None if line is None else ended(line)
                     memories += end is None
-                bar.update(memories - bar.n)
+                progress.show(memories)
         except httpx2.HTTPError:
             end = None
     file.flush()

@@ -3,15 +3,14 @@
 import asyncio
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tqdm import tqdm
-
 from deployments.domain.errors import TransferFailed
 from serve_app.operations import stopping
+from serve_app.operations.progress import Progress, progress_bar, say
 from serve_app.operations.transfer.client import Client, Refused
 from serve_app.web.jsonl import MAX_LINE_BYTES, TOO_LONG, LineSplitter, ended
 
@@ -19,8 +18,8 @@ _PART_LINES = 1_000
 _PART_BYTES = 512 * 1024
 _READ_BYTES = 64 * 1024
 _PATIENCE_S = 60.0  # with a service that is busy, or whose parts come and go
-_LOOK = "memex: importing {percentage:3.0f}% {bar:30} {n_fmt}B/{total_fmt}B [{remaining} left]"
-_LOOK_AT_STDIN = "memex: importing {n_fmt}B in {elapsed}"
+_LAYOUT = "importing {percentage:3.0f}% {bar:30} {n_fmt}B/{total_fmt}B [{remaining} left]"
+_LAYOUT_OF_STDIN = "importing {n_fmt}B in {elapsed}"
 
 
 @dataclass(slots=True)
@@ -66,17 +65,17 @@ def import_file(url: str, agent_id: str, path: str) -> bool:
     Raises InvalidInput, TransferFailed.
     """
     client = Client(url)
-    with _opened(path) as (file, size), _bar(size) as bar:
+    with _opened(path) as (file, size), _bar(size) as progress:
 
         def refused(number: int, reason: str) -> None:
-            tqdm.write(f"memex: line {number}: {reason}", file=sys.stderr)
+            say(f"line {number}: {reason}")
 
         result = Result()
         try:
-            stopping.run(_import(client, agent_id, file, result, refused, bar.update))
+            stopping.run(_import(client, agent_id, file, result, refused, progress.add))
         except BaseException:
             if result != Result():
-                tqdm.write(f"memex: {result}", file=sys.stderr)
+                say(str(result))
             raise
     print(f"memex: {result}", flush=True)
     if not result.is_whole and not result.refused:
@@ -192,11 +191,5 @@ def _opened(path: str) -> Iterator[tuple[BinaryIO, int | None]]:
         raise TransferFailed(f"{path} cannot be read ({error.strerror})") from None
 
 
-def _bar(size: int | None) -> tqdm:
-    return tqdm(
-        total=size,
-        bar_format=_LOOK if size else _LOOK_AT_STDIN,
-        unit_scale=True,
-        file=sys.__stderr__,
-        disable=None,
-    )
+def _bar(size: int | None) -> AbstractContextManager[Progress]:
+    return progress_bar(_LAYOUT if size else _LAYOUT_OF_STDIN, size, scaled=True)

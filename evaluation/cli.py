@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evaluation.benchmarks.dataset import Dataset
+from evaluation.benchmarks.formats import read_dataset
 from evaluation.client import Service
-from evaluation.dataset import Dataset
 from evaluation.errors import EvaluationError, ServiceError
-from evaluation.formats import read_dataset
 from evaluation.journal import Journal, Record, key_of
 from evaluation.report import as_table, build_report
 from evaluation.run import TOP_K, evaluate, say

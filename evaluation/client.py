@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
+from evaluation.benchmarks.dataset import Memory
 from evaluation.connection import Answer, Connection, to_json
-from evaluation.dataset import Memory
 from evaluation.errors import ServiceError
 
 # The API takes 256 memories. Fewer are embedded within the time the service gives a request even

@@ -12,7 +12,7 @@ import httpx2
 from evaluation.errors import ServiceError
 
 _REQUEST_TIMEOUT_S = 120.0
-_PATIENCE_S = 300.0  # with a service that is there, yet answers 503 or not at all
+_PATIENCE_S = 300.0
 _SHORTEST_WAIT_S = 0.05
 _LONGEST_WAIT_S = 300.0
 _SLOWED = (
@@ -41,10 +41,14 @@ class _Attempt:
 
 
 class Connection:
-    """To the service at `url`. `say` is told, once, that rate limits slow it down."""
+    """To the service at `url`. `say` is called once if rate limits slow it down. A service that is
+    there, yet answers 503 or not at all, is given up after `patience_s`."""
 
-    def __init__(self, url: str, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, url: str, say: Callable[[str], None], *, patience_s: float = _PATIENCE_S
+    ) -> None:
         self.url = url
+        self._patience_s = patience_s
         self.repeated = 0
         self._say = say
         self._said_slowed = False
@@ -80,7 +84,7 @@ class Connection:
             elif attempt.status == 503:
                 now = time.monotonic()
                 failing_since = now if failing_since is None else failing_since
-                if not patient or now - failing_since >= _PATIENCE_S:
+                if not patient or now - failing_since >= self._patience_s:
                     raise ServiceError(f"{self.url} is not available: {attempt.problem}")
             else:
                 raise ServiceError(f"{self.url} refused {attempt.problem}")

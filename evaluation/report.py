@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from evaluation.dataset import Dataset, Question
+from evaluation.benchmarks.dataset import Dataset, Question
 from evaluation.figures import figures_of, mean_figures, percentiles
 from evaluation.journal import Record
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from evaluation.benchmarks.dataset import Dataset, Question, Scope
 from evaluation.client import Place, Service, rfc3339
 from evaluation.connection import Answer
-from evaluation.dataset import Dataset, Question, Scope
 from evaluation.errors import ServiceError
 from evaluation.figures import positions
 from evaluation.journal import Journal, Record

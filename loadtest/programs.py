@@ -58,7 +58,7 @@ def baseline(
         "TOKENIZERS_PARALLELISM": "false",
     }
     command = [
-        sys.executable, "-m", "uvicorn", "loadtest.baseline:app", "--factory",
+        sys.executable, "-m", "uvicorn", "loadtest.bench.baseline:app", "--factory",
         "--host", "127.0.0.1", "--port", str(port), "--workers", str(workers),
         "--no-access-log", "--log-level", "warning",
     ]  # fmt: skip

@@ -1,16 +1,24 @@
 """The database that a command works on: the configured one, or the embedded one."""
 
+import asyncio
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 
 import asyncpg
 
 from deployments.domain.errors import AlreadyRunning, BackupFailed, BadSetting, Unavailable
 from deployments.store.postgres.pool import is_server_trouble
+from deployments.store.sql import sql
 from serve_app.operations.machine.data_folder import DataFolder
 from serve_app.operations.machine.embedded_postgres import EmbeddedPostgres
 from serve_app.settings import DATABASE_URL, Settings
+
+_LOOK_EVERY_S = 0.2
+
+LEAVE_TIMEOUT_S = 3.0
+"""How long a session that has ended may take to leave the server's list."""
 
 
 @contextlib.contextmanager
@@ -48,6 +56,18 @@ def alone(settings: Settings) -> Iterator[str]:
     folder.open()
     with _started(folder) as dsn:
         yield dsn
+
+
+async def other_sessions(connection: asyncpg.Connection, leave_timeout_s: float) -> int:
+    """How many other sessions of the same user stay in the database for `leave_timeout_s`. Our own
+    earlier ones leave by then; a running service always has one, since its store looks for work
+    every few seconds. Other users of the server are none of ours."""
+    deadline = time.monotonic() + leave_timeout_s
+    while sessions := await connection.fetchval(*sql.count_other_sessions()):
+        if time.monotonic() > deadline:
+            return int(sessions)
+        await asyncio.sleep(_LOOK_EVERY_S)
+    return 0
 
 
 @contextlib.contextmanager

@@ -27,13 +27,8 @@ from serve_app.operations.progress import Step, progress_bar
 from serve_app.settings import Settings
 
 _LAYOUT = "{desc} {bar:30} {n_fmt}/{total_fmt}"
-_LEAVE_TIMEOUT_S = 3.0
 _LOCK_TIMEOUT = "10s"
 
-_SESSIONS = """
-select count(*) from pg_stat_activity
-where datname = current_database() and usename = session_user and pid <> pg_backend_pid()
-"""
 _INDEXES = """
 select indexrelid::regclass::text as name, pg_get_indexdef(indexrelid) as definition
 from pg_index
@@ -86,13 +81,18 @@ async def load_backup(
     manifest: Manifest,
     replace: bool,
     show: Step,
+    leave_timeout_s: float = database.LEAVE_TIMEOUT_S,
 ) -> None:
     """Raises BackupFailed, MigrationRefused, DatabaseUnsuitable, Unavailable, BadSetting."""
     known = read_migrations()
     connection = await connect(dsn, settings)
     try:
         with database.named_failures():
-            await _wait_until_alone(connection)
+            if sessions := await database.other_sessions(connection, leave_timeout_s):
+                raise BackupFailed(
+                    f"the database is in use, by {sessions} more "
+                    f"session{'s' if sessions > 1 else ''} of the same user: stop memex first"
+                )
             transaction = connection.transaction()
             await transaction.start()
             try:
@@ -110,19 +110,6 @@ async def load_backup(
     finally:
         with suppress(OSError, TimeoutError, asyncpg.InterfaceError):
             await connection.close(timeout=settings.connect_timeout_s)
-
-
-async def _wait_until_alone(connection: asyncpg.Connection) -> None:
-    """A running service always has a session, since its store looks for work every few seconds.
-    Other users of the server are none of ours."""
-    deadline = asyncio.get_running_loop().time() + _LEAVE_TIMEOUT_S
-    while sessions := await connection.fetchval(_SESSIONS):
-        if asyncio.get_running_loop().time() > deadline:
-            raise BackupFailed(
-                f"the database is in use, by {sessions} more "
-                f"session{'s' if sessions > 1 else ''} of the same user: stop memex first"
-            )
-        await asyncio.sleep(0.2)
 
 
 async def _prepare(connection: asyncpg.Connection) -> None:

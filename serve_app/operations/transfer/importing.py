@@ -2,9 +2,9 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,28 +12,12 @@ from deployments.domain.errors import TransferFailed
 from serve_app.operations import stopping
 from serve_app.operations.progress import Progress, progress_bar, say
 from serve_app.operations.transfer.client import Client, Refused
-from serve_app.web.jsonl import MAX_LINE_BYTES, TOO_LONG, LineSplitter, ended
+from serve_app.operations.transfer.parts import Part, Parts
 
-_PART_LINES = 1_000
-_PART_BYTES = 512 * 1024
 _READ_BYTES = 64 * 1024
 _PATIENCE_S = 60.0  # with a service that is busy, or whose parts come and go
 _LAYOUT = "importing {percentage:3.0f}% {bar:30} {n_fmt}B/{total_fmt}B [{remaining} left]"
 _LAYOUT_OF_STDIN = "importing {n_fmt}B in {elapsed}"
-
-
-@dataclass(slots=True)
-class Part:
-    """Some lines of the file, beginning with number `first`, as they are sent; what was refused of
-    them already, by line number."""
-
-    first: int
-    lines: list[bytes] = field(default_factory=list)
-    refused: dict[int, str] = field(default_factory=dict)
-    read_bytes: int = 0
-
-    def is_full(self) -> bool:
-        return len(self.lines) >= _PART_LINES or self.read_bytes >= _PART_BYTES
 
 
 @dataclass(slots=True)
@@ -48,15 +32,15 @@ class Result:
     """Whether it ended as an export does."""
 
     def __str__(self) -> str:
-        said = [f"imported {self.stored:,} memories"]
+        parts = [f"imported {self.stored:,} memories"]
         for number, what in (
             (self.already_there, "were there already"),
-            (self.expired, "are over by now"),
+            (self.expired, "have expired"),
             (self.refused, "were refused"),
         ):
             if number:
-                said.append(f"{number:,} {what}")
-        return ", ".join(said)
+                parts.append(f"{number:,} {what}")
+        return ", ".join(parts)
 
 
 def import_file(url: str, agent_id: str, path: str) -> bool:
@@ -92,13 +76,13 @@ async def _import(
     done: Callable[[int], object],
 ) -> None:
     async with client:
-
-        async def send(lines: bytes) -> list[dict[str, Any]]:
-            return await stored(client, agent_id, lines)
-
-        for part in parts(_chunks(file), result):
-            answer = await send(b"\n".join(part.lines)) if any(part.lines) else []
+        parts = Parts()
+        for part in parts.read(_chunks(file)):
+            answer = (
+                await stored(client, agent_id, b"\n".join(part.lines)) if any(part.lines) else []
+            )
             add(part, answer, result, refused)
+            result.is_whole = parts.is_whole
             done(part.read_bytes)
 
 
@@ -116,55 +100,17 @@ async def stored(client: Client, agent_id: str, lines: bytes) -> list[dict[str, 
             await asyncio.sleep(error.retry_after_s)
 
 
-def parts(chunks: Iterable[bytes], result: Result) -> Iterator[Part]:
-    """The file's lines, each under its number. Lines that end an export are compared with what came
-    before them and sent as empty ones, and so are lines that are too long to be sent."""
-    splitter, since_end, number = LineSplitter(), 0, 0
-    part = Part(1)
-
-    def take(line: bytes | None) -> None:
-        nonlocal since_end
-        if line is None:
-            part.refused[number] = TOO_LONG
-            part.read_bytes += MAX_LINE_BYTES
-        else:
-            part.read_bytes += len(line) + 1
-        memories = None if line is None else ended(line)
-        if line is None or line.strip():
-            result.is_whole = memories == since_end
-            if memories not in (None, since_end):
-                part.refused[number] = (
-                    f"the export that ends here has {memories} memories, "
-                    f"but {since_end} lines came before this one"
-                )
-            since_end = since_end + 1 if memories is None else 0
-        part.lines.append(b"" if line is None or memories is not None else line)
-
-    for chunk in chunks:
-        for line in splitter.feed(chunk):
-            number += 1
-            take(line)
-            if part.is_full():
-                yield part
-                part = Part(number + 1)
-    for line in splitter.end():
-        number += 1
-        take(line)
-    if part.lines:
-        yield part
-
-
 def add(
     part: Part,
     answer: list[dict[str, Any]],
     result: Result,
     refused: Callable[[int, str], None],
 ) -> None:
-    """Count what became of a part; `refused` is told of its lines in their order."""
-    said = part.refused | {part.first - 1 + line["line"]: line["reason"] for line in answer[:-1]}
-    for number in sorted(said):
-        refused(number, said[number])
-    result.refused += len(said)
+    """Counts a part's outcomes and calls `refused` with each refused line, in their order."""
+    reasons = part.refused | {part.first - 1 + line["line"]: line["reason"] for line in answer[:-1]}
+    for number in sorted(reasons):
+        refused(number, reasons[number])
+    result.refused += len(reasons)
     if answer:
         result.stored += answer[-1]["stored"]
         result.already_there += answer[-1]["already_there"]

@@ -7,15 +7,9 @@ import pytest
 from playwright.async_api import Browser
 
 from tests.support.ray.browser import Console, launched, opened
-from tests.support.ray.service import Service, fresh
+from tests.support.ray.service import NO_LIMITS, Service, fresh
 
 _HERE = Path(__file__).parent
-
-NO_LIMITS = {
-    "MEMEX_RATE_LIMIT_WRITES_PER_MINUTE": "0",
-    "MEMEX_RATE_LIMIT_SEARCHES_PER_MINUTE": "0",
-}
-
 
 # A pass makes something of a handful of memories.
 SMALL_SUMMARIES = {"MEMEX_SUMMARIZATION_THRESHOLD": "5", "MEMEX_SUMMARIZATION_BATCH_SIZE": "3"}

@@ -15,9 +15,8 @@ from mcp_types import CallToolResult, TextContent
 from prometheus_client.parser import text_string_to_metric_families
 
 from serve_app.settings import ROOT
-from tests.integration.ray.conftest import NO_LIMITS
-from tests.integration.ray.test_service import until
-from tests.support.ray.service import Service, fresh
+from tests.support.ray.service import NO_LIMITS, Service, fresh
+from tests.support.ray.waiting import until
 
 ERAS = ("auto", "legacy")
 _agents = (f"agent {n}" for n in itertools.count())

@@ -25,9 +25,8 @@ from prometheus_client.samples import Sample
 
 from serve_app.operations.machine import ports
 from serve_app.settings import ROOT
-from tests.integration.ray.conftest import NO_LIMITS
-from tests.integration.ray.test_service import until
-from tests.support.ray.service import Service, fresh, listening
+from tests.support.ray.service import NO_LIMITS, Service, fresh, listening
+from tests.support.ray.waiting import until
 
 SCOPE = {"agent_id": "xyzzy agent", "user_id": "xyzzy user"}
 EVERYWHERE = {"application", "deployment", "replica", "node"}

@@ -17,9 +17,8 @@ import pytest
 from deployments.domain.ports.embedding import Encoder
 from deployments.embedder.encoders.load import load_encoder
 from deployments.embedder.settings import EmbeddingSettings
-from tests.integration.ray.conftest import NO_LIMITS
 from tests.support.models import bag_of_words
-from tests.support.ray.service import Service
+from tests.support.ray.service import NO_LIMITS, Service
 
 SCOPE = {"agent_id": "agent", "user_id": "user"}
 MEMORIES = 300

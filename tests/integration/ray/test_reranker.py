@@ -10,9 +10,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.integration.ray.conftest import NO_LIMITS
 from tests.support.models.cross_encoder import put_into
-from tests.support.ray.service import Service
+from tests.support.ray.service import NO_LIMITS, Service
 
 MODEL = "Xenova/ms-marco-MiniLM-L-6-v2"
 SCOPE = {"agent_id": "agent", "user_id": "user"}

@@ -22,9 +22,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from serve_app.operations.machine.data_folder import DataFolder
 from serve_app.operations.machine.embedded_postgres import EmbeddedPostgres
-from tests.integration.ray.conftest import NO_LIMITS
-from tests.integration.ray.test_service import until
-from tests.support.ray.service import Service, fresh
+from tests.support.ray.service import NO_LIMITS, Service, fresh
+from tests.support.ray.waiting import until
 
 SCOPE = {"agent_id": "an-agent", "user_id": "a-user"}
 HEADER = "X-Request-ID"

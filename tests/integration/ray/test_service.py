@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -20,6 +19,7 @@ import pytest
 
 from serve_app.rest.routes import OPERATIONS
 from tests.support.ray.service import Service, listening
+from tests.support.ray.waiting import until
 
 _agents = (f"agent {n}" for n in itertools.count())
 
@@ -320,10 +320,3 @@ async def healthy(client: httpx2.AsyncClient) -> bool:
         return (await client.get("/health")).status_code == 200
     except httpx2.TransportError:
         return False
-
-
-async def until(condition: Callable[[], Awaitable[bool]], patience_s: float) -> None:
-    deadline = time.monotonic() + patience_s
-    while not await condition():
-        assert time.monotonic() < deadline, json.dumps({"waited_s": patience_s})
-        await asyncio.sleep(0.5)

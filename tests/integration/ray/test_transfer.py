@@ -17,8 +17,8 @@ import pytest
 from deployments.runtime.ids import uuid7
 from serve_app.operations.machine.data_folder import DataFolder
 from serve_app.operations.machine.embedded_postgres import EmbeddedPostgres
-from tests.integration.ray.test_service import until
 from tests.support.ray.service import Service
+from tests.support.ray.waiting import until
 
 COUNT = 2_000
 SCOPE = {"agent_id": "exporter"}

@@ -9,6 +9,8 @@ from onnx import TensorProto, helper
 
 from tests.support.models import hub_cache
 
+NAME = "test/word-overlap"
+
 
 def put_into(cache: Path, name: str) -> None:
     """As if the model `name` had been downloaded."""

@@ -21,6 +21,7 @@ from serve_app.operations.backup import tables
 from serve_app.operations.backup.backup import write_backup
 from serve_app.operations.backup.files import read_manifest
 from serve_app.operations.backup.restore import load_backup
+from serve_app.operations.database import LEAVE_TIMEOUT_S
 from tests.support.fakes.embedder import IDENTITY
 from tests.support.postgres.memories import fill, put_in_index, sentences, unit_vectors
 
@@ -126,8 +127,11 @@ async def back_up(dsn: str, folder: Path, keep: int = 7) -> Path:
     return (await write_backup(dsn, SETTINGS, folder, keep))[0]
 
 
-async def restored(dsn: str, dump: Path, replace: bool = False) -> None:
-    await load_backup(dsn, SETTINGS, dump, read_manifest(dump), replace, no_progress)
+async def restored(
+    dsn: str, dump: Path, replace: bool = False, leave_timeout_s: float = LEAVE_TIMEOUT_S
+) -> None:
+    manifest = read_manifest(dump)
+    await load_backup(dsn, SETTINGS, dump, manifest, replace, no_progress, leave_timeout_s)
 
 
 @asynccontextmanager

@@ -16,6 +16,11 @@ import psutil
 
 from serve_app.operations.machine import ports
 
+NO_LIMITS = {
+    "MEMEX_RATE_LIMIT_WRITES_PER_MINUTE": "0",
+    "MEMEX_RATE_LIMIT_SEARCHES_PER_MINUTE": "0",
+}
+
 _START_TIMEOUT_S = 180.0
 _PORT = 27_000
 

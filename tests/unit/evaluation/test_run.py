@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from evaluation import connection
 from evaluation.cli import main
 from tests.support.benchmark_files import locomo_sample, longmemeval_entry, turn, write
-from tests.unit.evaluation.conftest import FakeMemex, Step
+from tests.support.fakes.memex import FakeMemex, Step
 
 BATCH, SEARCH = "/v1/memories/batch", "/v1/memories/search"
 
@@ -218,26 +217,6 @@ async def test_a_write_from_elsewhere_is_noticed(
     memex.interfere = twice
     assert await _evaluate(memex, data, "--jobs", "1") == 1
     assert "has 8 memories after 4 were stored" in capsys.readouterr().err
-
-
-async def test_gives_up_on_a_service_that_stays_down(
-    memex: FakeMemex,
-    data: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(connection, "_PATIENCE_S", 0.2)
-
-    async def down(request: web.Request, _body: Any, step: Step) -> web.StreamResponse:
-        if request.path == SEARCH:
-            return _problem(503, "the embedder is away", **{"Retry-After": "0"})
-        return await step()
-
-    memex.interfere = down
-    assert await _evaluate(memex, data) == 1
-    assert "is not available: POST /v1/memories/search: 503 the embedder is away" in (
-        capsys.readouterr().err
-    )
 
 
 async def test_connections_that_are_cut_are_tried_again(memex: FakeMemex, data: Path) -> None:

@@ -16,7 +16,6 @@ from deployments.runtime.ids import uuid7
 from deployments.store.postgres.migrate import migrate, read_migrations
 from deployments.store.settings import StoreSettings
 from deployments.store.sql import sql
-from serve_app.operations.backup import restore
 from serve_app.operations.backup.files import Manifest, manifest_of, read_manifest
 from serve_app.operations.backup.restore import load_backup
 from tests.support.fakes.embedder import IDENTITY
@@ -113,16 +112,13 @@ async def test_memories_that_are_there_are_not_replaced_unasked(dsn: str, tmp_pa
     assert await everything(dsn) == stored
 
 
-async def test_a_database_in_use_is_left_alone(
-    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(restore, "_LEAVE_TIMEOUT_S", 0.3)
+async def test_a_database_in_use_is_left_alone(dsn: str, tmp_path: Path) -> None:
     await fill_in(dsn)
     dump, stored = await back_up(dsn, tmp_path), await everything(dsn)
     async with opened(dsn) as service:
         await service.health.ping()
         with pytest.raises(BackupFailed, match="in use, by 1 more session of the same user"):
-            await restored(dsn, dump, replace=True)
+            await restored(dsn, dump, replace=True, leave_timeout_s=0.3)
     assert await everything(dsn) == stored
 
 

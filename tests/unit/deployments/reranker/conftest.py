@@ -4,9 +4,7 @@ import pytest
 from fastembed.common.model_description import ModelSource
 from fastembed.rerank.cross_encoder import TextCrossEncoder
 
-from tests.support.models.cross_encoder import put_into
-
-NAME = "test/word-overlap"
+from tests.support.models.cross_encoder import NAME, put_into
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from fastembed.rerank.cross_encoder import TextCrossEncoder
 
 from deployments.domain.errors import BadSetting, ModelUnavailable
 from deployments.reranker.cross_encoder import CrossEncoder
-from tests.unit.deployments.reranker.conftest import NAME
+from tests.support.models.cross_encoder import NAME
 
 QUERY = "Which tea does Ana drink?"
 

@@ -12,7 +12,7 @@ import pytest
 
 from deployments.reranker.deployment import Reranker
 from deployments.reranker.settings import RerankerSettings
-from tests.unit.deployments.reranker.conftest import NAME
+from tests.support.models.cross_encoder import NAME
 
 
 class Encoder:

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from deployments.domain.errors import ModelUnavailable
 from deployments.domain.ports.embedding import Encoder
 from deployments.embedder.encoders.load import load_encoder
-from deployments.embedder.models import artifact
+from deployments.embedder.models.artifact import MINILM, prepare_default_model
 from deployments.embedder.settings import EmbeddingSettings
 from serve_app.settings import ROOT
 
@@ -91,17 +92,17 @@ def test_the_conversion_is_done_once(models_dir: Path, encoder: Encoder) -> None
     assert steps == []
 
 
-def test_altered_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifact, "WEIGHTS_SHA256", "0" * 64)
+def test_altered_weights_are_refused(tmp_path: Path) -> None:
+    other = replace(MINILM, weights_sha256="0" * 64)
     with pytest.raises(ModelUnavailable, match="not the expected ones"):
-        load_encoder(EmbeddingSettings(), tmp_path)
+        prepare_default_model(EmbeddingSettings(), tmp_path, packaged=other)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifact, "_PACKAGE", "no_such_package")
+def test_a_missing_package_is_named(tmp_path: Path) -> None:
+    missing = replace(MINILM, package="no_such_package")
     with pytest.raises(ModelUnavailable, match="no_such_package"):
-        load_encoder(EmbeddingSettings(), tmp_path)
+        prepare_default_model(EmbeddingSettings(), tmp_path, packaged=missing)
 
 
 def test_nothing_is_reported_to_anyone(models_dir: Path, encoder: Encoder, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import fcntl
 import json
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import asyncpg
 import pytest
 
 from deployments.domain.errors import ModelUnavailable
-from deployments.embedder.models.artifact import converted_path
+from deployments.embedder.models.artifact import MINILM, converted_path
 from deployments.embedder.settings import EmbeddingSettings
 from serve_app.operations.diagnose import checks, database_checks, doctor
 from serve_app.operations.diagnose.checks import Check
@@ -80,11 +81,9 @@ def test_a_broken_model_names_the_file_to_delete(tmp_path: Path) -> None:
     assert str(path) in check.todo
 
 
-def test_damaged_weights_are_told_by_their_checksum(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(checks, "WEIGHTS_SHA256", "0" * 64)
-    check = checks.model(EmbeddingSettings(), tmp_path)
+def test_damaged_weights_are_found_by_their_checksum(tmp_path: Path) -> None:
+    other = replace(MINILM, weights_sha256="0" * 64)
+    check = checks.model(EmbeddingSettings(), tmp_path, other)
     assert said(check).endswith("its weights are damaged (sha256)")
     assert "reinstall" in check.todo
 

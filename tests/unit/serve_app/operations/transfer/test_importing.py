@@ -6,41 +6,39 @@ from typing import Any
 import pytest
 
 from deployments.domain.errors import TransferFailed
-from serve_app.operations.transfer import importing
 from serve_app.operations.transfer.client import Refused
-from serve_app.operations.transfer.importing import Part, Result, add, import_file, parts, stored
+from serve_app.operations.transfer.importing import Result, add, import_file, stored
+from serve_app.operations.transfer.parts import Part, Parts
 from serve_app.web.jsonl import TOO_LONG, end_line
 
 
-def taken(*chunks: bytes) -> tuple[list[Part], Result]:
-    result = Result()
-    return list(parts(chunks, result)), result
+def taken(*chunks: bytes, **bounds: int) -> tuple[list[Part], Parts]:
+    parts = Parts(**bounds)
+    return list(parts.read(chunks)), parts
 
 
-def test_a_file_goes_in_parts_that_know_their_first_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importing, "_PART_LINES", 3)
-    found, result = taken(b"a\nb", b"b\n\nd\n", b"e\nf\ng")
+def test_a_file_goes_in_parts_that_know_their_first_line() -> None:
+    found, parts = taken(b"a\nb", b"b\n\nd\n", b"e\nf\ng", max_lines=3)
     assert [(part.first, part.lines) for part in found] == [
         (1, [b"a", b"bb", b""]), (4, [b"d", b"e", b"f"]), (7, [b"g"]),
     ]  # fmt: skip
     assert sum(part.read_bytes for part in found) == len(b"a\nbb\n\nd\ne\nf\ng\n")
-    assert not result.is_whole
+    assert not parts.is_whole
 
 
-def test_parts_have_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importing, "_PART_BYTES", 10)
-    found, _ = taken(b"12345678\n1\n123456789012345\n1\n")
+def test_parts_have_a_size() -> None:
+    found, _ = taken(b"12345678\n1\n123456789012345\n1\n", max_bytes=10)
     assert [len(part.lines) for part in found] == [2, 1, 1]
 
 
 def test_an_exports_end_is_checked_and_not_sent() -> None:
-    (part,), result = taken(b"a\nb\n" + end_line(2))
-    assert (part.lines, part.refused, result.is_whole) == ([b"a", b"b", b""], {}, True)
-    (part,), result = taken(b"a\n" + end_line(2) + b"b\n" + end_line(1))
+    (part,), parts = taken(b"a\nb\n" + end_line(2))
+    assert (part.lines, part.refused, parts.is_whole) == ([b"a", b"b", b""], {}, True)
+    (part,), parts = taken(b"a\n" + end_line(2) + b"b\n" + end_line(1))
     assert list(part.refused) == [2]
     assert "has 2 memories, but 1 lines" in part.refused[2]
-    (part,), result = taken(end_line(0) + b"a\n")
-    assert not result.is_whole
+    (part,), parts = taken(end_line(0) + b"a\n")
+    assert not parts.is_whole
 
 
 def test_what_is_too_long_is_refused_here() -> None:
@@ -60,7 +58,7 @@ def test_refused_lines_are_told_in_order_by_the_files_numbers() -> None:
     assert told == [(101, "first"), (103, "from here"), (109, "last")]
     assert (result.stored, result.already_there, result.expired, result.refused) == (5, 2, 1, 3)
     assert str(result) == (
-        "imported 5 memories, 2 were there already, 1 are over by now, 3 were refused"
+        "imported 5 memories, 2 were there already, 1 have expired, 3 were refused"
     )
 
 

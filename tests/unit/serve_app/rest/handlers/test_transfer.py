@@ -277,10 +277,8 @@ async def test_exports_may_stand_behind_one_another(client: httpx2.AsyncClient) 
     assert not end["whole"]
 
 
-async def test_many_refused_lines_are_all_named(
-    client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("serve_app.rest.handlers.importing._REFUSALS_IN_MEMORY_BYTES", 1_000)
+async def test_many_refused_lines_are_all_named(client: httpx2.AsyncClient) -> None:
+    """More than are kept in memory."""
     refused, end = await imported(client, b"nonsense\n" * 5_000)
     assert [entry["line"] for entry in refused] == list(range(1, 5_001))
     assert end["refused"] == 5_000

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from loadtest.report import Results, Row, as_json, comparison, summary, table, typical
+from loadtest.bench.report import Results, Row, as_json, comparison, summary, table, typical
 from loadtest.scenarios import SCENARIOS
 from loadtest.wrk import Measured, Times
 

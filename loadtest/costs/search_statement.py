@@ -1,6 +1,6 @@
 """How long a search takes in Postgres, by size of the scope and by mode, on a database of its own.
 
-    .venv/bin/python -m loadtest.search_statement [rows …]
+    .venv/bin/python -m loadtest.costs.search_statement [rows …]
 
 Memories have about 20 terms, of a vocabulary of 20,000 words that are as frequent as words are
 (Zipf); queries have 8. One connection; the modes take turns, so that noise meets all of them alike.

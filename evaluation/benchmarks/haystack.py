@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from evaluation.dataset import Memory
+from evaluation.benchmarks.dataset import Memory
 
 MAX_CONTENT_CHARS = 8_000  # of a memory, as the API has it
 

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from evaluation.haystack import Haystack, split
+from evaluation.benchmarks.haystack import Haystack, split
 
 NOON = datetime(2023, 5, 1, 12, tzinfo=UTC)
 

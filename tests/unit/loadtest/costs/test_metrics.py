@@ -1,4 +1,4 @@
-from loadtest.metrics_cost import Turn, table
+from loadtest.costs.metrics import Turn, table
 from loadtest.scenarios import Scenario
 
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from evaluation import locomo, longmemeval
-from evaluation.dataset import Dataset, Scope
+from evaluation.benchmarks import locomo, longmemeval
+from evaluation.benchmarks.dataset import Dataset, Scope
+from evaluation.benchmarks.node import Node
 from evaluation.errors import FormatError
-from evaluation.node import Node
 
 _GZIP_MAGIC = b"\x1f\x8b"
 

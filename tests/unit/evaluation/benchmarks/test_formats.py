@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from evaluation.benchmarks.formats import read_dataset
 from evaluation.errors import FormatError
-from evaluation.formats import read_dataset
 from tests.support.benchmark_files import locomo_sample, longmemeval_entry, turn, write
 
 

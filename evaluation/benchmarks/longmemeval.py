@@ -4,9 +4,9 @@ import re
 from datetime import datetime, timedelta
 from typing import Any
 
-from evaluation.dataset import Question, Scope
-from evaluation.haystack import Haystack
-from evaluation.node import Node
+from evaluation.benchmarks.dataset import Question, Scope
+from evaluation.benchmarks.haystack import Haystack
+from evaluation.benchmarks.node import Node
 
 NAME = "LongMemEval"
 _WEEKDAY = re.compile(r"\s*\([^)]*\)\s*")

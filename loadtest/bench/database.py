@@ -8,7 +8,7 @@ from pathlib import Path
 import asyncpg
 import psutil
 
-from loadtest.baseline import SCHEMA
+from loadtest.bench.baseline import SCHEMA
 from serve_app.operations.machine.data_folder import DataFolder
 from serve_app.operations.machine.embedded_postgres import EmbeddedPostgres
 

@@ -1,6 +1,6 @@
 """What memex is compared with: the program that most people would write, on uvicorn's workers.
 
-    BASELINE_DSN=postgresql://… BASELINE_MODELS_DIR=… uvicorn loadtest.baseline:app --workers 2
+    BASELINE_DSN=… BASELINE_MODELS_DIR=… uvicorn loadtest.bench.baseline:app --workers 2
 
 Each request embeds its one text in a thread with fastembed, counts itself for a rate limit by an
 upsert, and makes one more statement: an insert, or the nearest of a user's memories (HNSW), three
@@ -29,7 +29,7 @@ from starlette.routing import Route
 from deployments.domain.embeddings import Embeddings
 from deployments.embedder.encoders.load import load_encoder
 from deployments.embedder.settings import EmbeddingSettings
-from loadtest.baseline_encoder import FastembedEncoder
+from loadtest.bench.baseline_encoder import FastembedEncoder
 
 SCHEMA = """
 create extension if not exists vector;

@@ -1,6 +1,6 @@
 """What counting costs: requests/s with MEMEX_METRICS on and off, in turns.
 
-    .venv/bin/python -m loadtest.metrics_cost [--rounds 4] [--duration-s 10] [--rows distinct-64,…]
+    .venv/bin/python -m loadtest.costs.metrics [--rounds 4] [--duration-s 10] [--rows distinct-64,…]
 
 Each turn is a service of its own, started anew. Rounds go on-off, off-on, on-off, …, so that a
 machine that becomes slower or faster meanwhile does not favour one of them.
@@ -81,7 +81,7 @@ def table(turns: Sequence[Turn], rows: Sequence[Scenario]) -> list[str]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="loadtest.metrics_cost", description=__doc__.split("\n")[0]
+        prog="loadtest.costs.metrics", description=__doc__.split("\n")[0]
     )
     parser.add_argument("--rounds", type=int, default=4, help="(default: 4)")
     parser.add_argument("--duration-s", type=int, default=10, help="of each row (default: 10)")

@@ -1,6 +1,6 @@
 """What a search costs an ingress: CPU time of REST and of MCP, past the SDK and through it.
 
-    .venv/bin/python -m loadtest.ingress_cost [--hits 10] [--turns 12] [--searches 500]
+    .venv/bin/python -m loadtest.costs.ingress [--hits 10] [--turns 12] [--searches 500]
 
 The applications are called in this process, by turns, with no server, no Ray and a service that has
 found its hits already; so it is the ingress's own work, and without that of Serve and uvicorn.
@@ -161,7 +161,7 @@ def _request(
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="loadtest.ingress_cost", description=__doc__.split("\n")[0]
+        prog="loadtest.costs.ingress", description=__doc__.split("\n")[0]
     )
     parser.add_argument("--hits", type=int, default=10, help="(default: 10)")
     parser.add_argument("--turns", type=int, default=12, help="(default: 12)")

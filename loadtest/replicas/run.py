@@ -15,14 +15,12 @@ JSON below results/.
 
 import argparse
 import copy
-import dataclasses
 import itertools
 import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,62 +30,20 @@ import yaml
 
 from deployments.domain.errors import MemexError
 from loadtest import programs, wrk
-from loadtest.processes import KINDS, Watch, count
+from loadtest.processes import Watch, count
+from loadtest.replicas.report import as_json, summary, table
+from loadtest.replicas.rows import Row, connections
 from loadtest.scenarios import Scenario
 from loadtest.seed import seed
 from loadtest.session import RESULTS, Progress, own_cpu_s, scratch, stop_by_signal
-from loadtest.wrk import Measured
 from serve_app.settings import ROOT
 
 _REPLICAS = (1, 2, 4, 8, 16)
 _COSTS_MS = (2.0, 60.0)
-_CALLS_OF_REPLICA = 8  # under way: with fewer, some replicas are idle while others have a queue
 _REPLICA_CPUS = 0.05  # for Ray's books alone: 16 of them beside the rest must fit on two cores
 _WARM_UP_S = 3
 _SETTLE_S = 3.0
-_LINEAR = 0.85
 _ALIKE = ("embedder", "store", "ingress", "haproxy", "postgres")
-_BUSY = 0.85
-"""Of the machine's cores, or of one core for a process: what has no more to give."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    cost_ms: float
-    replicas: int
-    measured: Measured
-    cpu_s: dict[str, float]
-    """By kind of process."""
-    processes: dict[str, int]
-    """How many there are, of the kinds where each does the same."""
-    machine_cores: float
-    """How many cores were used by all that ran on the machine."""
-
-    @property
-    def cores(self) -> dict[str, float]:
-        """How many cores each kind of process used."""
-        return {kind: cpu / self.measured.duration_s for kind, cpu in self.cpu_s.items()}
-
-    @property
-    def of_a_core(self) -> dict[str, float]:
-        """How much of a core one process of a kind used; `ray` and `generator` all together."""
-        return {kind: cores / self.processes.get(kind, 1) for kind, cores in self.cores.items()}
-
-    @property
-    def busiest(self) -> str:
-        """The kind whose processes have the least of a core left."""
-        return max(self.of_a_core, key=lambda kind: self.of_a_core[kind])
-
-    @property
-    def cpu_per_1000(self) -> dict[str, float]:
-        """CPU seconds for a thousand answers."""
-        thousands = self.measured.answered / 1_000
-        return {kind: cpu / thousands for kind, cpu in self.cpu_s.items()} if thousands else {}
-
-    @property
-    def most_per_s(self) -> float:
-        """What the replicas could answer if they never waited."""
-        return self.replicas * 1_000 / self.cost_ms
 
 
 class Bench:
@@ -158,94 +114,6 @@ def environment(cost_ms: float, replicas: int, profile: Path) -> dict[str, str]:
     }
 
 
-def connections(replicas: int) -> int:
-    """Clients, and calls to the embedder at once: enough that no replica waits for work."""
-    return _CALLS_OF_REPLICA * replicas
-
-
-def of_linear(row: Row, rows: Sequence[Row]) -> float | None:
-    """Its requests/s over as many times those of the fewest replicas; None where these answered
-    nothing."""
-    least = min((r for r in rows if r.cost_ms == row.cost_ms), key=lambda r: r.replicas)
-    linear = least.measured.per_s * row.replicas / least.replicas
-    return row.measured.per_s / linear if linear else None
-
-
-def table(rows: Sequence[Row]) -> Iterator[str]:
-    kinds = [kind for kind in KINDS if any(row.cpu_s.get(kind) for row in rows)]
-    yield f"{'':<63}{'CPU seconds for 1,000 requests':<{10 * len(kinds)}}  cores used"
-    yield (
-        f"{'ms/text':>7}{'N':>4}{'clients':>8}{'RPS':>8}{'linear':>8}{'p50':>8}{'p99':>8}"
-        f"{'failed':>8}   " + "".join(f"{kind:>10}" for kind in kinds) + "   all  of one process"
-    )
-    for row in rows:
-        share, times = of_linear(row, rows), row.measured.times
-        cpu, cores = row.cpu_per_1000, row.cores
-        yield (
-            f"{row.cost_ms:>7g}{row.replicas:>4}{connections(row.replicas):>8}"
-            f"{row.measured.per_s:>8.1f}{'-' if share is None else f'{share:.2f}':>8}"
-            + (f"{times.p50:>8.1f}{times.p99:>8.1f}" if times else f"{'-':>8}{'-':>8}")
-            + f"{row.measured.errors + row.measured.refused:>8}   "
-            + "".join(f"{cpu.get(kind, 0.0):>10.2f}" for kind in kinds)
-            + f"{sum(cores.values()):>6.2f}  {row.busiest} {row.of_a_core[row.busiest]:.2f}"
-        )
-
-
-def summary(rows: Sequence[Row], cores: int) -> Iterator[str]:
-    """For each cost: how far it goes, and what ends it."""
-    for cost_ms, group in itertools.groupby(rows, key=lambda row: row.cost_ms):
-        is_linear = True
-        for row in group:
-            share = of_linear(row, rows) or 0.0
-            if share < _LINEAR:
-                is_linear = False
-                yield (
-                    f"{cost_ms:g} ms a text: with {row.replicas} replicas {share:.2f} of linear: "
-                    f"{bottleneck(row, cores)}"
-                )
-        if is_linear:
-            yield f"{cost_ms:g} ms a text: at least {_LINEAR} of linear to {row.replicas} replicas"
-
-
-def bottleneck(row: Row, cores: int) -> str:
-    """What has no more to give, by its CPU."""
-    used, busiest = sum(row.cores.values()), row.busiest
-    first = sorted(row.cores.items(), key=lambda entry: entry[1], reverse=True)[:3]
-    named = ", ".join(f"{kind} {share:.2f}" for kind, share in first)
-    if used >= _BUSY * cores:
-        return f"all cores are used, {used:.2f} of {cores} ({named})"
-    if row.machine_cores >= _BUSY * cores:
-        others = row.machine_cores - used
-        return f"the machine is not quiet, {others:.2f} cores are used by others ({named})"
-    if row.of_a_core[busiest] >= _BUSY:
-        return f"{busiest}, each process of which uses {row.of_a_core[busiest]:.2f} of a core"
-    return (
-        f"no CPU: {used:.2f} of {cores} cores are used ({named}), and the replicas sleep "
-        f"{row.measured.per_s / row.most_per_s:.0%} of the time for a text"
-    )
-
-
-def as_json(rows: Sequence[Row], cores: int, duration_s: int) -> Mapping[str, Any]:
-    return {
-        "cores": cores,
-        "duration_s": duration_s,
-        "rows": [
-            dataclasses.asdict(row)
-            | {
-                "per_s": row.measured.per_s,
-                "of_linear": of_linear(row, rows),
-                "of_what_replicas_could": row.measured.per_s / row.most_per_s,
-                "cpu_s_per_1000": row.cpu_per_1000,
-                "cores_used": row.cores,
-                "of_a_core": row.of_a_core,
-                "busiest": row.busiest,
-            }
-            for row in rows
-        ],
-        "summary": list(summary(rows, cores)),
-    }
-
-
 def _numbers(text: str) -> list[float]:
     return sorted({float(part) for part in text.split(",") if part.strip()})
 
@@ -301,7 +169,3 @@ def _report(measured: Sequence[Row], arguments: argparse.Namespace) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(as_json(rows, cores, arguments.duration_s), indent=1) + "\n")
     print(f"\nwritten to {path}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,10 +18,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from deployments.domain.errors import MemexError
-from loadtest import ceilings, programs, report, wrk
-from loadtest.database import Database, database
+from loadtest import programs, wrk
+from loadtest.bench import ceilings, report
+from loadtest.bench.database import Database, database
+from loadtest.bench.report import Results, Row, typical
+from loadtest.bench.yardstick import Yardstick, yardstick
 from loadtest.processes import Watch, count, memory_mib
-from loadtest.report import Results, Row, typical
 from loadtest.scenarios import (
     BASELINE_WORKERS,
     CHOOSING_SCENARIO,
@@ -32,7 +34,6 @@ from loadtest.scenarios import (
 )
 from loadtest.seed import seed
 from loadtest.session import RESULTS, Progress, own_cpu_s, scratch, stop_by_signal
-from loadtest.yardstick import Yardstick, yardstick
 
 _WARM_UP = Scenario("warm-up", "mix", 64)
 _WARM_UP_S = 30
@@ -223,7 +224,3 @@ def main() -> int:
     report.write(bench.results, path)
     print(f"\nwritten to {path}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,9 +3,9 @@
 import re
 from datetime import datetime, timedelta
 
-from evaluation.dataset import Question, Scope
-from evaluation.haystack import Haystack
-from evaluation.node import Node
+from evaluation.benchmarks.dataset import Question, Scope
+from evaluation.benchmarks.haystack import Haystack
+from evaluation.benchmarks.node import Node
 
 NAME = "LoCoMo"
 _CATEGORIES = {

@@ -4,17 +4,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from loadtest.replicas import (
-    Row,
-    as_json,
-    bottleneck,
-    connections,
-    environment,
-    of_linear,
-    profile_of,
-    summary,
-    table,
-)
+from loadtest.replicas.report import as_json, bottleneck, of_linear, summary, table
+from loadtest.replicas.rows import Row, connections
+from loadtest.replicas.run import environment, profile_of
 from loadtest.wrk import Measured, Times
 from serve_app.settings import load_settings
 

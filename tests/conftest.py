@@ -1,12 +1,10 @@
 """Fixtures that several suites share: the model, a real Postgres, a database for each test."""
 
-import itertools
 import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from deployments.domain.ports.embedding import Encoder
@@ -18,8 +16,8 @@ from deployments.store.settings import StoreSettings
 from deployments.store.store import PostgresStore, build_store
 from serve_app.operations.machine.data_folder import DataFolder
 from serve_app.operations.machine.embedded_postgres import EmbeddedPostgres
-
-_names = itertools.count()
+from tests.support.postgres import databases
+from tests.support.postgres.databases import connected
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -59,24 +57,22 @@ def postgres() -> Iterator[EmbeddedPostgres]:
 @pytest.fixture(scope="session")
 async def template(postgres: EmbeddedPostgres) -> str:
     """The name of a migrated database that others are copied from."""
-    await _create(postgres, "memex_template")
-    connection = await asyncpg.connect(_dsn(postgres, "memex_template"))
-    await migrate(connection, read_migrations())
-    await connection.close()
+    async with connected(await databases.create(postgres, "memex_template")) as connection:
+        await migrate(connection, read_migrations())
     return "memex_template"
 
 
 @pytest.fixture
 async def empty_dsn(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
     """A new database without tables."""
-    async for dsn in _database(postgres, ""):
+    async with databases.new(postgres) as dsn:
         yield dsn
 
 
 @pytest.fixture
 async def dsn(postgres: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
     """A new database with all migrations."""
-    async for dsn in _database(postgres, f" template {template}"):
+    async with databases.new(postgres, template) as dsn:
         yield dsn
 
 
@@ -90,22 +86,3 @@ async def pool(dsn: str) -> AsyncIterator[Pool]:
 @pytest.fixture
 def postgres_store(pool: Pool) -> PostgresStore:
     return build_store(pool, StoreSettings())
-
-
-async def _database(postgres: EmbeddedPostgres, options: str) -> AsyncIterator[str]:
-    name = f"test_{next(_names)}"
-    await _create(postgres, name + options)
-    yield _dsn(postgres, name)
-    connection = await asyncpg.connect(_dsn(postgres, "postgres"))
-    await connection.execute(f"drop database {name} with (force)")
-    await connection.close()
-
-
-async def _create(postgres: EmbeddedPostgres, what: str) -> None:
-    connection = await asyncpg.connect(_dsn(postgres, "postgres"))
-    await connection.execute(f"create database {what}")
-    await connection.close()
-
-
-def _dsn(postgres: EmbeddedPostgres, database: str) -> str:
-    return postgres.dsn.replace("/memex?", f"/{database}?")

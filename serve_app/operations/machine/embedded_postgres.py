@@ -114,7 +114,9 @@ class EmbeddedPostgres:
         if not copy.exists():
             scratch = copy.with_suffix(".new")
             shutil.rmtree(scratch, ignore_errors=True)
-            shutil.copytree(package / _INSTALL, scratch / _PACKAGE / _INSTALL, symlinks=True)
+            ours = scratch / _PACKAGE / _INSTALL
+            unneeded = shutil.ignore_patterns("include", "pgxs", "pkgconfig")
+            shutil.copytree(package / _INSTALL, ours, symlinks=True, ignore=unneeded)
             libraries = package.parent / f"{_PACKAGE}.libs"
             if libraries.exists():  # the binaries look for them beside the package
                 shutil.copytree(libraries, scratch / libraries.name, symlinks=True)

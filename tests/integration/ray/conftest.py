@@ -4,9 +4,12 @@ from pathlib import Path
 
 import httpx2
 import pytest
+import yaml
 from playwright.async_api import Browser
 
+from serve_app.settings import ROOT
 from tests.support.ray.browser import Console, launched, opened
+from tests.support.ray.collector import Collector
 from tests.support.ray.service import NO_LIMITS, Service, fresh
 
 _HERE = Path(__file__).parent
@@ -14,18 +17,30 @@ _HERE = Path(__file__).parent
 # A pass makes something of a handful of memories.
 SMALL_SUMMARIES = {"MEMEX_SUMMARIZATION_THRESHOLD": "5", "MEMEX_SUMMARIZATION_BATCH_SIZE": "3"}
 
+OFTEN_MEASURED = {
+    "MEMEX_SUMMARIZATION_ENABLED": "true",
+    "MEMEX_SUMMARIZATION_INTERVAL_SECONDS": "1",
+    "RAY_metrics_report_interval_ms": "1000",
+    "RAY_SERVE_STATUS_GAUGE_REPORT_INTERVAL_S": "0.5",
+    "OTEL_BSP_SCHEDULE_DELAY": "200",
+    "MEMEX_DB_STATEMENT_TIMEOUT_S": "2",
+}
+
 
 class Shared:
     """One service for modules that follow each other, since a start takes its time."""
 
     def __init__(self) -> None:
         self._service: Service | None = None
+        self._settings: dict[str, str] = {}
         self._stack = ExitStack()
 
-    def running(self) -> Service:
-        if self._service is None or not self._service.is_running():
+    def running(self, settings: dict[str, str]) -> Service:
+        is_there = self._service is not None and self._service.is_running()
+        if self._service is None or not is_there or settings != self._settings:
             self.stop()
-            self._service = self._stack.enter_context(fresh(**NO_LIMITS, **SMALL_SUMMARIES))
+            self._service = self._stack.enter_context(fresh(**settings))
+            self._settings = settings
         return self._service
 
     def stop(self) -> None:
@@ -41,13 +56,15 @@ def shared() -> Iterator[Shared]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares the service comes last, in one piece."""
+    """What shares a service comes last, in one piece."""
 
-    def shares(item: pytest.Item) -> bool:
+    def place(item: pytest.Item) -> int:
         fixtures = set(getattr(item, "fixturenames", ()))
-        return item.path.parent == _HERE and {"service", "alone"} & fixtures == {"service"}
+        if item.path.parent != _HERE or "service" not in fixtures or "alone" in fixtures:
+            return 0
+        return 1 if "watched_service" in fixtures else 2
 
-    items.sort(key=shares)
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +74,38 @@ def alone(shared: Shared) -> None:
 
 
 @pytest.fixture(scope="module")
-def service(shared: Shared) -> Service:
-    """The whole service, running; without rate limits."""
-    return shared.running()
+def service(shared: Shared, profiles: Path) -> Service:
+    """The whole service, running, with two replicas of McpIngress; without rate limits."""
+    return shared.running({**NO_LIMITS, **SMALL_SUMMARIES, **_with_two("McpIngress", profiles)})
+
+
+@pytest.fixture(scope="session")
+def collector() -> Iterator[Collector]:
+    with Collector().listening() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="module")
+def watched_service(shared: Shared, collector: Collector, profiles: Path) -> Service:
+    """With two replicas of RestIngress, traces, and metrics that are there within a second."""
+    traces = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+    two = _with_two("RestIngress", profiles)
+    return shared.running({**NO_LIMITS, **OFTEN_MEASURED, **traces, **two})
+
+
+def _with_two(deployment: str, folder: Path) -> dict[str, str]:
+    """The laptop's profile, with two replicas of one deployment."""
+    profile = yaml.safe_load((ROOT / "configs" / "laptop.yaml").read_text())
+    profile["deployments"][deployment].pop("autoscaling_config", None)
+    profile["deployments"][deployment]["num_replicas"] = 2
+    path = folder / f"two-{deployment}.yaml"
+    path.write_text(yaml.safe_dump(profile))
+    return {"MEMEX_PROFILE": str(path)}
+
+
+@pytest.fixture(scope="session")
+def profiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("profiles")
 
 
 @pytest.fixture

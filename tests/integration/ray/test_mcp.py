@@ -3,37 +3,20 @@
 import asyncio
 import itertools
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import httpx2
 import pytest
-import yaml
 from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, TextContent
 from prometheus_client.parser import text_string_to_metric_families
 
-from serve_app.settings import ROOT
-from tests.support.ray.service import NO_LIMITS, Service, fresh
+from tests.support.ray.service import Service
 from tests.support.ray.waiting import until
 
 ERAS = ("auto", "legacy")
-_agents = (f"agent {n}" for n in itertools.count())
-
-
-@pytest.fixture(scope="module")
-def service(alone: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """With two replicas of McpIngress."""
-    profile = yaml.safe_load((ROOT / "configs" / "laptop.yaml").read_text())
-    options = profile["deployments"]["McpIngress"]
-    del options["autoscaling_config"]
-    options["num_replicas"] = 2
-    path = tmp_path_factory.mktemp("profile") / "two.yaml"
-    path.write_text(yaml.safe_dump(profile))
-    settings = {**NO_LIMITS, "MEMEX_PROFILE": str(path)}
-    with fresh(**settings) as service:
-        yield service
+_agents = (f"mcp agent {n}" for n in itertools.count())
 
 
 @pytest.fixture

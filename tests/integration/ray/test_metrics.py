@@ -2,6 +2,7 @@
 each query of the dashboard."""
 
 import asyncio
+import contextlib
 import functools
 import itertools
 import json
@@ -19,19 +20,21 @@ from uuid import UUID
 import httpx2
 import psutil
 import pytest
-import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from serve_app.operations.machine import ports
 from serve_app.settings import ROOT
-from tests.support.ray.service import NO_LIMITS, Service, fresh, listening
+from tests.support.ray.service import Service, listening
 from tests.support.ray.waiting import until
 
 SCOPE = {"agent_id": "xyzzy agent", "user_id": "xyzzy user"}
 EVERYWHERE = {"application", "deployment", "replica", "node"}
 _numbers = itertools.count()
 DASHBOARD = ROOT / "configs" / "grafana" / "dashboards" / "memex.json"
+
+Counters = dict[tuple[str, frozenset[Any]], float]
+"""By name and labels."""
 
 needs_prometheus = pytest.mark.skipif(
     shutil.which("prometheus") is None or shutil.which("promtool") is None,
@@ -40,22 +43,8 @@ needs_prometheus = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def service(alone: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """With two replicas of RestIngress, which tell of themselves each second."""
-    profile = yaml.safe_load((ROOT / "configs" / "laptop.yaml").read_text())
-    profile["deployments"]["RestIngress"]["num_replicas"] = 2
-    path = tmp_path_factory.mktemp("profile") / "two.yaml"
-    path.write_text(yaml.safe_dump(profile))
-    settings = {
-        **NO_LIMITS,
-        "MEMEX_PROFILE": str(path),
-        "MEMEX_SUMMARIZATION_ENABLED": "true",
-        "MEMEX_SUMMARIZATION_INTERVAL_SECONDS": "1",
-        "RAY_metrics_report_interval_ms": "1000",
-        "RAY_SERVE_STATUS_GAUGE_REPORT_INTERVAL_S": "0.5",
-    }
-    with fresh(**settings) as service:
-        yield service
+def service(watched_service: Service) -> Service:
+    return watched_service
 
 
 async def use(client: httpx2.AsyncClient) -> UUID:
@@ -106,7 +95,7 @@ async def exported(client: httpx2.AsyncClient) -> str:
     return (await client.get("/metrics")).text
 
 
-def counters(text: str, *, of_callers: bool = False) -> dict[tuple[str, frozenset[Any]], float]:
+def counters(text: str, *, of_callers: bool = False) -> Counters:
     """Samples that may only grow; `of_callers`: without what goes on while nobody calls, or counts
     the looking."""
 
@@ -147,13 +136,18 @@ async def test_what_is_exported_is_what_is_documented(client: httpx2.AsyncClient
 
 async def test_nothing_that_a_caller_sends_is_a_label(client: httpx2.AsyncClient) -> None:
     memory_id = await use(client)
-    text = await exported(client)
+    text = ""
+
+    async def routes_are_there() -> bool:
+        nonlocal text
+        text = await exported(client)
+        requests = families(text)["memex_http_requests_total"].samples
+        routes = {sample.labels["route"] for sample in requests}
+        return {"/v1/memories/{memory_id}", "/v1/memories/search", "/mcp", "(none)"} <= routes
+
+    await until(routes_are_there, 30)
     assert "xyzzy" not in text
     assert str(memory_id) not in text
-    routes = {
-        sample.labels["route"] for sample in families(text)["memex_http_requests_total"].samples
-    }
-    assert {"/v1/memories/{memory_id}", "/v1/memories/search", "/mcp", "(none)"} <= routes
 
 
 @needs_prometheus
@@ -169,6 +163,11 @@ async def test_replicas_say_the_same_and_no_counter_falls(
     service: Service, client: httpx2.AsyncClient
 ) -> None:
     before = counters(await exported(client))
+
+    async def counted() -> int:
+        return int((await client.get("/v1/memories/count", params=SCOPE)).json()["count"])
+
+    inserts_before, counted_before = await settled(client), await counted()
     for _ in range(5):
         await use(client)
     urls = [url for process in service.replicas("RestIngress") for url in http_of(process)]
@@ -179,18 +178,34 @@ async def test_replicas_say_the_same_and_no_counter_falls(
 
     async def is_same() -> bool:
         first, second = [counters(await text_of(url), of_callers=True) for url in urls]
-        stored = sum(
-            value
-            for (name, labels), value in first.items()
-            if name == "memex_memory_operations_total" and ("operation", "insert") in labels
-        )
-        count = await client.get("/v1/memories/count", params=SCOPE)
-        return first == second and stored == count.json()["count"]
+        inserted = inserts(first) - inserts_before
+        return first == second and inserted == await counted() - counted_before
 
     await until(is_same, 30)
     for url in urls:
         after = counters(await text_of(url))
         assert {key for key, value in before.items() if after[key] < value} == set()
+
+
+def inserts(found: Counters) -> float:
+    return sum(
+        value
+        for (name, labels), value in found.items()
+        if name == "memex_memory_operations_total" and ("operation", "insert") in labels
+    )
+
+
+async def settled(client: httpx2.AsyncClient) -> float:
+    """How many inserts are counted, once those that are done are."""
+    last: list[float] = []
+
+    async def is_still() -> bool:
+        await asyncio.sleep(1.5)
+        last.append(inserts(counters((await client.get("/metrics")).text)))
+        return len(last) > 1 and last[-1] == last[-2]
+
+    await until(is_still, 30)
+    return last[-1]
 
 
 def http_of(process: psutil.Process) -> list[str]:
@@ -211,8 +226,7 @@ async def test_prometheus_has_data_for_each_query_of_the_dashboard(
     service: Service, client: httpx2.AsyncClient
 ) -> None:
     port = ports.free(27_002, (service.port,))
-    process = observing(service, port)
-    try:
+    with observing(service, port) as process:
         assert process.stdout is not None
         said = await asyncio.to_thread(process.stdout.readline)
         assert f"http://127.0.0.1:{port}/alerts" in said, said + process.stdout.read()
@@ -238,22 +252,24 @@ async def test_prometheus_has_data_for_each_query_of_the_dashboard(
         os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
         assert process.wait(30) == 0
         assert not any(psutil.pid_exists(pid) for pid in family)
-    finally:
-        process.kill()
-        process.wait()
     assert (service.data_dir / "prometheus" / "data").is_dir()
 
 
-def observing(service: Service, port: int) -> "subprocess.Popen[str]":
+@contextlib.contextmanager
+def observing(service: Service, port: int) -> Iterator["subprocess.Popen[str]"]:
     """`memex observe` in a process group of its own, as in a terminal."""
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "serve_app.cli", "observe", "--port", str(port), "--every", "1"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, **service.settings},
         start_new_session=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def queries() -> list[str]:

@@ -6,10 +6,8 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +15,12 @@ import asyncpg
 import httpx2
 import pytest
 from mcp import Client
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from serve_app.operations.machine.data_folder import DataFolder
 from serve_app.operations.machine.embedded_postgres import EmbeddedPostgres
-from tests.support.ray.service import NO_LIMITS, Service, fresh
+from tests.support.ray.collector import Collector
+from tests.support.ray.service import Service
 from tests.support.ray.waiting import until
 
 SCOPE = {"agent_id": "an-agent", "user_id": "a-user"}
@@ -31,56 +29,9 @@ HIDDEN = "xylophone-in-the-attic"
 SEARCH = "POST /v1/memories/search"
 
 
-class Collector:
-    """Takes spans by OTLP over HTTP, as an operator's collector does."""
-
-    def __init__(self) -> None:
-        self.spans: list[Span] = []
-        spans = self.spans
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                assert self.path == "/v1/traces"
-                for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-                    for scope in resource.scope_spans:
-                        spans.extend(scope.spans)
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-    def named(self, name: str, trace_id: bytes | None = None) -> list[Span]:
-        return [
-            span
-            for span in list(self.spans)
-            if span.name == name and trace_id in (None, span.trace_id)
-        ]
-
-
 @pytest.fixture(scope="module")
-def collector() -> Iterator[Collector]:
-    collector = Collector()
-    threading.Thread(target=collector.server.serve_forever, daemon=True).start()
-    yield collector
-    collector.server.shutdown()
-    collector.server.server_close()
-
-
-@pytest.fixture(scope="module")
-def service(alone: None, collector: Collector) -> Iterator[Service]:
-    settings = {
-        **NO_LIMITS,
-        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
-        "OTEL_BSP_SCHEDULE_DELAY": "200",
-        "MEMEX_DB_STATEMENT_TIMEOUT_S": "2",
-    }
-    with fresh(**settings) as service:
-        yield service
+def service(watched_service: Service) -> Service:
+    return watched_service
 
 
 @pytest.fixture
@@ -128,14 +79,14 @@ async def test_a_search_is_one_trace_over_three_processes(
 async def test_a_call_for_several_links_to_them(
     client: httpx2.AsyncClient, collector: Collector
 ) -> None:
-    await asyncio.gather(*(search(client, f"query number {n}") for n in range(24)))
+    await asyncio.gather(*(search(client, f"query number {n}") for n in range(96)))
     linked: set[bytes] = set()
 
     async def all_came() -> bool:
         requests = {span.span_id for span in collector.named(SEARCH)}
         for call in collector.named("store.search_each"):
             linked.update(link.span_id for link in call.links)
-        return len(requests) >= 24 and requests <= linked
+        return len(requests) >= 96 and requests <= linked
 
     await until(all_came, 20)
     several = [call for call in collector.named("store.search_each") if len(call.links) > 1]
@@ -293,7 +244,9 @@ async def test_doctor_says_what_is_wrong_beside_it(
     assert "Traceback" not in done.stdout + done.stderr
 
 
-async def test_status_tells_how_it_does(service: Service, client: httpx2.AsyncClient) -> None:
+async def test_status_tells_how_it_does(
+    service: Service, client: httpx2.AsyncClient, database: asyncpg.Connection
+) -> None:
     told: dict[str, Any] = {}
 
     async def knows_the_traffic() -> bool:
@@ -305,7 +258,8 @@ async def test_status_tells_how_it_does(service: Service, client: httpx2.AsyncCl
 
     await until(knows_the_traffic, 60)
     assert told["health"] == "ok"
-    assert (told["memories"], told["memories_are_exact"]) == (1, True)
+    memories = await database.fetchval("select count(*) from memories")
+    assert (told["memories"], told["memories_are_exact"]) == (memories, True)
     assert told["deployments"]["MemoryStore"]["replicas"] == 1
     assert told["deployments"]["Embedder"]["queued"] is not None
     assert 0 < told["p99_s"] < 15

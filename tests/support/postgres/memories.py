@@ -1,6 +1,6 @@
 """Memories to fill a database with, and what a statement's plan says."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -48,6 +48,17 @@ class RecordingStore:
 
     names: list[str]
     store: PostgresStore
+
+
+@dataclass(frozen=True)
+class LargeScope:
+    """3,000 memories of agent and user, all in the index of vectors, in a database to copy."""
+
+    template: str
+    vectors: Embeddings
+    generation: int
+    random_state: Mapping[str, Any]
+    """Of RANDOM, after they were made."""
 
 
 def start_anew() -> None:

@@ -68,10 +68,11 @@ class Service:
 
     def _read(self, process: subprocess.Popen[str], ready: threading.Event) -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            self.lines.append(line)
-            if "Ctrl-C stops all of it" in line:
-                ready.set()
+        with process.stdout:
+            for line in process.stdout:
+                self.lines.append(line)
+                if "Ctrl-C stops all of it" in line:
+                    ready.set()
 
     def is_running(self) -> bool:
         return self.process is not None and self.process.poll() is None

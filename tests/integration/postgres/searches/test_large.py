@@ -20,6 +20,7 @@ from tests.support.fakes.embedder import IDENTITY
 from tests.support.postgres.memories import (
     RANDOM,
     RANKINGS,
+    LargeScope,
     explain,
     fill,
     prepared,
@@ -33,11 +34,12 @@ FEW_CANDIDATES = Tuning(search=SearchTuning(most_newest=100, least_newest=50, le
 
 
 @pytest.mark.parametrize("ranking", [Ranking(1.0), Ranking(0.0), Ranking(), *RANKINGS[4:]])
-async def test_large_scopes_find_what_exact_scoring_finds(pool: Pool, ranking: Ranking) -> None:
-    exact = build_store(pool, StoreSettings())
-    large = build_store(pool, StoreSettings(exact_search_rows=0), tuning=FEW_CANDIDATES)
-    _, _, generation = await fill(exact, 3_000, contents=sentences(3_000))
-    await put_in_index(exact)
+async def test_large_scopes_find_what_exact_scoring_finds(
+    large_pool: Pool, large_template: LargeScope, ranking: Ranking
+) -> None:
+    generation = large_template.generation
+    exact = build_store(large_pool, StoreSettings())
+    large = build_store(large_pool, StoreSettings(exact_search_rows=0), tuning=FEW_CANDIDATES)
     found = total = 0
     for text, query_vector in zip(sentences(10, words=6), unit_vectors(10), strict=True):
         for filters, as_of in (
@@ -56,11 +58,7 @@ async def test_large_scopes_find_what_exact_scoring_finds(pool: Pool, ranking: R
     assert found / total >= (0.7 if ranking.fusion == "rrf" else 0.9)
 
 
-@pytest.mark.parametrize("ranking", [Ranking(0.7, 10.0), Ranking(0.5, 20.0), Ranking(0.9, 5.0)])
-async def test_large_scopes_find_what_is_neither_nearest_nor_newest(
-    pool: Pool, ranking: Ranking
-) -> None:
-    ranking = replace(ranking, mode="semantic")
+async def test_large_scopes_find_what_is_neither_nearest_nor_newest(pool: Pool) -> None:
     exact = build_store(pool, StoreSettings())
     large = build_store(
         pool, StoreSettings(exact_search_rows=0, search_candidates=50), tuning=FEW_CANDIDATES
@@ -71,10 +69,11 @@ async def test_large_scopes_find_what_is_neither_nearest_nor_newest(
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     _, _, generation = await fill(exact, 3_000, vectors=vectors)
     await put_in_index(exact)
-    query = SearchQuery("agent", "user", "q", 10, ranking)
-    want = await exact.searches.search(query, query_vector, generation, None)
-    have = await large.searches.search(query, query_vector, generation, None)
-    assert len({hit.id for hit in want} & {hit.id for hit in have}) >= 9
+    for ranking in (Ranking(0.7, 10.0), Ranking(0.5, 20.0), Ranking(0.9, 5.0)):
+        query = SearchQuery("agent", "user", "q", 10, replace(ranking, mode="semantic"))
+        want = await exact.searches.search(query, query_vector, generation, None)
+        have = await large.searches.search(query, query_vector, generation, None)
+        assert len({hit.id for hit in want} & {hit.id for hit in have}) >= 9, ranking
 
 
 async def test_large_scopes_find_what_is_as_old_as_the_oldest_of_the_newest(pool: Pool) -> None:
@@ -94,14 +93,11 @@ async def test_large_scopes_find_what_is_as_old_as_the_oldest_of_the_newest(pool
         assert [hit.id for hit in hits] == [memories[index].id for index in order]
 
 
-async def test_how_many_are_recent_is_the_planners_guess(pool: Pool) -> None:
+async def test_how_many_are_recent_is_the_planners_guess(large_pool: Pool) -> None:
     """Of memories of the last 2,000 hours those of 1,680 and of 240 are recent."""
-    store = build_store(pool, StoreSettings())
-    await fill(store, 3_000)
     now = datetime.now(UTC)
     populations = Populations(SearchTuning())
-    async with pool.acquire() as connection:
-        await connection.execute("analyze memories")
+    async with large_pool.acquire() as connection:
         await connection.execute("set plan_cache_mode = force_custom_plan")
         earlier = now - timedelta(hours=1_000)
         for ranking, filters, as_of, recent in (
@@ -121,16 +117,16 @@ async def test_how_many_are_recent_is_the_planners_guess(pool: Pool) -> None:
             assert population.recent == pytest.approx(recent, rel=0.1)
 
 
-async def test_a_filter_that_leaves_few_of_a_large_scope_has_them_scored_whole(pool: Pool) -> None:
-    settings = StoreSettings(exact_search_rows=500)
-    store = build_store(pool, settings)
-    _, vectors, generation = await fill(store, 3_000)
+async def test_a_filter_that_leaves_few_of_a_large_scope_has_them_scored_whole(
+    large_pool: Pool, large_template: LargeScope
+) -> None:
+    store = build_store(large_pool, StoreSettings(exact_search_rows=500))
+    vectors, generation = large_template.vectors, large_template.generation
     rare = [
         NewMemory(uuid7(), "agent", "user", f"rare {n}", metadata={"rare": True}) for n in range(30)
     ]
     await store.inserts.insert(rare, -vectors[:30], generation, None)
-    await put_in_index(store)
-    async with pool.acquire() as connection:
+    async with large_pool.acquire() as connection:
         await connection.execute("analyze memories")
     filters = SearchFilters(metadata={"rare": True})
     query = SearchQuery("agent", "user", "q", 50, Ranking(1.0, mode="semantic"), filters)
@@ -138,7 +134,7 @@ async def test_a_filter_that_leaves_few_of_a_large_scope_has_them_scored_whole(p
     assert {hit.id for hit in hits} == {memory.id for memory in rare}
     (search,) = await prepared(store, SearchCall(query, vectors[0], 1, None))
     assert search.is_large
-    plan = await explain(pool, *store.searches.large.of_few(search))
+    plan = await explain(large_pool, *store.searches.large.of_few(search))
     assert "memories_metadata" in plan
 
 
@@ -157,7 +153,8 @@ async def test_a_filter_that_leaves_few_of_a_large_scope_has_them_scored_whole(p
     ids=str,
 )
 async def test_whether_metadata_leaves_few_is_seen_by_scoring_them(
-    dsn: str,
+    large_dsn: str,
+    large_template: LargeScope,
     guess: int,
     metadata: dict[str, Any],
     statements: list[str],
@@ -168,13 +165,12 @@ async def test_whether_metadata_leaves_few_is_seen_by_scoring_them(
     async def guessed(*_: object) -> int:
         return guess
 
-    pool = Pool(dsn, settings, observe=lambda name, _duration_s: made.append(name))
+    pool = Pool(large_dsn, settings, observe=lambda name, _duration_s: made.append(name))
     store = build_store(pool, settings, tuning=Tuning(expected_rows=guessed))
-    _, vectors, generation = await fill(store, 3_000)
+    vectors, generation = large_template.vectors, large_template.generation
     marks = {"rare": True, "even": False, "tags": ["a", "b"]}
     rare = [NewMemory(uuid7(), "agent", "user", f"rare {n}", metadata=marks) for n in range(30)]
     await store.inserts.insert(rare, vectors[:30], generation, None)
-    await put_in_index(store)
 
     filters = SearchFilters(metadata=metadata)
     query = SearchQuery("agent", "user", "q", 50, Ranking(1.0, mode="semantic"), filters)
@@ -190,12 +186,13 @@ async def test_whether_metadata_leaves_few_is_seen_by_scoring_them(
     assert len(hits) == {"rare": 30, "even": 50, "nowhere": 0, "tags": 30}[next(iter(metadata))]
 
 
-async def test_a_search_of_few_has_the_hits_of_one_of_all(pool: Pool) -> None:
+async def test_a_search_of_few_has_the_hits_of_one_of_all(
+    large_pool: Pool, large_template: LargeScope
+) -> None:
     """Whatever the ranking, and where a hit has to have a score."""
-    store = build_store(pool, StoreSettings())
-    few = build_store(pool, StoreSettings(exact_search_rows=2_000))
-    _, vectors, generation = await fill(store, 3_000, contents=sentences(3_000))
-    await put_in_index(few)
+    store = build_store(large_pool, StoreSettings())
+    few = build_store(large_pool, StoreSettings(exact_search_rows=2_000))
+    vectors, generation = large_template.vectors, large_template.generation
     for ranking in (Ranking(), Ranking(fusion="rrf"), Ranking(mode="lexical")):
         for least in (None, 0.5, 0.99):
             filters = SearchFilters(metadata={"even": True}, min_score=least)
@@ -205,10 +202,8 @@ async def test_a_search_of_few_has_the_hits_of_one_of_all(pool: Pool) -> None:
             assert await few.searches.search(query, vectors[0], generation, None) == want
 
 
-async def test_a_short_time_of_a_large_scope_is_scored_whole(pool: Pool) -> None:
-    settings = StoreSettings(exact_search_rows=500)
-    store = build_store(pool, settings)
-    await fill(store, 3_000)
+async def test_a_short_time_of_a_large_scope_is_scored_whole(large_pool: Pool) -> None:
+    store = build_store(large_pool, StoreSettings(exact_search_rows=500))
     now = datetime.now(UTC)
     times = [
         SearchFilters(),

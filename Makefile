@@ -11,8 +11,9 @@ serve: install
 observe: install
 	@exec .venv/bin/memex observe $(ARGS)
 
+# Two at a time, but for the tests of whole services, which come last and one by one.
 test: install
-	@exec .venv/bin/pytest $(ARGS)
+	@exec .venv/bin/pytest -n 2 --no-loadscope-reorder $(ARGS)
 
 # Runs MCP's official conformance suite and the Inspector; npm brings both, and a Node.js.
 conformance: install tests/conformance/node_modules/installed

@@ -1,11 +1,14 @@
 """Fixtures that several suites share: the model, a real Postgres, a database for each test."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from deployments.domain.ports.embedding import Encoder
 from deployments.embedder.encoders.load import load_encoder
@@ -18,6 +21,30 @@ from serve_app.operations.machine.data_folder import DataFolder
 from serve_app.operations.machine.embedded_postgres import EmbeddedPostgres
 from tests.support.postgres import databases
 from tests.support.postgres.databases import connected
+
+_SERVICES = "tests/integration/ray/"
+_IN_MEMORY = Path("/dev/shm")
+_ENOUGH_BYTES = 4 * 1024**3
+
+
+def pytest_configure() -> None:
+    """Temporary folders are in memory where there is room: each database is hundreds of files."""
+    if "TMPDIR" in os.environ or not os.access(_IN_MEMORY, os.W_OK):
+        return
+    if shutil.disk_usage(_IN_MEMORY).free >= _ENOUGH_BYTES:
+        os.environ["TMPDIR"] = str(_IN_MEMORY)
+        tempfile.tempdir = None  # read anew
+
+
+class _ByFile(LoadScopeScheduling):  # type: ignore[misc]
+    """Tests of one file run in one process, and those of whole services in one after another."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _SERVICES if nodeid.startswith(_SERVICES) else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _ByFile(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

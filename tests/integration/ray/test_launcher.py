@@ -17,7 +17,7 @@ MEMORY = {"agent_id": "a", "user_id": "u", "content": "kept over restarts"}
 
 @pytest.fixture(scope="module")
 def service(alone: None) -> Iterator[Service]:
-    with tempfile.TemporaryDirectory(prefix="memex-test-", ignore_cleanup_errors=True) as root:
+    with tempfile.TemporaryDirectory(prefix="memex-", ignore_cleanup_errors=True) as root:
         # As long as a home folder's: sockets must go elsewhere, and be found there after a kill.
         data_dir = Path(root) / "a-folder-with-a-long-name" / "memex"
         data_dir.parent.mkdir()
@@ -55,7 +55,7 @@ def test_the_whole_way(service: Service) -> None:
     assert 1 <= int(refused.headers["retry-after"]) <= 60
 
     assert "already running with the data folder" in refusal(service)
-    with tempfile.TemporaryDirectory(prefix="memex-test-") as other:
+    with tempfile.TemporaryDirectory(prefix="memex-") as other:
         assert f"MEMEX_PORT: cannot listen on 127.0.0.1:{service.port}" in refusal(
             service, MEMEX_DATA_DIR=other
         )

@@ -26,7 +26,7 @@ MEMORIES = 300
 
 @pytest.fixture(scope="module")
 def service(alone: None) -> Iterator[Service]:
-    with tempfile.TemporaryDirectory(prefix="memex-test-", ignore_cleanup_errors=True) as root:
+    with tempfile.TemporaryDirectory(prefix="memex-", ignore_cleanup_errors=True) as root:
         (Path(root) / "lock").touch()  # a data folder, not a stranger's
         bag_of_words.put_into(Path(root) / "models")
         service = Service(Path(root), **NO_LIMITS, HF_HUB_OFFLINE="1")

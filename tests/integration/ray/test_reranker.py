@@ -19,7 +19,7 @@ SCOPE = {"agent_id": "agent", "user_id": "user"}
 
 @pytest.fixture(scope="module")
 def service(alone: None) -> Iterator[Service]:
-    with tempfile.TemporaryDirectory(prefix="memex-test-", ignore_cleanup_errors=True) as root:
+    with tempfile.TemporaryDirectory(prefix="memex-", ignore_cleanup_errors=True) as root:
         (Path(root) / "lock").touch()  # a data folder, not a stranger's
         put_into(Path(root) / "models", MODEL)
         service = Service(

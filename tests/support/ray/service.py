@@ -139,7 +139,7 @@ class Service:
 def fresh(**settings: str) -> Iterator[Service]:
     """A service over a data folder of its own, running."""
     with (
-        tempfile.TemporaryDirectory(prefix="memex-test-", ignore_cleanup_errors=True) as root,
+        tempfile.TemporaryDirectory(prefix="memex-", ignore_cleanup_errors=True) as root,
         Service(Path(root), **settings).running() as service,
     ):
         yield service

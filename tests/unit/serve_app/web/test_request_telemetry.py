@@ -127,7 +127,7 @@ async def echo() -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
-@pytest.mark.parametrize("given", ["a", "!~" * 64, str(uuid.uuid4()), "with,comma"])
+@pytest.mark.parametrize("given", ["a", "!~" * 64, str(uuid.UUID(int=7)), "with,comma"])
 async def test_a_usable_id_is_kept(echo: httpx2.AsyncClient, given: str) -> None:
     answer = await echo.get("/", headers={HEADER: given})
     assert answer.text == given

@@ -231,23 +231,24 @@ async def test_another_agents_id_is_refused_and_left_alone(client: httpx2.AsyncC
         (b'{"content": NaN}', "the line is not JSON"),
         (b"[]", "body: "),
         (b"{}", "id: Field required; user_id: Field required; content: Field required"),
-        (body(line(content="")).strip(), "content: "),
-        (body(line(content="x" * 8_001)).strip(), "content: "),
-        (body(line(id="7")).strip(), "id: "),
-        (body(line(importance=3)).strip(), "importance: "),
-        (body(line(agent_id="a")).strip(), "agent_id: "),
-        (body(line(score=1)).strip(), "score: "),
-        (body(line(created_at="2999-01-01T00:00:00Z")).strip(), "created_at: is more than 5"),
-        (body(line(updated_at="2999-01-01T00:00:00Z")).strip(), "updated_at: is more than 5"),
-        (body(line(metadata={"x": "y" * 16_384})).strip(), "metadata: is "),
+        ({"content": ""}, "content: "),
+        ({"content": "x" * 8_001}, "content: "),
+        ({"id": "7"}, "id: "),
+        ({"importance": 3}, "importance: "),
+        ({"agent_id": "a"}, "agent_id: "),
+        ({"score": 1}, "score: "),
+        ({"created_at": "2999-01-01T00:00:00Z"}, "created_at: is more than 5"),
+        ({"updated_at": "2999-01-01T00:00:00Z"}, "updated_at: is more than 5"),
+        ({"metadata": {"x": "y" * 16_384}}, "metadata: is "),
         (b'{"id": "' + b" " * 1_048_576 + b'"}', "the line is longer than 1048576 bytes"),
         (b'{"end": true, "memories": 5}', "the export that ends here has 5 memories, but 1 "),
     ],
 )
 async def test_a_bad_line_is_refused_by_number_and_the_others_are_stored(
-    client: httpx2.AsyncClient, bad: bytes, reason: str
+    client: httpx2.AsyncClient, bad: bytes | dict[str, Any], reason: str
 ) -> None:
-    content = body(line()) + b"\r\n\n" + bad + b"\n" + body(line())
+    bad_line = bad if isinstance(bad, bytes) else body(line(**bad)).strip()
+    content = body(line()) + b"\r\n\n" + bad_line + b"\n" + body(line())
     refused, end = await imported(client, content)
     assert [entry["line"] for entry in refused] == [4]
     assert refused[0]["reason"].startswith(reason)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -28,7 +29,24 @@ _ENOUGH_BYTES = 4 * 1024**3
 
 
 def pytest_configure() -> None:
-    """Temporary folders are in memory where there is room: each database is hundreds of files."""
+    _put_temporary_folders_in_memory()
+    # A shell ignores SIGINT for what it runs in the background, and programs inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Names what was skipped, and why, in one line for each reason."""
+    reasons: dict[str, list[str]] = {}
+    for report in terminalreporter.getreports("skipped"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reasons.setdefault(reason.removeprefix("Skipped: "), []).append(report.nodeid)
+    for reason, nodeids in reasons.items():
+        files = sorted({Path(nodeid.partition("::")[0]).name for nodeid in nodeids})
+        terminalreporter.write_line(f"skipped {len(nodeids)} in {', '.join(files)}: {reason}")
+
+
+def _put_temporary_folders_in_memory() -> None:
+    """Where there is room: each database is hundreds of files."""
     if "TMPDIR" in os.environ or not os.access(_IN_MEMORY, os.W_OK):
         return
     if shutil.disk_usage(_IN_MEMORY).free >= _ENOUGH_BYTES:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ray import serve
 
 from deployments.domain.embeddings import Embeddings, ModelIdentity, TextKind, TextsOfKind
 from deployments.domain.errors import Unavailable
 from deployments.domain.ports.embedding import BatchedEmbedder
 from deployments.embedder.encoders.load import load_encoder
+from deployments.embedder.mixed_batch import encode_calls
 from deployments.embedder.settings import BatchConfig, EmbeddingSettings
 from deployments.runtime import node
 from deployments.runtime.metrics import EmbedderMetrics, count_cpu
@@ -59,16 +59,9 @@ class Embedder:
         return await asyncio.to_thread(self._encode, calls)
 
     def _encode(self, calls: list[Sequence[TextsOfKind]]) -> list[Embeddings]:
-        texts = [text for call in calls for its_texts, _ in call for text in its_texts]
-        kinds = [kind for call in calls for its_texts, kind in call for _ in its_texts]
-        rows = np.empty((len(texts), self._encoder.identity.dimensions), np.float32)
-        for kind in ("query", "passage"):
-            chosen = [index for index, its_kind in enumerate(kinds) if its_kind == kind]
-            if chosen:
-                rows[chosen] = self._encode_kind([texts[index] for index in chosen], kind)
-        ends = np.cumsum([sum(len(its_texts) for its_texts, _ in call) for call in calls])
-        self._metrics.batch(len(texts))
-        return np.split(rows, ends[:-1])
+        rows = encode_calls(calls, self._encode_kind, self._encoder.identity.dimensions)
+        self._metrics.batch(sum(map(len, rows)))
+        return rows
 
     def _encode_kind(self, texts: list[str], kind: TextKind) -> Embeddings:
         started = time.perf_counter()

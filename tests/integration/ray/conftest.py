@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -5,13 +6,12 @@ from pathlib import Path
 import httpx2
 import pytest
 import yaml
-from playwright.async_api import Browser
 
 from serve_app.settings import ROOT
-from tests.support.ray.browser import Console, launched, opened
 from tests.support.ray.collector import Collector
 from tests.support.ray.service import NO_LIMITS, Service, fresh
 
+_numbers = itertools.count()
 _HERE = Path(__file__).parent
 
 # A pass makes something of a handful of memories.
@@ -60,7 +60,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def place(item: pytest.Item) -> int:
         fixtures = set(getattr(item, "fixturenames", ()))
-        if item.path.parent != _HERE or "service" not in fixtures or "alone" in fixtures:
+        if _HERE not in item.path.parents or "service" not in fixtures or "alone" in fixtures:
             return 0
         return 1 if "watched_service" in fixtures else 2
 
@@ -109,19 +109,12 @@ def profiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def client(service: Service) -> AsyncIterator[httpx2.AsyncClient]:
-    async with service.client() as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with launched() as browser:
-        yield browser
+def agent() -> str:
+    """One that nothing is stored of."""
+    return f"agent {next(_numbers)}"
 
 
 @pytest.fixture
-async def console(browser: Browser, service: Service) -> AsyncIterator[Console]:
-    """The console, in a page of its own."""
-    async with opened(browser) as page:
-        yield Console(page, service.url)
+async def client(service: Service) -> AsyncIterator[httpx2.AsyncClient]:
+    async with service.client() as client:
+        yield client

@@ -289,10 +289,7 @@ def lines(service: Service) -> list[dict[str, Any]]:
 
 
 def logs_with(service: Service, words: str) -> list[Path]:
-    folders = (
-        service.data_dir / "ray" / "t" / "session_latest" / "logs",
-        service.data_dir / "logs",
-    )
+    folders = [service.data_dir / name for name in ("ray/t/session_latest/logs", "logs")]
     return [
         path
         for folder in folders

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import httpx2
+import pytest
 from playwright.async_api import Browser, Locator, Page, async_playwright, expect
 
 # Beyond anything that a loaded machine takes: what does not come is late, not slow.
@@ -27,6 +28,11 @@ document.addEventListener("securitypolicyviolation", (event) => {
 def installed() -> str | None:
     """Where it is; None where there is none."""
     return next((path for name in _NAMES if (path := shutil.which(name))), None)
+
+
+needs_chromium = pytest.mark.skipif(
+    installed() is None, reason="the console's tests need Chromium (Debian's package chromium)"
+)
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from evaluation.connection import Connection
 from evaluation.errors import ServiceError
-from tests.support.fakes.memex import FakeMemex, Step
+from tests.support.evaluation.memex import FakeMemex, Step
 
 SEARCH = "/v1/memories/search"
 

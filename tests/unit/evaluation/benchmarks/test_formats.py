@@ -8,7 +8,7 @@ import pytest
 
 from evaluation.benchmarks.formats import read_dataset
 from evaluation.errors import FormatError
-from tests.support.benchmark_files import locomo_sample, longmemeval_entry, turn, write
+from tests.support.evaluation.benchmark_files import locomo_sample, longmemeval_entry, turn, write
 
 
 @pytest.mark.parametrize("name", ["x.json", "x.jsonl", "x.json.gz", "x.jsonl.gz", "x.jsonl.bin"])

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from deployments.domain.errors import Unavailable
-from tests.support.coalescing import Edge, coalescer, outcomes, submitted
+from tests.support.clients.coalescing import Edge, coalescer, outcomes, submitted
 from tests.support.event_loop import turns
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_behind")

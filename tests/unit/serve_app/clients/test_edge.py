@@ -15,8 +15,8 @@ from deployments.domain.ports.store import BatchedStore
 from deployments.domain.rate_limits import RateLimit
 from deployments.runtime.ids import uuid7
 from serve_app.clients.store.remote import remote_store
+from tests.support.clients.handles import Handle, as_task_error, died
 from tests.support.fakes.embedder import embed_words
-from tests.support.handles import Handle, as_task_error, died
 
 LIMIT = RateLimit("write", 60)
 MEMORY = NewMemory(uuid7(), "agent", "user", "text")

@@ -10,7 +10,7 @@ from ray.serve.exceptions import BackPressureError
 
 from deployments.domain.errors import Unavailable
 from serve_app.clients.reranker import RemoteReranker
-from tests.support.handles import died
+from tests.support.clients.handles import died
 
 
 class Response:

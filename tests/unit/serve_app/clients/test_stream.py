@@ -7,7 +7,7 @@ import pytest
 
 from deployments.domain.errors import TooManyExports, Unavailable
 from serve_app.clients.store.remote import remote_store
-from tests.support.handles import as_task_error, died
+from tests.support.clients.handles import as_task_error, died
 
 
 class Stream:

@@ -15,7 +15,7 @@ from serve_app.mcp.server import build_server
 from serve_app.services.memories import MemoryService
 from tests.support.fakes.embedder import FakeEmbedder
 from tests.support.fakes.store import InMemoryStore
-from tests.support.mcp import Connect
+from tests.support.mcp.calls import Connect
 from tests.support.recorded import RecordedMetrics
 
 

@@ -9,8 +9,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_types.version import KNOWN_PROTOCOL_VERSIONS
 
 from deployments.runtime import tracing
-from tests.support.mcp import given
-from tests.support.mcp_both_ways import (
+from tests.support.mcp.both_ways import (
     MINE,
     NEWEST,
     VERSIONS,
@@ -19,6 +18,7 @@ from tests.support.mcp_both_ways import (
     headers_of,
     message,
 )
+from tests.support.mcp.calls import given
 
 
 @pytest.mark.parametrize("version", [*KNOWN_PROTOCOL_VERSIONS, None])

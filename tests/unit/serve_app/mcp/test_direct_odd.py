@@ -8,7 +8,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.types import Message
 
 from serve_app.web.fields import MAX_BODY_BYTES
-from tests.support.mcp_both_ways import (
+from tests.support.mcp.both_ways import (
     NEWEST,
     OLDER,
     PREFIX,

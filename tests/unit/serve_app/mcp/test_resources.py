@@ -8,7 +8,7 @@ from mcp_types import TextContent, TextResourceContents
 
 from tests.support.fakes.embedder import FakeEmbedder
 from tests.support.fakes.store import InMemoryStore
-from tests.support.mcp import Connect, given
+from tests.support.mcp.calls import Connect, given
 
 MINE = {"agent_id": "a", "user_id": "u"}
 

@@ -4,7 +4,7 @@ import pytest
 
 from deployments.domain.errors import InvalidInput
 from serve_app.mcp.scope import FixedScope, fixed_scope, read_scope
-from tests.support.mcp import Connect, given, text
+from tests.support.mcp.calls import Connect, given, text
 
 
 async def test_what_is_fixed_leaves_the_schemas(connect: Connect) -> None:

@@ -12,7 +12,7 @@ from serve_app.mcp.tools import TOOLS
 from serve_app.services.memories import MemoryService
 from tests.support.fakes.embedder import FakeEmbedder
 from tests.support.fakes.store import InMemoryStore
-from tests.support.mcp import Connect, given, text
+from tests.support.mcp.calls import Connect, given, text
 from tests.support.recorded import RecordedMetrics
 
 MINE = {"agent_id": "a", "user_id": "u"}

@@ -9,7 +9,7 @@ import pytest
 
 from serve_app.mcp.scope import FixedScope
 from serve_app.operations.mcp_stdio import RemoteBackend
-from tests.support.mcp import text
+from tests.support.mcp.calls import text
 
 
 async def answer(url: str, **arguments: Any) -> str:

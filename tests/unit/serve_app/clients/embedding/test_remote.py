@@ -8,8 +8,8 @@ import pytest
 
 from deployments.domain.errors import Unavailable
 from serve_app.clients.embedding.remote import RemoteEmbedder, slices_of
+from tests.support.clients.handles import Handle
 from tests.support.fakes.embedder import IDENTITY, embed_words
-from tests.support.handles import Handle
 
 
 async def test_much_text_travels_in_slices_and_comes_back_in_order() -> None:

@@ -1,7 +1,6 @@
 """The console's figures, in a real browser: scores, days, and how the service is."""
 
 import asyncio
-import itertools
 import os
 import re
 from datetime import UTC, datetime, timedelta
@@ -11,15 +10,12 @@ import pytest
 from playwright.async_api import Browser, Locator, Route, expect
 
 from tests.support.ray import scene
-from tests.support.ray.browser import Console, add, installed, opened
+from tests.support.ray.browser import Console, add, needs_chromium, opened
 from tests.support.ray.service import Service
 
-pytestmark = pytest.mark.skipif(
-    installed() is None, reason="the console's tests need Chromium (Debian's package chromium)"
-)
+pytestmark = needs_chromium
 
 NOW = datetime.now(UTC)
-_agents = (f"figures {n}" for n in itertools.count())
 
 
 async def text_of(element: Locator) -> str:
@@ -38,11 +34,6 @@ async def width_of(element: Locator) -> float:
     box = await element.bounding_box()
     assert box is not None
     return box["width"]
-
-
-@pytest.fixture
-def agent() -> str:
-    return next(_agents)
 
 
 async def test_a_search_re_ranks_as_the_sliders_move(

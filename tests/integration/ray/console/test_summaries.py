@@ -1,24 +1,13 @@
 """Summaries in the console, in a real browser: their sources, and what becomes of these."""
 
-import itertools
 import re
 
 import httpx2
-import pytest
 from playwright.async_api import expect
 
-from tests.support.ray.browser import Console, add, installed
+from tests.support.ray.browser import Console, add, needs_chromium
 
-pytestmark = pytest.mark.skipif(
-    installed() is None, reason="the console's tests need Chromium (Debian's package chromium)"
-)
-
-_agents = (f"summaries {n}" for n in itertools.count())
-
-
-@pytest.fixture
-def agent() -> str:
-    return next(_agents)
+pytestmark = needs_chromium
 
 
 async def condensed(client: httpx2.AsyncClient, agent: str) -> str:

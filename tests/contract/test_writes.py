@@ -1,0 +1,135 @@
+"""What every Store makes of writes that are limited, repeated, refused, or of another model."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from deployments.domain.errors import GenerationRetired, KeyReused, ModelMismatch, RateLimited
+from deployments.domain.memories import (
+    Memory,
+    MemoryPatch,
+    NewMemory,
+    WriteKey,
+)
+from deployments.domain.ports.store import BatchedStore
+from deployments.domain.rate_limits import RateLimit
+from deployments.domain.search import SearchQuery
+from deployments.runtime.ids import uuid7
+from tests.support.contract import Scope
+from tests.support.fakes.embedder import IDENTITY, embed_words
+
+
+async def test_an_insert_can_be_made_again(scope: Scope) -> None:
+    memory = NewMemory(uuid7(), "agent", "user", "once")
+    embeddings = np.stack([embed_words("once")])
+    first = await scope.store.inserts.insert([memory], embeddings, scope.generation, None)
+    again = await scope.store.inserts.insert([memory], embeddings, scope.generation, None)
+    assert again == first
+    assert await scope.store.memories.count("agent", "user") == 1
+
+
+async def test_limits_each_operation_and_agent_on_its_own(scope: Scope) -> None:
+    store, limit = scope.store, RateLimit("search", 3)
+
+    async def search(agent: str, limit: RateLimit) -> None:
+        await store.searches.search(
+            SearchQuery(agent, "u", "q"), embed_words("q"), scope.generation, limit
+        )
+
+    for _ in range(3):
+        await search("limited", limit)
+    with pytest.raises(RateLimited) as refused:
+        await search("limited", limit)
+    assert 55 < refused.value.retry_after_s <= 60
+    assert (refused.value.operation, refused.value.agent_id) == ("search", "limited")
+    await search("another", limit)
+    memory = NewMemory(uuid7(), "limited", "u", "x")
+    await store.inserts.insert(
+        [memory], np.stack([embed_words("x")]), scope.generation, RateLimit("write", 3)
+    )
+
+
+async def test_a_refused_write_changes_nothing(scope: Scope) -> None:
+    limit = RateLimit("write", 1)
+    memories = [NewMemory(uuid7(), "limited", "u", f"m {n}") for n in range(2)]
+    vectors = np.stack([embed_words("m")])
+    await scope.store.inserts.insert(memories[:1], vectors, scope.generation, limit)
+    with pytest.raises(RateLimited):
+        await scope.store.inserts.insert(memories[1:], vectors, scope.generation, limit)
+    with pytest.raises(RateLimited):
+        await scope.store.memories.update(
+            "limited", memories[0].id, MemoryPatch(importance=2.0), None, scope.generation, limit
+        )
+    (only,) = (await scope.store.memories.list_page("limited", None, page_size=10)).memories
+    assert (only.id, only.importance) == (memories[0].id, 1.0)
+
+
+async def test_another_model_is_refused_only_when_there_are_memories(store: BatchedStore) -> None:
+    other = replace(IDENTITY, name="fake/other")
+    await store.generations.adopt_generation(IDENTITY)
+    generation = await store.generations.adopt_generation(other)
+    assert await store.generations.adopt_generation(other) == generation
+    await Scope(store, generation, "a", "u").add("x")
+    with pytest.raises(ModelMismatch):
+        await store.generations.adopt_generation(IDENTITY)
+    assert await store.generations.adopt_generation(other) == generation
+
+
+async def test_a_key_writes_once(scope: Scope) -> None:
+    def asked(*contents: str, agent: str = scope.agent) -> list[NewMemory]:
+        return [NewMemory(uuid7(), agent, "user", content) for content in contents]
+
+    async def write(memories: list[NewMemory], key: WriteKey) -> list[Memory]:
+        embeddings = np.stack([embed_words(memory.content) for memory in memories])
+        return await scope.store.inserts.insert_once(
+            memories, embeddings, scope.generation, None, key
+        )
+
+    key = WriteKey("k", b"1")
+    first = await write(asked("a fox", "an owl"), key)
+    assert await write(asked("a fox", "an owl"), key) == first
+    assert await scope.store.memories.count(scope.agent, None) == 2
+    with pytest.raises(KeyReused):
+        await write(asked("a bear", "an owl"), WriteKey("k", b"2"))
+    assert await scope.store.memories.count(scope.agent, None) == 2
+    await write(asked("a fox", agent="another"), WriteKey("k", b"3"))
+    assert await scope.store.memories.count("another", None) == 1
+    patch = MemoryPatch(importance=2.0)
+    await scope.store.memories.update(scope.agent, first[0].id, patch, None, None, None)
+    await scope.store.memories.delete(scope.agent, first[1].id)
+    assert await write(asked("a fox", "an owl"), key) == first
+    assert await scope.store.memories.count(scope.agent, None) == 1
+
+
+async def test_a_write_that_failed_leaves_its_key_free(scope: Scope) -> None:
+    limit, key = RateLimit("write", 1), WriteKey("k", b"1")
+    memories = [NewMemory(uuid7(), "limited once", "user", "a fox")]
+    embeddings = np.stack([embed_words("a fox")])
+    await scope.store.inserts.insert(memories, embeddings, scope.generation, limit)
+    again = [NewMemory(uuid7(), "limited once", "user", "a fox")]
+    with pytest.raises(RateLimited):
+        await scope.store.inserts.insert_once(again, embeddings, scope.generation, limit, key)
+    stored = await scope.store.inserts.insert_once(again, embeddings, scope.generation, None, key)
+    assert stored[0].id == again[0].id
+
+
+async def test_embeddings_of_another_generation_are_refused(scope: Scope) -> None:
+    (stored,) = await scope.add("a fox")
+    store, vector = scope.store, embed_words("a dog")
+    retired = scope.generation + 1
+    one = [NewMemory(uuid7(), scope.agent, scope.user, "a dog")]
+    rows = vector[None]
+    limit = RateLimit("write", 10)
+    for call in (
+        store.inserts.insert(one, rows, retired, None),
+        store.inserts.insert(one, rows, retired, limit),
+        store.inserts.insert_once(one, rows, retired, None, WriteKey("retired", b"1")),
+        store.memories.update(scope.agent, stored.id, MemoryPatch("a dog"), vector, retired, None),
+        store.searches.search(SearchQuery(scope.agent, scope.user, "dog"), vector, retired, None),
+    ):
+        with pytest.raises(GenerationRetired):
+            await call
+    (only,) = (await store.memories.list_page(scope.agent, scope.user, page_size=10)).memories
+    assert only == stored
+    await store.inserts.insert_once(one, rows, scope.generation, None, WriteKey("retired", b"1"))

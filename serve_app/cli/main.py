@@ -6,20 +6,8 @@ import sys
 
 from deployments.domain.errors import MemexError
 from serve_app.cli.command import Command
-from serve_app.cli.commands import (
-    backup,
-    doctor,
-    export,
-    import_,
-    mcp,
-    observe,
-    reembed,
-    reindex,
-    restore,
-    serve,
-    status,
-    summarise,
-)
+from serve_app.cli.data import backup, export, import_, reembed, reindex, restore, summarise
+from serve_app.cli.service import doctor, mcp, observe, serve, status
 
 COMMANDS: tuple[Command, ...] = (
     serve.COMMAND,

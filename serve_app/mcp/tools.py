@@ -12,7 +12,6 @@ from pydantic import TypeAdapter
 from deployments.domain.errors import InvalidInput
 from deployments.domain.memories import ListFilters
 from serve_app.mcp import schemas
-from serve_app.mcp.json_schema import inlined
 from serve_app.mcp.results import found, in_brief, listed, time_in_brief
 from serve_app.mcp.scope import FixedScope
 from serve_app.services.memories import MemoryService
@@ -56,7 +55,7 @@ class MemoryTool:
     @functools.cached_property
     def _schemas(self) -> tuple[dict[str, Any], dict[str, Any]]:
         output = TypeAdapter(self.result).json_schema(mode="serialization")
-        return inlined(self.arguments.model_json_schema()), inlined(output)
+        return schemas.inlined(self.arguments.model_json_schema()), schemas.inlined(output)
 
     def definition(self, scope: FixedScope) -> Tool:
         """As a connection with that scope sees it: what is fixed is no argument."""

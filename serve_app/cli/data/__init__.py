@@ -1,0 +1,5 @@
+"""Commands for the memories themselves.
+
+One module for each command: its arguments, and the operation that it runs. A command reads its
+settings before it imports anything slow, so that a bad setting is reported at once.
+"""

@@ -15,24 +15,33 @@ from deployments.runtime.metrics import HttpMetrics, McpMetrics
 from serve_app.clients import replicas
 from serve_app.clients.wiring import Nodes, build_service
 from serve_app.rest.metrics.exposition import Exposition
-from serve_app.services.memories import MemoryService
 from serve_app.settings import Settings
 
 
-class RestIngress:
-    """Serves REST. app.py decorates it; in each replica Serve asks it for its application."""
+class _Ingress:
+    """What both have: the service over the other nodes. app.py decorates them, and Serve asks each
+    replica for its application."""
 
     def __init__(self, settings: Settings, nodes: Nodes) -> None:
-        node.prepare("RestIngress")
+        node.prepare(type(self).__name__)
         self._settings = settings
         self._embedder = nodes["Embedder"]
         self._service = build_service(settings, nodes)
 
+    async def _wait_until_ready(self) -> None:
+        await replicas.wait_for_one(self._embedder, self._settings.request_timeout_s)
+        # A wrong model must fail the deployment; a database that is away only delays the check.
+        with contextlib.suppress(Unavailable):
+            await self._service.adopt_model()
+
+
+class RestIngress(_Ingress):
+    """Serves REST."""
+
     async def __serve_build_asgi_app__(self) -> Starlette:
         from serve_app.rest.asgi import build_rest_app
 
-        await replicas.wait_for_one(self._embedder, self._settings.request_timeout_s)
-        await _adopt_model(self._service)
+        await self._wait_until_ready()
         return build_rest_app(
             self._service,
             HttpMetrics(self._settings.metrics),
@@ -42,32 +51,19 @@ class RestIngress:
         )
 
 
-class McpIngress:
+class McpIngress(_Ingress):
     """Serves MCP, over the nodes of the application that serves REST."""
-
-    def __init__(self, settings: Settings, nodes: Nodes) -> None:
-        node.prepare("McpIngress")
-        self._settings = settings
-        self._embedder = nodes["Embedder"]
-        self._service = build_service(settings, nodes)
 
     async def __serve_build_asgi_app__(self) -> Starlette:
         from serve_app.mcp.answering import ServiceBackend
         from serve_app.mcp.asgi import build_mcp_app, scope_of_request
         from serve_app.mcp.server import build_server
 
-        await replicas.wait_for_one(self._embedder, self._settings.request_timeout_s)
-        await _adopt_model(self._service)
+        await self._wait_until_ready()
         metrics, mcp = McpMetrics(self._settings.metrics), self._settings.mcp
         backend = ServiceBackend(self._service, metrics)
         server = build_server(backend, scope_of_request, _version())
         return build_mcp_app(server, metrics, mcp.allowed_hosts, mcp.allowed_origins, backend)
-
-
-async def _adopt_model(service: MemoryService) -> None:
-    # A wrong model must fail the deployment; a database that is away only delays the check.
-    with contextlib.suppress(Unavailable):
-        await service.adopt_model()
 
 
 def _version() -> str:

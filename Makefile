@@ -1,25 +1,25 @@
-# Everything is installed from uv.lock into .venv; uv itself is brought where it is missing.
+# Everything is installed from uv.lock into .venv; if uv is missing, it is installed into .uv.
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 PYTHON ?= python3
 
-.PHONY: serve observe test conformance eval bench bench-scale loadtest bench-replicas check fmt install clean
+.PHONY: serve observe test conformance eval bench bench-scale loadtest bench-replicas check fmt hooks install clean
 
 serve: install
 	@exec .venv/bin/memex serve
 
-# Prometheus over a running service, in the foreground; needs Debian's package prometheus.
+# Runs Prometheus on a running service, in the foreground; needs Debian's package prometheus.
 observe: install
 	@exec .venv/bin/memex observe $(ARGS)
 
-# Two at a time, but for the tests of whole services, which come last and one by one.
+# Runs two tests at a time, but tests of whole services one by one, at the end.
 test: install
 	@exec .venv/bin/pytest -n 2 --no-loadscope-reorder $(ARGS)
 
-# Runs MCP's official conformance suite and the Inspector; npm brings both, and a Node.js.
+# Runs MCP's official conformance suite and the Inspector; npm installs both and a Node.js.
 conformance: install tests/conformance/node_modules/installed
 	@exec .venv/bin/python -m tests.conformance
 
-# Measures a running service's retrieval on a public benchmark; `make eval DATA=path`, and any of
+# Measures a running service's retrieval on a public benchmark: `make eval DATA=path`, with any of
 # K=5,10 MODE= ALPHA= LEXICAL_WEIGHT= FUSION= JOBS=4 LIMIT= OUT= URL= FRESH=1.
 ifneq ($(filter eval,$(MAKECMDGOALS)),)
 ifeq ($(DATA),)
@@ -33,19 +33,19 @@ eval: install
 	  $(if $(LIMIT),--limit '$(LIMIT)') $(if $(OUT),--out '$(OUT)') $(if $(URL),--url '$(URL)') \
 	  $(if $(FRESH),--fresh)
 
-# Measures the service under load beside a baseline, on this machine; needs wrk. loadtest/README.md.
+# Measures the service under load and a baseline, on this machine; needs wrk. See loadtest/README.md.
 bench: install
 	@exec .venv/bin/python -m loadtest.bench $(ARGS)
 
-# Measures searches among a million memories, on a Postgres of its own. loadtest/README.md has more.
+# Measures searches among a million memories, on a Postgres of its own. See loadtest/README.md.
 bench-scale: install
 	@exec .venv/bin/python -m loadtest.scale $(ARGS)
 
-# Runs Locust against a service of its own, or ARGS="--url http://…"; the reports stay.
+# Runs Locust against a service of its own, or ARGS="--url http://…"; keeps the reports.
 loadtest: .venv/bin/locust
 	@exec .venv/bin/python -m loadtest.locust_run $(ARGS)
 
-# Measures requests/s against the number of embedder replicas; needs wrk.
+# Measures requests/s by the number of embedder replicas; needs wrk.
 bench-replicas: install
 	@exec .venv/bin/python -m loadtest.replicas $(ARGS)
 
@@ -59,13 +59,17 @@ fmt: install
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
 
+# From now on each commit in this clone is formatted and checked.
+hooks:
+	git config core.hooksPath .githooks
+
 install: .venv/installed
 
 .venv/installed: pyproject.toml uv.lock $(filter .uv/%,$(UV))
 	$(UV) sync --locked
 	@touch $@
 
-# Locust, beside all else; each sync above takes it away again.
+# Installs Locust in addition; each sync above uninstalls it.
 .venv/bin/locust: .venv/installed
 	$(UV) sync --locked --inexact --group load
 	@touch $@

@@ -1,11 +1,10 @@
-"""Text to the terms that the lexical arm compares: words, stems, identifiers and their parts.
+"""Turns text into the terms that lexical search compares: words, stems, identifiers, their parts.
 
-A memory and a query go through the same steps: Unicode words (NFKC, case-folded), stop words left
-out, the rest stemmed, accents of Latin and Greek letters dropped. What is written as one thing,
-such as a path, a version or a name in snake or camel case, gives itself and each of its parts.
-Scripts without spaces between words (Chinese, Japanese, Thai …) give every pair of neighbouring
-characters. An apostrophe parts words: what it leaves of "don't" or "l'eau" beside the word is a
-stop word.
+A memory and a query go through the same steps: find Unicode words (NFKC, case-folded), drop stop
+words, stem the rest, drop the accents of Latin and Greek letters. A compound such as a path, a
+version, or a name in snake or camel case gives itself and each of its parts. Scripts without spaces
+between words (Chinese, Japanese, Thai …) give every pair of neighbouring characters. An apostrophe
+separates words: in "don't" or "l'eau", the part that is no word of its own is a stop word.
 """
 
 import importlib
@@ -21,10 +20,10 @@ Language = Literal[
     "none", "danish", "dutch", "english", "french", "german", "italian", "norwegian", "portuguese",
     "russian", "spanish", "swedish", "turkish",
 ]  # fmt: skip
-"""Those that have both a stemmer and a list of stop words; with `none`, words stay as they are."""
+"""The languages with both a stemmer and a list of stop words; `none` leaves words unchanged."""
 
 ANALYZER_VERSION = 1
-"""To be raised with any change that gives other terms for a text: stored ones are then renewed."""
+"""Raise it with any change that alters a text's terms: stored terms are then computed again."""
 
 _STOPWORDS = {
     language: f"STOPWORDS_{'EN_PLUS' if language == 'english' else language.upper()}"
@@ -34,23 +33,23 @@ _STOPWORDS = {
 
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}ー"
 _WORD = rf"[\p{{L}}\p{{M}}\p{{N}}--{_UNSPACED}]"
-# Words that signs without spaces hold together, or a run of an unspaced script.
+# Words joined by signs without spaces, or a run of an unspaced script.
 _CHUNK = regex.compile(rf"(?V1){_WORD}+(?:[_\-./\\:@#+&]+{_WORD}+)*|[{_UNSPACED}\p{{M}}]+")
 _PART = regex.compile(rf"(?V1){_WORD}+")
-_CASES = regex.compile(
+_CASE_BOUNDARY = regex.compile(
     r"(?V1)(?<=\p{Ll})(?=\p{Lu})|(?<=\p{Lu})(?=\p{Lu}(?!s\b)\p{Ll})|(?<=\p{L})(?=\p{Nd})|(?<=\p{Nd})(?=\p{L})"
 )
 _GROUPED_DIGITS = regex.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _ACCENTS = regex.compile(r"(?V1)([\p{Latin}\p{Greek}])\p{Mn}+")
-# No letter of any language has more marks, and normalising long runs of them takes quadratic time.
+# No letter of any language has more marks, and normalising a long run takes quadratic time.
 _TOO_MANY_MARKS = regex.compile(r"(\p{M}{16})\p{M}+")
 _UNSPACED_RUN = regex.compile(rf"(?V1)[{_UNSPACED}]")
 _CACHED_CHUNKS = 100_000
-_LONGEST_CACHED = 40
+_MAX_CACHED_CHARS = 40
 
 
 class Analyzer:
-    """The terms of texts in one language. Thread-safe."""
+    """Finds the terms of texts in one language. Thread-safe."""
 
     def __init__(self, language: Language) -> None:
         self._stemmer = None if language == "none" else SnowballStemmer(language)
@@ -58,29 +57,31 @@ class Analyzer:
         self._cached = lru_cache(_CACHED_CHUNKS)(self._terms_of)
 
     def terms(self, text: str) -> list[str]:
-        """In the order of the text, as often as they occur."""
+        """The text's terms, in order, with repetitions."""
         if not text.isascii():
             text = unicodedata.normalize("NFKC", _TOO_MANY_MARKS.sub(r"\1", text))
         text = _GROUPED_DIGITS.sub("", text)
-        found: list[str] = []
+        terms: list[str] = []
         for match in _CHUNK.finditer(text):
             chunk = match[0]
-            found += self._cached(chunk) if len(chunk) <= _LONGEST_CACHED else self._terms_of(chunk)
-        return found
+            terms += (
+                self._cached(chunk) if len(chunk) <= _MAX_CACHED_CHARS else self._terms_of(chunk)
+            )
+        return terms
 
     def _terms_of(self, chunk: str) -> tuple[str, ...]:
         if _UNSPACED_RUN.match(chunk):
             return tuple(_pairs(chunk))
-        parts = [part for word in _PART.findall(chunk) for part in _CASES.split(word)]
+        parts = [part for word in _PART.findall(chunk) for part in _CASE_BOUNDARY.split(word)]
         terms = [self._term(part) for part in parts]
         if len(parts) > 1:
-            # Without signs it is a word that may also be written in small letters: iPhone, iphone.
+            # Without signs, the chunk is a word that may be written in lower case too: iPhone.
             is_word = _PART.fullmatch(chunk) is not None
             terms.insert(0, self._term(chunk) if is_word else _without_accents(chunk.casefold()))
         return tuple(term for term in terms if term)
 
     def _term(self, word: str) -> str:
-        """Empty for a stop word."""
+        """The stemmed word without accents; empty for a stop word."""
         word = word.casefold()
         if word in self._stopwords:
             return ""
@@ -91,7 +92,7 @@ class Analyzer:
 
 @lru_cache
 def stopwords(language: Language) -> frozenset[str]:
-    """Case-folded."""
+    """The language's stop words, case-folded."""
     if language == "none":
         return frozenset()
     lists = importlib.import_module("bm25s.stopwords")

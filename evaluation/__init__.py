@@ -1,1 +1,1 @@
-"""Measures the retrieval of a running service on public benchmarks, through its REST API alone."""
+"""Measures a running service's retrieval on public benchmarks, using only its REST API."""

@@ -1,4 +1,4 @@
-"""`python -m evaluation`: arguments, the order of things, and every error as one line."""
+"""`python -m evaluation`: parses arguments, runs a benchmark, prints each error as one line."""
 
 import argparse
 import asyncio
@@ -14,26 +14,26 @@ from evaluation.client import Service
 from evaluation.errors import EvaluationError, ServiceError
 from evaluation.journal import Journal, Record, key_of
 from evaluation.report import as_table, build_report
-from evaluation.run import TOP_K, evaluate, say
+from evaluation.run import TOP_K, evaluate, log
 
 _RESULTS = Path(__file__).parent / "results"
-_PROTOCOL = 2  # counts changes of what is stored and asked: journals of others are left alone
+_PROTOCOL = 2  # identifies runs: increase it if the stored memories or the queries change
 _INTERRUPTED = 130
 _ABOUT = """\
-Measures how well a running memex service finds evidence, on a public benchmark and through the
-REST API alone. Each scope of the benchmark is stored as memories of an agent of its own, asked,
-and deleted again."""
+Measures how well a running memex service finds the evidence of a public benchmark, using only its
+REST API. For each scope of the benchmark, stores the memories under an agent of their own, asks the
+questions, and deletes the memories."""
 _NOTES = """\
 FILE is LongMemEval's or LoCoMo's as published: JSON or JSON lines, plain or gzipped; the content
-tells which. A run that was stopped goes on where it was when the same command is given again.
+shows which. To continue a stopped run, give the same command again.
 Rate limits make it slow: start the service with MEMEX_RATE_LIMIT_WRITES_PER_MINUTE=0 and
-MEMEX_RATE_LIMIT_SEARCHES_PER_MINUTE=0. Latencies are those of searches beside JOBS - 1 other
-scopes' work; take --jobs 1 for undisturbed ones."""
+MEMEX_RATE_LIMIT_SEARCHES_PER_MINUTE=0. Searches are timed while work on JOBS - 1 other scopes
+runs; use --jobs 1 for undisturbed latencies."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One configuration's identity and files."""
+    """The identity and the files of one configuration."""
 
     identity: Record
     key: str
@@ -48,31 +48,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         dataset = read_dataset(arguments.data).limited(arguments.limit)
         asyncio.run(_main(arguments, dataset))
     except (EvaluationError, OSError) as error:
-        say(str(error))
+        log(str(error))
         return 1
     except KeyboardInterrupt:
-        say(f"stopped; {_again(arguments)} goes on with the questions that are left")
+        log(f"stopped; run {_same_command(arguments)} to continue with the remaining questions")
         return _INTERRUPTED
     return 0
 
 
 async def _main(arguments: argparse.Namespace, dataset: Dataset) -> None:
     search = _search_settings(arguments)
-    async with Service(arguments.url.rstrip("/"), say) as service:
+    async with Service(arguments.url.rstrip("/"), log) as service:
         run = _identify(arguments, dataset, search, service.url, await service.version())
         with Journal(run.journal, run.identity, arguments.fresh) as journal:
-            asked = sum(question.asked for question in dataset.questions)
+            total = sum(question.asked for question in dataset.questions)
             done = len(journal.records)
-            if done == asked:
-                say(f"all questions were asked before ({run.journal}); --fresh asks them anew")
+            if done == total:
+                log(f"all questions are done, see {run.journal}; --fresh asks them again")
             elif done:
-                say(f"going on: {done} of {asked} questions were asked before, see {run.journal}")
+                log(f"continuing: {done} of {total} questions are done, see {run.journal}")
             try:
                 await evaluate(dataset, search, run.key, arguments.jobs, service, journal)
             except ServiceError as error:
                 done = len(journal.records)
                 raise ServiceError(
-                    f"{error}; {_again(arguments)} goes on ({done} of {asked} questions are done)"
+                    f"{error}; run {_same_command(arguments)} to continue "
+                    f"({done} of {total} questions are done)"
                 ) from None
             report = build_report(
                 dataset, journal.records, arguments.k, run.identity, arguments.jobs
@@ -85,7 +86,7 @@ async def _main(arguments: argparse.Namespace, dataset: Dataset) -> None:
 def _identify(
     arguments: argparse.Namespace, dataset: Dataset, search: dict[str, Any], url: str, version: str
 ) -> _Run:
-    """What the answers depend on. K and JOBS are not among it: the ranks are the same."""
+    """The run's identity, which is all that the ranks depend on (not K and JOBS), and its files."""
     identity: Record = {
         "protocol": _PROTOCOL,
         "data_sha256": dataset.sha256,
@@ -103,19 +104,19 @@ def _identify(
     return _Run(identity, key, out, out.with_name(f"{out.stem}-{key}.jsonl"))
 
 
-def _again(arguments: argparse.Namespace) -> str:
+def _same_command(arguments: argparse.Namespace) -> str:
     return "the same command" + (" without --fresh" if arguments.fresh else "")
 
 
 def _search_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Those that were given; the service has its own defaults for the others."""
+    """The settings that the arguments name; the service has defaults for the others."""
     names = ("mode", "alpha", "lexical_weight", "fusion")
-    given = {name: getattr(arguments, name) for name in names}
-    return {name: value for name, value in given.items() if value is not None}
+    settings = {name: getattr(arguments, name) for name in names}
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def _write(path: Path, report: Record) -> None:
-    """Whole or not at all."""
+    """Write the report completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     partial.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -131,37 +132,37 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("data", metavar="FILE", type=Path, help="the benchmark's file")
-    add("--k", type=_ranks, default=(5, 10), help="recall is counted at these ranks (5,10)")
-    add("--mode", choices=("hybrid", "semantic", "lexical"), help="how to search")
+    add("--k", type=_ranks, default=(5, 10), help="ranks at which to compute recall (5,10)")
+    add("--mode", choices=("hybrid", "semantic", "lexical"), help="search mode")
     add(
         "--alpha",
         type=float,
         default=1.0,
-        help="weight of similarity against recency, 0 to 1 (1: the evidence is of any age)",
+        help="weight of similarity against recency, 0 to 1 (1, because evidence is of any age)",
     )
-    add("--lexical-weight", type=float, help="weight of the words in a hybrid search")
-    add("--fusion", help="how a hybrid search joins its two rankings")
-    add("--jobs", type=_count, default=4, help="scopes at a time (4)")
-    add("--limit", type=_count, help="only the file's first questions, so many")
+    add("--lexical-weight", type=float, help="weight of lexical in a hybrid search")
+    add("--fusion", help="how a hybrid search combines cosine and lexical")
+    add("--jobs", type=_count, default=4, help="number of scopes at a time (4)")
+    add("--limit", type=_count, help="ask only the file's first LIMIT questions")
     add(
         "--out",
         type=Path,
         default=_RESULTS,
-        help="result file (.json) or a folder for it (evaluation/results)",
+        help="result file (.json), or a folder for it (evaluation/results)",
     )
-    add("--url", default="http://127.0.0.1:8000", help="the service (http://127.0.0.1:8000)")
-    add("--fresh", action="store_true", help="ask all questions anew, whatever was done before")
+    add("--url", default="http://127.0.0.1:8000", help="URL of the service (http://127.0.0.1:8000)")
+    add("--fresh", action="store_true", help="discard the journal and ask all questions again")
     return parser
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError("must be a number of at least 1")
+        raise argparse.ArgumentTypeError("must be a whole number of 1 or more")
     return int(text)
 
 
 def _ranks(text: str) -> tuple[int, ...]:
     ranks = tuple(sorted({_count(part.strip()) for part in text.split(",")}))
     if ranks[-1] > TOP_K:
-        raise argparse.ArgumentTypeError(f"must be at most {TOP_K}, which a search brings")
+        raise argparse.ArgumentTypeError(f"must be at most {TOP_K}, the hits of a search")
     return ranks

@@ -10,34 +10,34 @@ from evaluation.benchmarks.dataset import Memory
 from evaluation.connection import Answer, Connection, to_json
 from evaluation.errors import ServiceError
 
-# The API takes 256 memories. Fewer are embedded within the time the service gives a request even
-# on a small machine that stores for several scopes at once.
+# The API takes 256. With fewer, even a small machine that stores several scopes at once can embed
+# them within a request's deadline.
 _BATCH_MEMORIES = 64
-_BATCH_BYTES = 960 * 1024  # below 1 MiB, with room for what surrounds the memories
+_BATCH_BYTES = 960 * 1024  # below 1 MiB, with room for the JSON around the memories
 _MAX_QUERY_CHARS = 2_000
 _CLEANUP_TIMEOUT_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Whose memories: an agent of its own for each scope, for limits are counted by agent."""
+    """An agent and a user. Each scope has its own agent, because rate limits count by agent."""
 
     agent_id: str
     user_id: str
 
     @property
     def fields(self) -> dict[str, str]:
-        """As bodies and query strings name it."""
+        """The fields for bodies and query strings."""
         return {"agent_id": self.agent_id, "user_id": self.user_id}
 
 
 class Service:
-    """A client of the service at `url`. Everything raises ServiceError."""
+    """A client of the service at `url`. Its methods raise ServiceError."""
 
-    def __init__(self, url: str, say: Callable[[str], None]) -> None:
+    def __init__(self, url: str, log: Callable[[str], None]) -> None:
         self.url = url
-        self._say = say
-        self._connection = Connection(url, say)
+        self._log = log
+        self._connection = Connection(url, log)
 
     async def __aenter__(self) -> Self:
         await self._connection.__aenter__()
@@ -47,12 +47,12 @@ class Service:
         await self._connection.__aexit__()
 
     def take_repeated(self) -> int:
-        """How many requests were repeated since this was last asked."""
+        """The number of requests that were repeated since the last call."""
         repeated, self._connection.repeated = self._connection.repeated, 0
         return repeated
 
     async def version(self) -> str:
-        """The service's, which has to be healthy now."""
+        """The service's version. Raises ServiceError if it is not healthy."""
         answer = await self._connection.request("GET", "/health", patient=False)
         return str(self._field(answer, "version", str))
 
@@ -61,25 +61,25 @@ class Service:
         await self._connection.request("DELETE", "/v1/memories", params=place.fields)
 
     async def forget_if_possible(self, place: Place) -> None:
-        """The same for one who is leaving: a single short attempt."""
+        """Try once, briefly, to delete all memories of the place. Raises nothing."""
         try:
             async with asyncio.timeout(_CLEANUP_TIMEOUT_S):
                 await self._connection.request(
                     "DELETE", "/v1/memories", params=place.fields, patient=False
                 )
         except (ServiceError, TimeoutError):
-            pass  # the next run deletes it before it begins
+            pass  # the next run deletes them before it stores any
 
     async def store(
         self, place: Place, memories: Sequence[Memory], stored: Callable[[int], object]
     ) -> None:
-        """Store the memories in a place that is empty. `stored` is told of each batch's size."""
+        """Store the memories in an empty place; call `stored` with the size of each batch."""
         total = 0
         for batch in _batches(place, memories):
             body = b'{"memories":[' + b",".join(batch) + b"]}"
             before, total = total, total + len(batch)
 
-            # After a 503 it may be committed or not, and must not be stored twice.
+            # A 503 leaves open whether the batch is committed; it must not be stored twice.
             async def is_done(before: int = before) -> bool:
                 return await self._count(place) > before
 
@@ -88,14 +88,14 @@ class Service:
         count = await self._count(place)
         if count != total:
             raise ServiceError(
-                f"{place.agent_id} has {count} memories after {total} were stored: something else "
-                "writes to it, or a write that had failed came through late"
+                f"{place.agent_id} has {count} memories after {total} were stored: another "
+                "program writes to it, or a failed write was committed late"
             )
 
     async def search(self, place: Place, query: str, settings: dict[str, Any]) -> Answer:
-        """The results, best first, as the answer's body."""
+        """The hits, best first, as the answer's body."""
         if len(query) > _MAX_QUERY_CHARS:
-            self._say(f"a question of {len(query)} characters is cut to {_MAX_QUERY_CHARS}")
+            self._log(f"a question of {len(query)} characters is cut to {_MAX_QUERY_CHARS}")
         body = {**place.fields, "query": query[:_MAX_QUERY_CHARS], **settings}
         answer = await self._connection.request("POST", "/v1/memories/search", body=body)
         assert answer is not None
@@ -113,12 +113,12 @@ class Service:
 
 
 def rfc3339(moment: datetime) -> str:
-    """A time of the data, which is UTC."""
+    """A UTC time in the format of RFC 3339."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _batches(place: Place, memories: Sequence[Memory]) -> Iterator[list[bytes]]:
-    """The memories as JSON, in their order, within the limits of a request."""
+    """The memories as JSON, in order, in batches within the limits of a request."""
     batch: list[bytes] = []
     size = 0
     for memory in memories:

@@ -1,4 +1,4 @@
-"""Requests to the service: what it refuses for now is repeated, all else is a ServiceError."""
+"""Requests to the service. 429 and 503 are repeated; other failures raise ServiceError."""
 
 import asyncio
 import json
@@ -15,15 +15,15 @@ _REQUEST_TIMEOUT_S = 120.0
 _PATIENCE_S = 300.0
 _SHORTEST_WAIT_S = 0.05
 _LONGEST_WAIT_S = 300.0
-_SLOWED = (
-    "the service's rate limits slow this down; started with "
-    "MEMEX_RATE_LIMIT_WRITES_PER_MINUTE=0 and MEMEX_RATE_LIMIT_SEARCHES_PER_MINUTE=0 it has none"
+_RATE_LIMIT_WARNING = (
+    "the service's rate limits slow this down; to switch them off, start it with "
+    "MEMEX_RATE_LIMIT_WRITES_PER_MINUTE=0 and MEMEX_RATE_LIMIT_SEARCHES_PER_MINUTE=0"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A successful answer, and how long that one request took."""
+    """A successful answer, and the duration of its request (without repeated ones)."""
 
     body: Any
     seconds: float
@@ -31,7 +31,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """What came of a request; no answer counts as a 503."""
+    """The outcome of one request; no answer counts as a 503."""
 
     status: int
     content: bytes
@@ -41,17 +41,17 @@ class _Attempt:
 
 
 class Connection:
-    """To the service at `url`. `say` is called once if rate limits slow it down. A service that is
-    there, yet answers 503 or not at all, is given up after `patience_s`."""
+    """A connection to the service at `url`. Calls `log` once if rate limits slow it down. Gives up
+    on a reachable service after it has failed to answer, or answered 503, for `patience_s`."""
 
     def __init__(
-        self, url: str, say: Callable[[str], None], *, patience_s: float = _PATIENCE_S
+        self, url: str, log: Callable[[str], None], *, patience_s: float = _PATIENCE_S
     ) -> None:
         self.url = url
         self._patience_s = patience_s
         self.repeated = 0
-        self._say = say
-        self._said_slowed = False
+        self._log = log
+        self._has_warned = False
 
     async def __aenter__(self) -> Self:
         timeout = httpx2.Timeout(_REQUEST_TIMEOUT_S)
@@ -71,8 +71,8 @@ class Connection:
         is_done: Callable[[], Awaitable[bool]] | None = None,
         patient: bool = True,
     ) -> Answer | None:
-        """The answer. `is_done` tells of a request that must not be carried out twice whether it
-        was, after its outcome got lost: then there is none."""
+        """The answer. If a request must not be carried out twice, give `is_done`: it checks after
+        an unknown outcome whether the request was carried out; if so, there is no answer (None)."""
         failing_since: float | None = None
         while True:
             attempt = await self._attempt(method, path, params, body)
@@ -80,7 +80,7 @@ class Connection:
                 return Answer(self._from_json(attempt.content), attempt.seconds)
             if attempt.status == 429:
                 failing_since = None
-                self._tell_slowed()
+                self._warn_of_rate_limits()
             elif attempt.status == 503:
                 now = time.monotonic()
                 failing_since = now if failing_since is None else failing_since
@@ -116,10 +116,10 @@ class Connection:
         retry_after = answer.headers.get("Retry-After")
         return _Attempt(answer.status_code, answer.content, seconds, retry_after, problem)
 
-    def _tell_slowed(self) -> None:
-        if not self._said_slowed:
-            self._said_slowed = True
-            self._say(_SLOWED)
+    def _warn_of_rate_limits(self) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            self._log(_RATE_LIMIT_WARNING)
 
     def _from_json(self, content: bytes) -> Any:
         try:
@@ -129,12 +129,12 @@ class Connection:
 
 
 def to_json(value: Any) -> bytes:
-    """As compact as bodies are sent."""
+    """Compact JSON, for a request's body."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _detail(content: bytes, reason: str | None) -> str:
-    """What went wrong in the service's words: a problem's `detail`, or the status's name."""
+    """The service's reason: a problem's `detail`, the parts that are down, or the status's name."""
     try:
         body = json.loads(content)
     except ValueError:
@@ -149,7 +149,7 @@ def _detail(content: bytes, reason: str | None) -> str:
 
 
 def _root_of(error: BaseException) -> BaseException:
-    """The system's own error, which the client wraps."""
+    """The system's own error, which the HTTP client wraps."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     return error
@@ -158,6 +158,6 @@ def _root_of(error: BaseException) -> BaseException:
 def _wait_s(retry_after: str | None) -> float:
     try:
         seconds = float(retry_after or 1)
-    except ValueError:  # a date, which memex does not send
+    except ValueError:  # a date; memex does not send any
         seconds = 1.0
     return min(max(seconds, _SHORTEST_WAIT_S), _LONGEST_WAIT_S)

@@ -1,12 +1,12 @@
-"""What can go wrong, in sentences that are shown as they are."""
+"""Errors whose messages are shown to the user unchanged."""
 
 
 class EvaluationError(Exception):
-    """Something the caller can mend; the message is one line that says what."""
+    """An error that the user can fix; the message is one line that names it."""
 
 
 class FormatError(EvaluationError):
-    """The data file is not what was published under that name; the message names the entry."""
+    """The data file does not have a published format; the message names the entry."""
 
 
 class ServiceError(EvaluationError):

@@ -1,4 +1,4 @@
-"""Ranks become figures, and figures of questions become means with intervals. Pure."""
+"""Figures of a question from its ranks, and their means over questions, with intervals. Pure."""
 
 import math
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ import numpy as np
 
 NDCG_AT = 10
 _RESAMPLES = 10_000
-_RESAMPLES_AT_ONCE = 250  # bounds the memory: each takes all questions' figures
+_RESAMPLES_AT_ONCE = 250  # bounds memory: a resample holds all questions' figures
 _SEED = 20_230_501
 _INTERVAL = (2.5, 97.5)
 
-Rank = int | None  # from 1; None was not found
+Rank = int | None  # from 1; None if not found
 Ranks = Sequence[Rank]
 
 
@@ -26,25 +26,25 @@ class Figure:
 
 
 def positions(ranking: Sequence[str]) -> dict[str, int]:
-    """The rank of each name, which is that of its best entry: names that repeat count once."""
+    """The rank of each name among the distinct ones, by its best entry."""
     return {name: rank for rank, name in enumerate(dict.fromkeys(ranking), start=1)}
 
 
 def figures_of(ranks: Ranks, ks: Sequence[int]) -> dict[str, float]:
-    """A question's figures, from the ranks of all that was to be found (at least one)."""
-    found = sorted(rank for rank in ranks if rank is not None)
-    within = {k: sum(rank <= k for rank in found) for k in ks}
+    """A question's figures, from the ranks of all its evidence (at least one)."""
+    hits = sorted(rank for rank in ranks if rank is not None)
+    within = {k: sum(rank <= k for rank in hits) for k in ks}
     figures = {f"any@{k}": float(within[k] > 0) for k in ks}
     figures |= {f"fraction@{k}": within[k] / len(ranks) for k in ks}
     figures |= {f"all@{k}": float(within[k] == len(ranks)) for k in ks}
-    figures[f"NDCG@{NDCG_AT}"] = _ndcg(found, len(ranks))
-    figures["MRR"] = 1 / found[0] if found else 0.0
+    figures[f"NDCG@{NDCG_AT}"] = _ndcg(hits, len(ranks))
+    figures["MRR"] = 1 / hits[0] if hits else 0.0
     return figures
 
 
-def _ndcg(found: Sequence[int], relevant: int) -> float:
-    """With binary gains: 1 where all that is relevant comes first."""
-    gain = sum(1 / math.log2(rank + 1) for rank in found if rank <= NDCG_AT)
+def _ndcg(hits: Sequence[int], relevant: int) -> float:
+    """NDCG with binary gains: 1 if everything relevant comes first."""
+    gain = sum(1 / math.log2(rank + 1) for rank in hits if rank <= NDCG_AT)
     ideal = sum(1 / math.log2(rank + 1) for rank in range(1, min(relevant, NDCG_AT) + 1))
     return gain / ideal
 
@@ -52,8 +52,8 @@ def _ndcg(found: Sequence[int], relevant: int) -> float:
 def mean_figures(questions: Sequence[dict[str, float]]) -> dict[str, Figure]:
     """Means over questions (at least one), with percentile bootstrap intervals.
 
-    All figures of a question are drawn together, and always with the same seed: the same ranks
-    give the same intervals, whatever else is computed beside them.
+    A question's figures are drawn together, always with the same seed: identical ranks have
+    identical intervals, whichever other figures are computed.
     """
     names = list(questions[0])
     values = np.array([[figures[name] for name in names] for figures in questions])
@@ -73,5 +73,5 @@ def mean_figures(questions: Sequence[dict[str, float]]) -> dict[str, Figure]:
 
 
 def percentiles(values: Sequence[float], at: Sequence[float]) -> list[float] | None:
-    """Interpolated; None of nothing."""
+    """Interpolated percentiles; None if there are no values."""
     return [round(float(value), 4) for value in np.percentile(values, at)] if values else None

@@ -1,4 +1,4 @@
-"""The file that a run leaves a line in for each question it has finished, so that it can go on."""
+"""A file with a line for each finished question, from which a stopped run continues."""
 
 import fcntl
 import hashlib
@@ -12,7 +12,7 @@ Record = dict[str, Any]
 
 
 class Journal:
-    """Finished questions by id. The first line of the file says which run they belong to."""
+    """Finished questions by id. The first line of the file identifies their run."""
 
     def __init__(self, path: Path, identity: Record, fresh: bool) -> None:
         self.path = path
@@ -38,7 +38,7 @@ class Journal:
         self._file.close()
 
     def add(self, record: Record) -> None:
-        """Keep a finished question."""
+        """Record a finished question."""
         self.records[record["question_id"]] = record
         self._write(record)
 
@@ -52,9 +52,9 @@ class Journal:
             header, *records = map(json.loads, whole.splitlines()) if whole else [identity]
             self.records = {record["question_id"]: record for record in records}
         except (ValueError, TypeError, KeyError):
-            raise EvaluationError(f"{self.path} is damaged; --fresh starts it anew") from None
+            raise EvaluationError(f"{self.path} is damaged; --fresh overwrites it") from None
         if header != identity:
-            raise EvaluationError(f"{self.path} belongs to another run; --fresh starts it anew")
+            raise EvaluationError(f"{self.path} belongs to another run; --fresh overwrites it")
         if not whole:
             self._write(identity)
 
@@ -64,5 +64,5 @@ class Journal:
 
 
 def key_of(identity: Record) -> str:
-    """A short name for a run: the same for the same data, settings and service."""
+    """A short name for a run, from its data, settings and service."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]

@@ -1,4 +1,4 @@
-"""What a run has found: as a JSON document, and as a table to read."""
+"""The result of a run, as a JSON document and as a table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -21,7 +21,7 @@ def build_report(
     run: Record,
     jobs: int,
 ) -> Record:
-    """The result of a finished run; `run` is what identifies it. Questions in the data's order."""
+    """The result of a finished run, with questions in the data's order. `run` identifies it."""
     asked = [question for question in dataset.questions if question.asked]
     answerable = [question for question in asked if question.answerable]
     groups = {_OVERALL: answerable}
@@ -71,9 +71,9 @@ def _counts(dataset: Dataset) -> dict[str, int]:
 def _figures(
     questions: Sequence[Question], records: Mapping[str, Record], kind: str, ks: Sequence[int]
 ) -> Record:
-    """Means and intervals over the questions that have something of this kind to find."""
+    """Means and intervals over the questions that have evidence of this kind."""
     ranks = [list(records[question.id][kind].values()) for question in questions]
-    figures = [figures_of(of_one, ks) for of_one in ranks if of_one]
+    figures = [figures_of(question_ranks, ks) for question_ranks in ranks if question_ranks]
     means = mean_figures(figures) if figures else {}
     return {"questions": len(figures), **{name: asdict(mean) for name, mean in means.items()}}
 
@@ -95,7 +95,7 @@ def _question(question: Question, record: Record) -> Record:
 
 
 def as_table(report: Record) -> str:
-    """The report for people: percents, with the 95 % interval in brackets."""
+    """The report as text: percentages, with the 95 % interval in brackets."""
     run, counts = report["run"], report["counts"]
     search = ", ".join(f"{name}={value}" for name, value in run["search"].items())
     lines = [
@@ -114,11 +114,11 @@ def as_table(report: Record) -> str:
 
 
 def _remarks(counts: Mapping[str, int]) -> list[str]:
-    """What the figures leave out or suffer from, where there is any."""
+    """What the figures leave out or suffer from, if anything."""
     remarks = {
         "abstention": "abstention questions, counted apart",
         "without_evidence": "questions name no usable evidence: not asked, not in the figures",
-        "without_marked_turns": "questions have no marked turns: in the sessions' figures alone",
+        "without_marked_turns": "questions have no marked turns: only in the sessions' figures",
         "late_evidence_sessions": "evidence sessions are dated after their question, which was "
         "asked as of the last session instead",
     }

@@ -1,4 +1,4 @@
-"""Runs a benchmark against the service: each scope is stored, asked, and forgotten again."""
+"""Runs a benchmark against the service: stores each scope, asks its questions, deletes it."""
 
 import asyncio
 import contextlib
@@ -16,13 +16,13 @@ from evaluation.errors import ServiceError
 from evaluation.figures import positions
 from evaluation.journal import Journal, Record
 
-TOP_K = 50  # as many as the API gives
+TOP_K = 50  # the API's maximum
 _MAX_ID_CHARS = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The two bars."""
+    """The two progress bars."""
 
     memories: Any
     questions: Any
@@ -36,9 +36,9 @@ async def evaluate(
     service: Service,
     journal: Journal,
 ) -> None:
-    """Ask every question that the journal does not have yet, some scopes at a time.
+    """Ask every question that is not in the journal, `jobs` scopes at a time.
 
-    `search` is what is set for all searches, `key` names the run. Raises ServiceError.
+    `search` has the settings of all searches, `key` names the run. Raises ServiceError.
     """
     places = [_place(key, number, scope) for number, scope in enumerate(dataset.scopes, start=1)]
     pending = [
@@ -47,19 +47,19 @@ async def evaluate(
         if (questions := [q for q in scope.questions if q.asked and q.id not in journal.records])
     ]
     memories = sum(len(scope.memories) for _, scope, _ in pending)
-    asked = sum(question.asked for question in dataset.questions)
-    left = iter(pending)
+    total = sum(question.asked for question in dataset.questions)
+    remaining = iter(pending)
 
     async def work() -> None:
-        for place, scope, questions in left:  # shared: each takes the next one
+        for place, scope, questions in remaining:  # shared by all workers
             await _run_scope(place, scope, questions, search, service, journal, progress)
 
-    with _progress(memories, asked, len(journal.records)) as progress:
+    with _progress(memories, total, len(journal.records)) as progress:
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(jobs, len(pending))):
                     group.create_task(work())
-        except ExceptionGroup as errors:  # the first stopped the others
+        except ExceptionGroup as errors:  # the first error cancelled the other workers
             raise errors.exceptions[0] from None
 
 
@@ -73,7 +73,7 @@ async def _run_scope(
     progress: Progress,
 ) -> None:
     try:
-        await service.forget(place)  # what a killed run left
+        await service.forget(place)  # left by a killed run
         await service.store(place, scope.memories, progress.memories.update)
         for question in questions:
             settings = {"top_k": TOP_K, "as_of": rfc3339(question.asked_at), **search}
@@ -81,20 +81,20 @@ async def _run_scope(
             journal.add({**_record(question, answer), "repeated": service.take_repeated()})
             progress.questions.update()
         await service.forget(place)
-    except BaseException:  # cancellation too
+    except BaseException:  # also when cancelled
         await service.forget_if_possible(place)
         raise
 
 
 def _record(question: Question, answer: Answer) -> Record:
-    """Where the evidence was found, and what else is told of a question."""
+    """The ranks of the question's evidence, the top score and the latency."""
     try:
-        found = [(hit["metadata"]["session"], hit["metadata"]["turn"]) for hit in answer.body]
+        hits = [(hit["metadata"]["session"], hit["metadata"]["turn"]) for hit in answer.body]
         top_score = answer.body[0]["score"] if answer.body else None
     except (KeyError, TypeError):
         raise ServiceError("a search found a memory without its metadata or score") from None
-    sessions = positions([session for session, _ in found])
-    turns = positions([turn for _, turn in found])
+    sessions = positions([session for session, _ in hits])
+    turns = positions([turn for _, turn in hits])
     return {
         "question_id": question.id,
         "sessions": {session: sessions.get(session) for session in question.sessions},
@@ -105,21 +105,23 @@ def _record(question: Question, answer: Answer) -> Record:
 
 
 def _place(key: str, number: int, scope: Scope) -> Place:
-    """Named after the run, so that runs of other settings do not meet in it."""
+    """A place named after the run, so that runs with other settings use other places."""
     return Place(f"evaluation-{key}-{number}", scope.id[:_MAX_ID_CHARS])
 
 
-def say(text: str) -> None:
-    """A line for the user, above the bars."""
+def log(text: str) -> None:
+    """Print a line for the user, above the progress bars."""
     tqdm.write(f"evaluation: {text}", file=sys.stderr)
 
 
 @contextlib.contextmanager
 def _progress(memories: int, questions: int, done: int) -> Iterator[Progress]:
-    # Elsewhere than on a terminal each update is a line of its own.
-    look = {"file": sys.stderr, "mininterval": 0.5 if sys.stderr.isatty() else 30.0}
+    # If stderr is no terminal, each update is a line of its own.
+    options = {"file": sys.stderr, "mininterval": 0.5 if sys.stderr.isatty() else 30.0}
     with (
-        tqdm(total=memories, desc="memories stored", position=0, **look) as stored,
-        tqdm(total=questions, initial=done, desc="questions asked", position=1, **look) as asked,
+        tqdm(total=memories, desc="memories stored", position=0, **options) as memory_bar,
+        tqdm(
+            total=questions, initial=done, desc="questions asked", position=1, **options
+        ) as question_bar,
     ):
-        yield Progress(stored, asked)
+        yield Progress(memory_bar, question_bar)

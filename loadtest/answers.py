@@ -1,4 +1,4 @@
-"""Whether the service's answers hold what was asked for: locustfile.py fails requests by it."""
+"""Checks the service's answers; locustfile.py counts a request as failed if one has a fault."""
 
 import json
 from collections.abc import Mapping
@@ -8,30 +8,29 @@ _CREATED = 201
 _FOUND = 200
 
 
-def fault_of_write(asked: Mapping[str, str], status: int, content: bytes | None) -> str | None:
-    """What is wrong with the answer to a write of one memory; None where nothing is."""
+def fault_of_write(request: Mapping[str, str], status: int, content: bytes | None) -> str | None:
+    """The fault in the answer to a write of one memory; None if there is none."""
     memory, fault = _object(status, _CREATED, content)
     if fault is not None:
         return fault
     if not isinstance(memory.get("id"), str):
         return "the memory has no id"
-    return _difference(asked, memory)
+    return _difference(request, memory)
 
 
-def fault_of_search(asked: Mapping[str, str], status: int, content: bytes | None) -> str | None:
-    """What is wrong with the answer to a search of a scope that has memories; None where nothing
-    is."""
-    found, fault = _object(status, _FOUND, content)
+def fault_of_search(request: Mapping[str, str], status: int, content: bytes | None) -> str | None:
+    """The fault in the answer to a search of a scope with memories; None if there is none."""
+    answer, fault = _object(status, _FOUND, content)
     if fault is not None:
         return fault
-    results = found.get("results")
-    if not isinstance(results, list) or found.get("total") != len(results):
+    results = answer.get("results")
+    if not isinstance(results, list) or answer.get("total") != len(results):
         return "total is not the number of results"
     if not results:
         return "nothing was found"
-    if found.get("query") != asked["query"]:
+    if answer.get("query") != request["query"]:
         return "another query was answered"
-    scope = {name: asked[name] for name in ("agent_id", "user_id")}
+    scope = {name: request[name] for name in ("agent_id", "user_id")}
     for memory in results:
         if not isinstance(memory, dict) or not isinstance(memory.get("score"), float | int):
             return "a result has no score"
@@ -42,8 +41,10 @@ def fault_of_search(asked: Mapping[str, str], status: int, content: bytes | None
     return None
 
 
-def _object(status: int, wanted: int, content: bytes | None) -> tuple[dict[str, Any], str | None]:
-    if status != wanted:
+def _object(
+    status: int, expected_status: int, content: bytes | None
+) -> tuple[dict[str, Any], str | None]:
+    if status != expected_status:
         return {}, f"status {status}" if status else "no answer"
     try:
         body = json.loads(content or b"")
@@ -54,6 +55,6 @@ def _object(status: int, wanted: int, content: bytes | None) -> tuple[dict[str, 
     return body, None
 
 
-def _difference(asked: Mapping[str, str], memory: Mapping[str, Any]) -> str | None:
-    wrong = [name for name, value in asked.items() if memory.get(name) != value]
-    return f"{', '.join(wrong)} differs from what was asked" if wrong else None
+def _difference(expected: Mapping[str, str], memory: Mapping[str, Any]) -> str | None:
+    wrong = [name for name, value in expected.items() if memory.get(name) != value]
+    return f"{', '.join(wrong)} differs from the request" if wrong else None

@@ -1,9 +1,9 @@
-"""Watches the embedder's replicas go from one to as many as the profile allows and back, under a
-load that comes and goes, and counts the requests that failed meanwhile.
+"""Counts embedder replicas and failed requests while a heavy load is followed by a light one.
 
     .venv/bin/python -m loadtest.autoscaling [--busy-s 60] [--quiet-s 120]
 
-A service of its own, with loadtest.bench's mix: 64 clients while it is busy, then one.
+Replicas go from one to the profile's maximum and back. Starts a service of its own and sends it the
+mix of loadtest.bench: from 64 clients while it is busy, then from one.
 """
 
 import argparse
@@ -28,14 +28,14 @@ _SAMPLE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One load: what its clients saw, and the number of embedders second by second."""
+    """One load: its clients' answers, and the number of embedders in each second."""
 
     clients: int
     measured: Measured
     embedders: list[int]
 
 
-class Watched:
+class ServiceUnderLoad:
     """Runs loads one after another on one service."""
 
     def __init__(self, url: str, pid: int, folder: Path, progress: Progress) -> None:
@@ -53,13 +53,13 @@ class Watched:
             while process.poll() is None:
                 embedders.append(count([self._pid], "embedder"))
                 if embedders[-1:] != embedders[-2:-1]:
-                    self._progress.say(f"{clients} clients: {embedders[-1]} embedders")
+                    self._progress.log(f"{clients} clients: {embedders[-1]} embedders")
                 time.sleep(_SAMPLE_S)
         return Phase(clients, wrk.parse(json.loads(result.read_text()), scenario), embedders)
 
 
 def timeline(embedders: list[int]) -> str:
-    """`1 (0 s) > 2 (14 s)`: each number of replicas and when it was first seen."""
+    """`1 (0 s) > 2 (14 s)`: each number of replicas, and when it was first counted."""
     seconds = 0.0
     parts = []
     for replicas, group in itertools.groupby(embedders):
@@ -88,8 +88,8 @@ def main() -> int:
         wrk.check_installed()
         with scratch() as root, programs.service(root / "memex", {}) as (url, pid):
             seed(url)
-            watched = Watched(url, pid, root, progress)
-            phases = [watched.run(64, arguments.busy_s), watched.run(1, arguments.quiet_s)]
+            service = ServiceUnderLoad(url, pid, root, progress)
+            phases = [service.run(64, arguments.busy_s), service.run(1, arguments.quiet_s)]
     except MemexError as error:
         print(f"autoscaling: {error}", file=sys.stderr)
         return 1

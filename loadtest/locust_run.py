@@ -1,12 +1,12 @@
-"""The service under Locust: users who think between requests, then users who do not.
+"""Locust's load on the service: users who think between requests, then users who do not.
 
     make loadtest
     make loadtest ARGS="--duration-s 60 --realistic-users 30"
     make loadtest ARGS="--url http://127.0.0.1:8000"
 
-Starts `memex serve` of its own with rate limits off, unless --url names a running one. The table
-comes last; Locust's reports (HTML and CSV) stay below results/. The exit code is 1 where any
-request failed, or none was answered.
+Starts its own `memex serve` with rate limits off, unless --url names a running one. Prints the
+table at the end; Locust's reports (HTML and CSV) stay below results/. The exit code is 1 if any
+request failed or none was answered.
 """
 
 import argparse
@@ -30,9 +30,9 @@ from serve_app.operations.machine import processes
 from serve_app.settings import ROOT
 
 _LOCUSTFILE = Path(__file__).with_name("locustfile.py")
-_PATIENCE_S = 180.0  # for seeding, and for the answers that are still to come at the end
+_PATIENCE_S = 180.0  # for seeding, and for outstanding answers at the end
 _SHOWN_FAILURES = 5
-_ALL = "Aggregated"  # Locust's name of the row that has all routes
+_ALL = "Aggregated"  # Locust's name for the row of all routes
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What Locust counted of one route, or of all together; times in ms."""
+    """Locust's counts for one route or for all together; times in ms."""
 
     name: str
     requests: int
@@ -66,27 +66,28 @@ class Outcome:
 
     @property
     def is_good(self) -> bool:
-        """Whether something was answered, and all of it well."""
+        """Whether requests were answered and none failed."""
         everything = self.routes[-1]
         return self.exit_code == 0 and everything.requests > 0 and everything.failures == 0
 
 
 def measure(url: str, load: Load, duration_s: int, prefix: Path) -> Outcome:
-    """Run Locust; its reports' names begin with `prefix`. Raises StartupError where it ends without
-    having measured."""
+    """Run Locust; its reports' names begin with `prefix`. Raises StartupError if it measures
+    nothing or does not end."""
     log = prefix.with_name(f"{prefix.name}.log")
     command = _command(url, load, duration_s, prefix)
     with _running(command, log) as process:
         try:
             exit_code = process.wait(duration_s + _PATIENCE_S)
         except subprocess.TimeoutExpired:
-            raise StartupError(f"locust did not end; {log} may say why") from None
+            raise StartupError(f"locust did not end; see {log}") from None
     stats = prefix.with_name(f"{prefix.name}_stats.csv")
     routes = read_routes(stats.read_text(encoding="utf-8")) if stats.exists() else []
     if not routes:
-        said = [line for line in log.read_text(errors="replace").splitlines() if "/ERROR/" in line]
-        why = said[-1].partition(": ")[2] if said else f"{log} may say why"
-        raise StartupError(f"locust has measured nothing: {why}")
+        lines = log.read_text(errors="replace").splitlines()
+        errors = [line for line in lines if "/ERROR/" in line]
+        cause = errors[-1].partition(": ")[2] if errors else f"see {log}"
+        raise StartupError(f"locust measured nothing: {cause}")
     failures = prefix.with_name(f"{prefix.name}_failures.csv")
     return Outcome(load, routes, read_failures(failures.read_text(encoding="utf-8")), exit_code)
 
@@ -98,9 +99,9 @@ def _command(url: str, load: Load, duration_s: int, prefix: Path) -> list[str]:
         "--host", url,
         "--headless", "--only-summary",
         "--users", str(load.users),
-        "--spawn-rate", str(min(load.users, 100)),  # Locust warns of more
+        "--spawn-rate", str(min(load.users, 100)),  # Locust warns of higher rates
         "--load-time-s", str(duration_s),
-        "--stop-timeout", "30",  # for the answers that are still to come
+        "--stop-timeout", "30",  # for outstanding answers
         "--html", f"{prefix}.html",
         "--csv", str(prefix),
         load.user_class,
@@ -109,8 +110,8 @@ def _command(url: str, load: Load, duration_s: int, prefix: Path) -> list[str]:
 
 @contextlib.contextmanager
 def _running(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Locust, ended with the block. A process of its own, since it replaces parts of the standard
-    library of the one that it runs in."""
+    """Locust's process, ended with the block. A separate process, because Locust replaces parts of
+    the standard library."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("LOCUST_")}
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -120,7 +121,7 @@ def _running(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[byt
             stderr=subprocess.STDOUT,
             cwd=ROOT,
             env=environment,
-            start_new_session=True,  # the terminal's Ctrl-C is for us
+            start_new_session=True,  # shields it from the terminal's Ctrl-C
             preexec_fn=lambda: processes.die_with_parent(signal.SIGKILL),
         )
     try:
@@ -132,7 +133,7 @@ def _running(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[byt
 
 
 def read_routes(stats: str) -> list[Route]:
-    """From Locust's CSV: each route, then all together. None where nothing was requested."""
+    """The rows of Locust's CSV: each route, then all together. Empty if nothing was requested."""
     rows = list(csv.DictReader(stats.splitlines()))
     return [
         Route(
@@ -150,7 +151,7 @@ def read_routes(stats: str) -> list[Route]:
 
 
 def read_failures(failures: str) -> list[str]:
-    """From Locust's CSV, the most frequent first."""
+    """The failures in Locust's CSV, the most frequent first."""
     rows = list(csv.DictReader(failures.splitlines()))
     rows.sort(key=lambda row: int(row["Occurrences"]), reverse=True)
     return [f"{row['Occurrences']}x {row['Method']} {row['Name']}: {row['Error']}" for row in rows]
@@ -175,16 +176,16 @@ def table(outcomes: Sequence[Outcome]) -> Iterator[str]:
 @contextlib.contextmanager
 def _service(url: str | None, progress: Progress) -> Iterator[str]:
     if url is not None:
-        _check_answers(url)
-        progress.say(f"{url}: rate limits that are on there will refuse requests, which then fail")
+        _check_health(url)
+        progress.log(f"{url}: requests that its rate limits refuse count as failures")
         yield url
         return
-    progress.say("starting memex serve, rate limits off")
+    progress.log("starting memex serve, rate limits off")
     with scratch() as root, programs.service(root / "memex", {}) as (own_url, _pid):
         yield own_url
 
 
-def _check_answers(url: str) -> None:
+def _check_health(url: str) -> None:
     try:
         answer = get(f"{url}/health", timeout_s=10)
     except NoAnswer as error:
@@ -204,7 +205,7 @@ def _run(arguments: argparse.Namespace) -> bool:
     outcomes = []
     with _service(arguments.url, progress) as url:
         for load in loads:
-            progress.say(f"{load.name}: {load.users} users, {arguments.duration_s} s")
+            progress.log(f"{load.name}: {load.users} users, {arguments.duration_s} s")
             prefix = reports.with_name(f"{reports.name}-{load.name}")
             outcomes.append(measure(url, load, arguments.duration_s, prefix))
     print(*table(outcomes), sep="\n")
@@ -214,13 +215,13 @@ def _run(arguments: argparse.Namespace) -> bool:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make loadtest", description=__doc__.split("\n")[0])
-    parser.add_argument("--url", help="of a running service; without it, one is started")
-    for option, default, of in (
+    parser.add_argument("--url", help="URL of a running service (default: start one)")
+    for option, default, text in (
         ("--duration-s", 30, "seconds of each load"),
         ("--realistic-users", 20, "users who think 100 to 300 ms between requests"),
         ("--saturation-users", 64, "users who do not"),
     ):
-        parser.add_argument(option, type=int, default=default, help=f"{of} (default: {default})")
+        parser.add_argument(option, type=int, default=default, help=f"{text} (default: {default})")
     arguments = parser.parse_args()
     for option in ("duration_s", "realistic_users", "saturation_users"):
         if getattr(arguments, option) < 1:

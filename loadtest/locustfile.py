@@ -1,11 +1,11 @@
-"""Users of the service for Locust. `make loadtest` runs them one after another; or, with a page to
-look at on http://127.0.0.1:8089 and rate limits off (MEMEX_RATE_LIMIT_…_PER_MINUTE=0):
+"""Users of the service for Locust. `make loadtest` runs them one after another. To watch a run on
+http://127.0.0.1:8089, start a service with MEMEX_RATE_LIMIT_…_PER_MINUTE=0, and:
 
     .venv/bin/locust -f loadtest/locustfile.py --host http://127.0.0.1:8000 RealisticUser
 
-Three searches to one write, over the users of scenarios.py; no text is sent twice. Five memories of
-each user are there before the first request. This is the only module here that imports Locust,
-which replaces parts of the standard library when it is imported.
+Three searches to one write, over the users of scenarios.py; no text is sent twice. Each user has
+five memories before the first request. Only this module imports Locust, because the import replaces
+parts of the standard library.
 """
 
 import http.client
@@ -33,7 +33,7 @@ _WRITE = "/v1/memories"
 _SEARCH = "/v1/memories/search"
 _TIMEOUT_S = 30.0
 
-_numbers = itertools.count(time.time_ns() // 1_000)  # others than in a run before this one
+_numbers = itertools.count(time.time_ns() // 1_000)  # not those of an earlier run
 
 
 class _User(FastHttpUser):
@@ -43,27 +43,27 @@ class _User(FastHttpUser):
 
     @task(3)
     def search(self) -> None:
-        asked = _entry("query")
-        with self.client.post(_SEARCH, json=asked, name=_SEARCH, catch_response=True) as answer:
-            if fault := fault_of_search(asked, answer.status_code, answer.content):
+        request = _entry("query")
+        with self.client.post(_SEARCH, json=request, name=_SEARCH, catch_response=True) as answer:
+            if fault := fault_of_search(request, answer.status_code, answer.content):
                 answer.failure(fault)
 
     @task(1)
     def write(self) -> None:
-        asked = _entry("content")
-        with self.client.post(_WRITE, json=asked, name=_WRITE, catch_response=True) as answer:
-            if fault := fault_of_write(asked, answer.status_code, answer.content):
+        request = _entry("content")
+        with self.client.post(_WRITE, json=request, name=_WRITE, catch_response=True) as answer:
+            if fault := fault_of_write(request, answer.status_code, answer.content):
                 answer.failure(fault)
 
 
 class RealisticUser(_User):
-    """Thinks between two requests."""
+    """Thinks for 0.1 to 0.3 s between two requests."""
 
     wait_time = between(0.1, 0.3)
 
 
 class SaturationUser(_User):
-    """Sends the next request when it has the answer to the last one."""
+    """Sends the next request as soon as it has the answer to the last one."""
 
     wait_time = constant(0)
 
@@ -74,7 +74,7 @@ def _add_option(parser: ArgumentParser) -> None:
         "--load-time-s",
         type=float,
         default=0.0,
-        help="stop so long after the first request; unlike --run-time, without the seeding",
+        help="seconds from the first request to the end; --run-time includes the seeding",
     )
 
 
@@ -89,7 +89,7 @@ def _prepare(environment: Environment, **_: Any) -> None:
     except (StartupError, OSError, http.client.HTTPException) as error:
         environment.process_exit_code = 1
         raise StopTest(f"the first memories could not be stored: {error}") from error
-    environment.stats.clear_all()  # its clock has run since before the seeding
+    environment.stats.clear_all()  # its clock also ran during the seeding
     assert environment.parsed_options is not None
     assert environment.runner is not None
     if load_time_s := environment.parsed_options.load_time_s:
@@ -97,7 +97,7 @@ def _prepare(environment: Environment, **_: Any) -> None:
 
 
 def _is_seeded(url: str) -> bool:
-    """Whether each user has the first memories already, from a run before."""
+    """Whether each user has the first memories, from an earlier run."""
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=_TIMEOUT_S)
     try:
         return all(_count(connection, *pair) >= SEEDED for pair in _pairs())
@@ -120,7 +120,7 @@ def _pairs() -> Iterator[tuple[int, int]]:
 
 
 def _entry(field: str) -> dict[str, str]:
-    """The next text, for any of the users."""
+    """The next text, for a random user."""
     agent, user = divmod(random.randrange(AGENTS * USERS), USERS)  # noqa: S311
     scope = {"agent_id": f"agent-{agent}", "user_id": f"user-{user}"}
     return scope | {field: texts.text(next(_numbers))}

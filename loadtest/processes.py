@@ -1,4 +1,4 @@
-"""What processes cost: CPU seconds and memory of whole trees, by what each process is for."""
+"""CPU seconds and memory of process trees, by the kind of each process."""
 
 import contextlib
 import re
@@ -29,14 +29,14 @@ _REPLICAS = {
     "McpIngress": "mcp",
     "Reranker": "reranker",
 }
-# Ray adds what the replica does at the moment.
+# Ray appends the method that the replica runs.
 _REPLICA = re.compile(r"ray::ServeReplica:memex(?:-mcp)?:(\w+)")
 _CPU_EVERY_S = 1.0
-_MEMORY_EVERY_S = 4.0  # the kernel walks every page table for it
+_MEMORY_EVERY_S = 4.0  # less often: the kernel walks all page tables for it
 
 
 def kind_of(command: Sequence[str], other: str) -> str:
-    """From a command line to one of KINDS; `other` is for what has no name of its own."""
+    """The kind of a process, from its command line; `other` if it is none of KINDS."""
     title = command[0] if command else ""
     if replica := _REPLICA.match(title):
         return _REPLICAS.get(replica[1], other)
@@ -45,6 +45,7 @@ def kind_of(command: Sequence[str], other: str) -> str:
 
 
 def tree(roots: Iterable[int]) -> Iterator[psutil.Process]:
+    """The processes with these ids, each followed by its descendants."""
     for root in roots:
         with contextlib.suppress(psutil.NoSuchProcess):
             process = psutil.Process(root)
@@ -53,7 +54,7 @@ def tree(roots: Iterable[int]) -> Iterator[psutil.Process]:
 
 
 def memory_mib(roots: Iterable[int]) -> float:
-    """Of all of it together, shared pages counted once (PSS)."""
+    """Memory of the trees together, with shared pages counted once (PSS)."""
     total_kib = 0
     for process in tree(roots):
         with contextlib.suppress(OSError):
@@ -73,8 +74,8 @@ def count(roots: Iterable[int], kind: str) -> int:
 
 
 class Watch:
-    """While it is entered: what the trees below `roots` use. Processes that end count, too, up to
-    a second before they did."""
+    """Measures what the trees below `roots` use while it is entered. Processes that end count until
+    at most a second before their end."""
 
     def __init__(self, roots: Sequence[int], other: str) -> None:
         self._roots = roots
@@ -85,10 +86,10 @@ class Watch:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.peak_mib = 0.0
         self.embedders: list[int] = []
-        """How many there were, each second."""
+        """Their number, each second."""
 
     def __enter__(self) -> Self:
-        self._look()
+        self._sample()
         self._first = {process: cpu for process, (_, cpu) in self._last.items()}
         self._thread.start()
         return self
@@ -96,9 +97,10 @@ class Watch:
     def __exit__(self, *_error: object) -> None:
         self._stop.set()
         self._thread.join()
-        self._look()
+        self._sample()
 
     def cpu_s(self) -> dict[str, float]:
+        """CPU seconds by kind of process."""
         used: dict[str, float] = {}
         for process, (kind, cpu) in self._last.items():
             used[kind] = used.get(kind, 0.0) + cpu - self._first.get(process, 0.0)
@@ -107,12 +109,12 @@ class Watch:
     def _run(self) -> None:
         memory_due = time.monotonic() + _CPU_EVERY_S
         while not self._stop.wait(_CPU_EVERY_S):
-            self._look()
+            self._sample()
             if time.monotonic() >= memory_due:
                 self.peak_mib = max(self.peak_mib, memory_mib(self._roots))
                 memory_due = time.monotonic() + _MEMORY_EVERY_S
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         embedders = 0
         for process in tree(self._roots):
             with contextlib.suppress(psutil.NoSuchProcess):

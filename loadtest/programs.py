@@ -1,4 +1,4 @@
-"""The two programs that are measured: started as processes of their own, and stopped."""
+"""Starts and stops the two measured programs, each as a separate process."""
 
 import contextlib
 import os
@@ -26,9 +26,9 @@ _FOREIGN = ("MEMEX_", "RAY_", "BASELINE_", "DATABASE_URL")  # the run must not d
 
 @contextlib.contextmanager
 def service(folder: Path, env: Mapping[str, str]) -> Iterator[tuple[str, int]]:
-    """`memex serve` with its own data in `folder`: its URL and process id.
+    """Run `memex serve` with its data in `folder`; yield its URL and process id.
 
-    Raises StartupError with the last line that it said."""
+    Raises StartupError with the last line of its log."""
     port = ports.free(28_000, ())
     settings = {
         "MEMEX_DATA_DIR": str(folder),
@@ -48,7 +48,7 @@ def service(folder: Path, env: Mapping[str, str]) -> Iterator[tuple[str, int]]:
 def baseline(
     workers: int, dsn: str, models_dir: Path, log: Path, is_lean: bool = False
 ) -> Iterator[tuple[str, int]]:
-    """The baseline on uvicorn: its URL and process id. Raises StartupError."""
+    """Run the baseline on uvicorn; yield its URL and process id. Raises StartupError."""
     port = ports.free(28_500, ())
     url = f"http://127.0.0.1:{port}"
     settings = {
@@ -80,7 +80,7 @@ def _program(
             stderr=subprocess.STDOUT,
             cwd=ROOT,
             env=environment | dict(settings),
-            start_new_session=True,  # the terminal's Ctrl-C is for us
+            start_new_session=True,  # shields it from the terminal's Ctrl-C
             preexec_fn=lambda: processes.die_with_parent(signal.SIGTERM),
         )
     try:
@@ -90,14 +90,14 @@ def _program(
 
 
 def _end(process: subprocess.Popen[bytes], stop: signal.Signals) -> None:
-    below: list[psutil.Process] = list(tree([process.pid]))[1:]
+    descendants: list[psutil.Process] = list(tree([process.pid]))[1:]
     process.send_signal(stop)
     try:
         process.wait(_STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    processes.end(below)
+    processes.end(descendants)
 
 
 def _wait(
@@ -106,8 +106,9 @@ def _wait(
     deadline = time.monotonic() + _START_TIMEOUT_S
     while not is_ready():
         if process.poll() is not None:
-            said = log.read_text(errors="replace").strip().splitlines()
-            raise StartupError(f"{name} has ended: {said[-1] if said else process.returncode}")
+            lines = log.read_text(errors="replace").strip().splitlines()
+            cause = lines[-1] if lines else f"exit code {process.returncode}"
+            raise StartupError(f"{name} has ended: {cause}")
         if time.monotonic() > deadline:
             raise StartupError(f"{name} was not ready after {_START_TIMEOUT_S:.0f} s")
         time.sleep(0.2)

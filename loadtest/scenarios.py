@@ -1,10 +1,10 @@
-"""What is measured: the rows of the table, and the variants of the service that they are run on."""
+"""The rows of the table, and the variants of the service that they measure."""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
 Load = Literal["mix", "searches", "writes", "batches", "nothing", "tools", "legacy-tools"]
-"""The last two are searches over MCP, in either of its eras."""
+"""The last two are searches over MCP: as of 2026-07-28, and with a handshake (2025-11-25)."""
 
 AGENTS = 20
 USERS = 10  # of each agent
@@ -23,25 +23,25 @@ class Scenario:
     different_texts: int = 0
     """0: no text is ever sent twice."""
     of_baseline: bool = True
-    """Whether the baseline is measured with it, too."""
+    """Whether it measures the baseline, too."""
     of_variants: bool = True
-    """Whether all variants of the service are, or the default alone."""
+    """Whether it measures all variants of the service, or only the default."""
 
     @property
     def texts_of_request(self) -> int:
-        """How many texts each request has to have embedded."""
+        """How many texts the service must embed for each request."""
         return {"nothing": 0, "batches": BATCH}.get(self.load, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """The service with something set; a variable that it does not know stops its start."""
+    """The service with these environment variables; unknown ones prevent its start."""
 
     name: str
     env: dict[str, str] = field(default_factory=dict)
 
 
-# In this order: what stores most comes last, since scopes grow by it.
+# Rows that store most come last, because they make scopes grow.
 SCENARIOS = (
     Scenario("nothing-64", "nothing", 64, of_baseline=False),
     Scenario("search-1", "searches", 1),
@@ -62,7 +62,7 @@ SCENARIOS = (
 
 VARIANTS = (
     Variant("default"),
-    # Each request makes calls of its own, every text is embedded, and Ray's own proxy listens.
+    # Requests share no calls, every text is embedded, and Ray's own proxy replaces HAProxy.
     Variant(
         "plain",
         {
@@ -76,8 +76,8 @@ VARIANTS = (
 )
 
 OVER_MCP = {"mcp-1": "search-1", "mcp-16": "search-16", "mcp-legacy-16": "search-16"}
-"""Rows of the same searches over MCP and over REST."""
+"""Rows over MCP, with the rows of the same searches over REST."""
 
 BASELINE_WORKERS = (1, 2, 4)
 CHOOSING_SCENARIO = "distinct-64"
-"""The number of workers that answers most of this is measured with all rows."""
+"""All rows measure the baseline with the number of workers that answers most requests of this."""

@@ -1,4 +1,4 @@
-"""The first memories of every user, by the API, before anything is measured."""
+"""Stores the first memories of every user through the API, before anything is measured."""
 
 import http.client
 import json
@@ -15,7 +15,7 @@ _FOUND = 200
 
 
 def seed(url: str) -> None:
-    """Raises StartupError where a write, or the search that is then tried, is not answered well."""
+    """Store the memories, then try a search. Raises StartupError if a request fails."""
     pairs = [(agent, user) for agent in range(AGENTS) for user in range(USERS)]
     bodies = [
         {"agent_id": f"agent-{agent}", "user_id": f"user-{user}", "content": text(number)}
@@ -24,12 +24,12 @@ def seed(url: str) -> None:
     address = urlsplit(url).netloc
     with ThreadPoolExecutor(_CLIENTS) as clients:
         list(clients.map(lambda first: _write(address, bodies[first::_CLIENTS]), range(_CLIENTS)))
-    asked = {"agent_id": "agent-0", "user_id": "user-0", "query": text(0)}
+    query = {"agent_id": "agent-0", "user_id": "user-0", "query": text(0)}
     connection = http.client.HTTPConnection(address, timeout=30)
-    found = _post(connection, "/v1/memories/search", asked, _FOUND)
+    answer = _post(connection, "/v1/memories/search", query, _FOUND)
     connection.close()
-    if json.loads(found)["total"] < SEEDED:
-        raise StartupError(f"a search of {SEEDED} memories found fewer")
+    if json.loads(answer)["total"] < SEEDED:
+        raise StartupError(f"a search among {SEEDED} memories found fewer")
 
 
 def _write(address: str, bodies: list[dict[str, str]]) -> None:
@@ -40,7 +40,7 @@ def _write(address: str, bodies: list[dict[str, str]]) -> None:
 
 
 def _post(
-    connection: http.client.HTTPConnection, path: str, body: dict[str, str], wanted: int
+    connection: http.client.HTTPConnection, path: str, body: dict[str, str], expected_status: int
 ) -> bytes:
     try:
         connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
@@ -48,7 +48,7 @@ def _post(
         answer = response.read()
     except (OSError, http.client.HTTPException) as error:
         raise StartupError(f"POST {path} failed: {error!r}") from error
-    if response.status != wanted:
-        said = answer.decode(errors="replace")[:200]
-        raise StartupError(f"POST {path} was answered with {response.status}: {said}")
+    if response.status != expected_status:
+        detail = answer.decode(errors="replace")[:200]
+        raise StartupError(f"POST {path} was answered with {response.status}: {detail}")
     return answer

@@ -1,5 +1,5 @@
-"""What the programs here share that start others: a folder for the run, an end by any signal, what
-they use themselves."""
+"""Helpers for programs that start others: progress lines, a temporary folder, an orderly end on
+signals, their own CPU time."""
 
 import contextlib
 import os
@@ -26,29 +26,29 @@ class Progress:
         self._program = program
         self._started = time.monotonic()
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         elapsed = time.monotonic() - self._started
         print(f"{self._program}: {elapsed:4.0f} s  {text}", file=sys.stderr, flush=True)
 
 
 def stop_by_signal() -> None:
-    """Have any of the signals that end a program raise KeyboardInterrupt, once."""
+    """Make SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, once."""
     for number in _STOP_SIGNALS:
         signal.signal(number, _stop)
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
     for number in _STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)  # one is enough: what runs is being stopped
+        signal.signal(number, signal.SIG_IGN)  # one is enough: the programs are being stopped
     raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder that goes with the block."""
-    root = Path(tempfile.mkdtemp(prefix="mb-"))  # short: sockets lie below it
+    """A folder that is deleted with the block."""
+    root = Path(tempfile.mkdtemp(prefix="mb-"))  # short: the length of socket paths is limited
     if os.geteuid() == 0:
-        root.chmod(0o711)  # Postgres runs as a user of its own then, who must pass through
+        root.chmod(0o711)  # Postgres then runs as another user, who must reach its folder
     try:
         yield root
     finally:
@@ -56,7 +56,7 @@ def scratch() -> Iterator[Path]:
 
 
 def own_cpu_s() -> float:
-    """Of this process, and of its children that have ended."""
+    """CPU seconds of this process and of its children that have ended."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     own = psutil.Process().cpu_times()
     return float(children.ru_utime + children.ru_stime + own.user + own.system)

@@ -1,9 +1,9 @@
-"""Memories as people write them, of 6 to 48 words (mostly about 26), each of them only once.
+"""Memories as people write them, of 6 to 48 words (usually about 26), all different.
 
-`sentences.txt` has the parts of a memory, a paragraph for each, a line for each choice; `-` is
-nothing. A text's number is spread over all combinations and read as one choice of each part, so
-that neighbours differ in most words and no two numbers below `combinations()` give the same text.
-mix.lua does the same for the load generator.
+`sentences.txt` has a paragraph for each part of a memory, with a line for each choice; `-` is an
+empty choice. A text's number is spread over all combinations and read as one choice of each part,
+so that neighbours differ in most words and no two numbers below `combinations()` give the same
+text. mix.lua does the same for the load generator.
 """
 
 import functools
@@ -11,11 +11,11 @@ import math
 from pathlib import Path
 
 SENTENCES = Path(__file__).with_name("sentences.txt")
-_SPREAD = 30_011  # a prime; mix.lua has it, too
+_SPREAD = 30_011  # a prime; the same as in mix.lua
 _NOTHING = "-"
 
 ROW_TEXTS = 2_000_000
-"""Numbers that one measurement may use; the next one begins after them."""
+"""How many numbers one measurement may use; those of the next one follow."""
 
 
 @functools.cache
@@ -31,7 +31,7 @@ def combinations() -> int:
 def text(number: int) -> str:
     """The text with this number."""
     rest = number % combinations()
-    for _ in range(2):  # twice: Lua's numbers are exact to 2**53 only
+    for _ in range(2):  # twice with a small factor: Lua's numbers are exact to 2**53 only
         rest = rest * _SPREAD % combinations()
     chosen = []
     for choices in parts():

@@ -1,4 +1,4 @@
-"""Runs wrk with mix.lua, and reads what it measured."""
+"""Runs wrk with mix.lua, and reads its measurements."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ _PATIENCE_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Of answers, in ms."""
+    """Latency percentiles of answers, in ms."""
 
     p50: float
     p95: float
@@ -34,18 +34,19 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What the clients of one row saw."""
+    """The answers that the clients of one row got."""
 
     duration_s: float
     answered: int
-    """With 2xx, or, where a row asks for nothing that exists, with the 404 that it is to get."""
+    """With 2xx, or with 404 if the row requests a path that does not exist."""
     refused: int
     """With 503."""
     errors: int
-    """All other answers, and connections that failed; not the refused."""
+    """All other answers, and failed connections."""
     times: Times | None
-    """Of the answered; None where there are none."""
+    """Of the answered; None if there are none."""
     refused_times: Times | None
+    """Of the refused; None if there are none."""
     statuses: dict[int, int] = field(default_factory=dict)
 
     @property
@@ -55,18 +56,19 @@ class Measured:
 
 def check_installed() -> None:
     if shutil.which("wrk") is None:
-        raise StartupError("wrk, which makes the load, is missing: apt-get install wrk")
+        raise StartupError("wrk, the load generator, is missing: apt-get install wrk")
 
 
 def measure(url: str, scenario: Scenario, row: int, duration_s: int) -> Measured:
-    """`row` is the number of the measurement: no two use the same texts."""
+    """Run one measurement; its number `row` selects texts that no other measurement uses."""
     with tempfile.TemporaryDirectory(prefix="memex-wrk-") as folder:
         result = Path(folder) / "result.json"
         with running(url, scenario, row, duration_s, result) as process:
-            said, _ = process.communicate(timeout=duration_s + _TIMEOUT_S + _PATIENCE_S)
+            output, _ = process.communicate(timeout=duration_s + _TIMEOUT_S + _PATIENCE_S)
         if process.returncode != 0 or not result.exists():
-            lines = said.decode(errors="replace").strip().splitlines()
-            raise StartupError(f"wrk failed: {lines[-1] if lines else process.returncode}")
+            lines = output.decode(errors="replace").strip().splitlines()
+            cause = lines[-1] if lines else f"exit code {process.returncode}"
+            raise StartupError(f"wrk failed: {cause}")
         return parse(json.loads(result.read_text()), scenario)
 
 
@@ -74,13 +76,13 @@ def measure(url: str, scenario: Scenario, row: int, duration_s: int) -> Measured
 def running(
     url: str, scenario: Scenario, row: int, duration_s: int, result: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """wrk, ended with the block."""
+    """wrk's process, ended with the block."""
     process = subprocess.Popen(
         command(url, scenario, row, duration_s, result),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        start_new_session=True,  # the terminal's Ctrl-C is for us
+        start_new_session=True,  # shields it from the terminal's Ctrl-C
         preexec_fn=lambda: processes.die_with_parent(signal.SIGKILL),
     )
     try:
@@ -97,7 +99,7 @@ def command(
     connections = str(scenario.connections)
     return [
         "wrk",
-        *("--threads", connections),  # one each: see mix.lua
+        *("--threads", connections),  # one for each connection: see mix.lua
         *("--connections", connections),
         *("--duration", f"{duration_s}s"),
         *("--timeout", f"{_TIMEOUT_S}s"),
@@ -117,18 +119,18 @@ def command(
 
 
 def parse(result: Mapping[str, Any], scenario: Scenario) -> Measured:
-    """From what mix.lua writes: the answers are status, microseconds, status, microseconds, …"""
+    """Read mix.lua's JSON, whose `answers` are status, microseconds, status, microseconds, …"""
     answers = np.array(result["answers"], dtype=np.int64).reshape(-1, 2)
     status, times_us = answers[:, 0], answers[:, 1]
-    wanted = status == 404 if scenario.load == "nothing" else (status >= 200) & (status < 300)
+    succeeded = status == 404 if scenario.load == "nothing" else (status >= 200) & (status < 300)
     refused = status == 503
     failed = sum(int(result[name]) for name in ("connect", "read", "write", "timeout"))
     return Measured(
         duration_s=result["duration_us"] / 1e6,
-        answered=int(wanted.sum()),
+        answered=int(succeeded.sum()),
         refused=int(refused.sum()),
-        errors=int((~wanted & ~refused).sum()) + failed,
-        times=_times(times_us[wanted]),
+        errors=int((~succeeded & ~refused).sum()) + failed,
+        times=_times(times_us[succeeded]),
         refused_times=_times(times_us[refused]),
         statuses={int(code): int((status == code).sum()) for code in np.unique(status)},
     )

@@ -1,6 +1,6 @@
-"""Builds the applications from graph.py: the only place that decorates and binds deployments.
+"""Builds the applications from graph.py. Only this module decorates and binds deployments.
 
-No `from __future__ import annotations` here: Serve reads the builders' argument types.
+Without `from __future__ import annotations`, because Serve reads the builders' argument types.
 """
 
 from typing import Any
@@ -14,18 +14,17 @@ from deployments.embedder.settings import EmbeddingSettings
 from serve_app.graph import MEMEX, MEMEX_MCP, NODES, Handles, Node, wanted_nodes
 from serve_app.settings import Settings, load_settings
 
-_ON_CALL = {"min_replicas": 0, "max_replicas": 1, "target_ongoing_requests": 4}
+_ON_CALL_AUTOSCALING = {"min_replicas": 0, "max_replicas": 1, "target_ongoing_requests": 4}
 
 
 class AppArgs(BaseModel):
-    """Arguments of an application in serve_config.yaml: none; settings come from the
-    environment."""
+    """An application has no arguments in serve_config.yaml: settings come from the environment."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 def build_memex_app(args: AppArgs) -> Application:
-    """The nodes of the application memex; its ingress serves REST."""
+    """The application memex: its nodes, of which the ingress serves REST."""
     settings = load_settings()
     bound: dict[str, Application] = {}
     for node in wanted_nodes(settings):
@@ -42,7 +41,7 @@ class McpArgs(AppArgs):
 
 
 def build_memex_mcp_app(args: McpArgs) -> Application:
-    """McpIngress, over the nodes of the other application."""
+    """The application memex-mcp: McpIngress, which calls the nodes of `args.graph`."""
     settings = load_settings()
     handles = {
         node.name: DeploymentHandle(node.name, args.graph)
@@ -54,7 +53,7 @@ def build_memex_mcp_app(args: McpArgs) -> Application:
 
 
 def build_embedder_app(settings: Settings, embedding: EmbeddingSettings) -> Application:
-    """An Embedder alone, of another model than the graph's: memories are being moved to it."""
+    """An application of one Embedder, for the model that memories are re-embedded with."""
     (embedder,) = (node for node in NODES if node.name == "Embedder")
     return _bind(embedder, settings.model_copy(update={"embedding": embedding}), {})
 
@@ -66,5 +65,7 @@ def _bind(node: Node, settings: Settings, handles: Handles) -> Application:
     options: dict[str, Any] = settings.deployments.get(node.name, {})
     deployment = serve.deployment(name=node.name, **options)(cls)
     if node.is_on_call(settings):
-        deployment = deployment.options(num_replicas="auto", autoscaling_config=_ON_CALL)
+        deployment = deployment.options(
+            num_replicas="auto", autoscaling_config=_ON_CALL_AUTOSCALING
+        )
     return deployment.bind(*node.arguments(settings, handles))

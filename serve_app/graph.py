@@ -1,9 +1,8 @@
-"""The graph's nodes, in one table. app.py deploys them, the launcher prepares what they load, and
-the doctor looks for them.
+"""The graph's nodes, in one table. app.py deploys them, the launcher prepares the models that they
+load, and the doctor checks them.
 
-A deployment is a row here and a folder of its own; CONTRIBUTING.md has the steps. Classes are named
-by import path, since most import Ray, which reads its settings from the environment when it is
-imported.
+A deployment is a row here and a folder; CONTRIBUTING.md has the steps to add one. Classes are named
+by import path because most import Ray, which reads its settings from the environment on import.
 """
 
 import importlib
@@ -17,7 +16,7 @@ MEMEX = "memex"
 MEMEX_MCP = "memex-mcp"
 
 Handles = Mapping[str, Any]
-"""The handles of the nodes before this one, by name; only those that are wanted."""
+"""Handles by name of the deployed nodes before this one."""
 
 Report = Callable[[str], None]
 
@@ -32,25 +31,24 @@ def _never(_settings: Settings) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One deployment. Its resources and replicas stand in the profile, under its name."""
+    """One deployment. The profile sets its resources and replicas, under its name."""
 
     name: str
     module: str
-    """Where the class of that name is."""
+    """The module of the class, which has the node's name."""
     arguments: Callable[[Settings, Handles], tuple[Any, ...]]
-    """What the class is called with in each replica."""
+    """The class's arguments in each replica."""
     application: str = MEMEX
     is_wanted: Callable[[Settings], bool] = _always
     is_on_call: Callable[[Settings], bool] = _never
-    """Whether it starts when it is called, and ends a while later."""
+    """Whether it runs only for calls: it starts with a call and stops some time after the last."""
     is_ingress: bool = False
     prepare: Callable[[Settings, Report], None] | None = None
-    """Loads or downloads what it needs, before it is deployed: whatever is wrong is reported
-    there."""
+    """Loads the node's model, or downloads it, so that errors appear before the deployment."""
 
     def load(self) -> type:
-        loaded: type = getattr(importlib.import_module(self.module), self.name)
-        return loaded
+        cls: type = getattr(importlib.import_module(self.module), self.name)
+        return cls
 
 
 def threads(settings: Settings, name: str) -> int:
@@ -62,11 +60,11 @@ def threads(settings: Settings, name: str) -> int:
 def _prepare_reranker(settings: Settings, report: Report) -> None:
     from deployments.reranker.cross_encoder import CrossEncoder  # takes a second to import
 
-    report(f"loading {settings.reranker.model}, downloaded where it is not here yet")
+    report(f"loading {settings.reranker.model}, which is downloaded if missing")
     CrossEncoder(settings.reranker.model, settings.models_dir, 1)
 
 
-# A node comes after those it calls.
+# Each node comes after the nodes that it calls.
 NODES: tuple[Node, ...] = (
     Node(
         "Embedder",
@@ -123,5 +121,5 @@ NODES: tuple[Node, ...] = (
 
 
 def wanted_nodes(settings: Settings) -> list[Node]:
-    """Those that these settings deploy."""
+    """The nodes that these settings deploy."""
     return [node for node in NODES if node.is_wanted(settings)]

@@ -1,7 +1,7 @@
 """The graph's ingresses: replicas that call the other nodes and serve an ASGI application.
 
-Each imports its application only where it builds it: the MCP SDK alone costs a second of CPU and 20
-MiB in each process that imports it.
+Each imports its application when it builds it, because the MCP SDK costs one second of CPU and
+20 MiB in each process that imports it.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ from serve_app.settings import Settings
 
 
 class _Ingress:
-    """What both have: the service over the other nodes. app.py decorates them, and Serve asks each
-    replica for its application."""
+    """The service over the other nodes. app.py decorates the subclasses; Serve calls
+    `__serve_build_asgi_app__` in each replica."""
 
     def __init__(self, settings: Settings, nodes: Nodes) -> None:
         node.prepare(type(self).__name__)
@@ -29,8 +29,8 @@ class _Ingress:
         self._service = build_service(settings, nodes)
 
     async def _wait_until_ready(self) -> None:
-        await replicas.wait_for_one(self._embedder, self._settings.request_timeout_s)
-        # A wrong model must fail the deployment; a database that is away only delays the check.
+        await replicas.wait_for_replica(self._embedder, self._settings.request_timeout_s)
+        # A wrong model must fail the deployment; an unavailable database only delays the check.
         with contextlib.suppress(Unavailable):
             await self._service.adopt_model()
 
@@ -52,7 +52,7 @@ class RestIngress(_Ingress):
 
 
 class McpIngress(_Ingress):
-    """Serves MCP, over the nodes of the application that serves REST."""
+    """Serves MCP, with the nodes of the application that serves REST."""
 
     async def __serve_build_asgi_app__(self) -> Starlette:
         from serve_app.mcp.answering import ServiceBackend

@@ -1,5 +1,5 @@
-"""The import path that operators export in RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH. The code is
-in web/request_id.py."""
+"""The module that operators name in RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH. The code is in
+web/request_id.py."""
 
 from serve_app.web.request_id import middlewares
 

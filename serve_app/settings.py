@@ -1,8 +1,8 @@
-"""The one place of the application's settings: a profile, then `MEMEX_…` variables.
+"""The application's settings: a profile, overridden by `MEMEX_…` variables.
 
-Every field of a section is a variable: `embedding.model` is MEMEX_EMBEDDING_MODEL, the fields
-outside sections (`host`) are MEMEX_HOST and so on. The database's address is DATABASE_URL, which
-the replicas read themselves: it is a secret and never part of these.
+Every field of a section is a variable: `embedding.model` is MEMEX_EMBEDDING_MODEL. So is every
+field outside the sections: `host` is MEMEX_HOST. The database's address, DATABASE_URL, is a secret
+and no part of the settings: the replicas read it themselves.
 """
 
 import difflib
@@ -22,29 +22,29 @@ from deployments.store.settings import Dedup, SearchSettings, StoreSettings
 from deployments.summariser.settings import SummarizationSettings
 
 ROOT = Path(__file__).resolve().parents[1]
-"""Where configs/, migrations/ and serve_config.yaml lie."""
+"""The folder of configs/, migrations/ and serve_config.yaml."""
 
 DATABASE_URL = "DATABASE_URL"
 _PREFIX = "MEMEX_"
 
 
-def _split(value: object) -> object:
+def _split_names(value: object) -> object:
     if isinstance(value, str):
         return tuple(name.strip().lower() for name in value.split(",") if name.strip())
     return value
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
 
 
 class RateLimitSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     writes_per_minute: int = Field(
-        60, ge=0, le=6_000, description="Writes of one agent in any 60 s; 0 is no limit."
+        60, ge=0, le=6_000, description="Writes of one agent in any 60 s; 0 means no limit."
     )
     searches_per_minute: int = Field(
-        120, ge=0, le=6_000, description="Searches of one agent in any 60 s; 0 is no limit."
+        120, ge=0, le=6_000, description="Searches of one agent in any 60 s; 0 means no limit."
     )
 
 
@@ -54,19 +54,20 @@ class EdgeSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     calls_in_flight: int = Field(
-        2, ge=1, le=10_000, description="Calls of a kind at once; later callers gather."
+        2, ge=1, le=10_000, description="Calls of a kind at once; further callers share the next."
     )
-    max_batch: int = Field(32, ge=1, le=256, description="Callers that travel in one call.")
+    max_batch: int = Field(32, ge=1, le=256, description="Callers that may share one call.")
     max_waiting: int = Field(
-        512, ge=0, description="Callers that may wait; further ones get 503 at once."
+        512, ge=0, description="Callers that may wait for a call; further ones get 503 at once."
     )
     max_wait_ms: float = Field(
         500,
         ge=0,
-        description="When one has waited so long for a call, further ones get 503 at once.",
+        description="If a caller has waited longer than this for a call, further ones get 503 at "
+        "once.",
     )
     cache_mib: int = Field(
-        64, ge=0, description="Memory for embeddings of texts seen before; 0 is no cache."
+        64, ge=0, description="Memory for embeddings of recent texts; 0 means no cache."
     )
 
 
@@ -77,13 +78,13 @@ class McpSettings(BaseModel):
 
     allowed_hosts: Names = Field(
         (),
-        description="Names, separated by commas, that calls over MCP may name in Host beside "
-        "loopback; * allows any.",
+        description="Host names, separated by commas, that the MCP ingress accepts besides "
+        "loopback; * accepts any.",
     )
     allowed_origins: Names = Field(
         (),
-        description="Origins, such as https://app.example.org, whose pages' calls over MCP are not "
-        "refused, beside loopback's; * allows any.",
+        description="Origins, separated by commas, such as https://app.example.org, from whose "
+        "pages the MCP ingress accepts calls, besides loopback's; * accepts any.",
     )
 
 
@@ -92,33 +93,31 @@ class Settings(BaseModel):
 
     profile: str = Field(
         "laptop",
-        description="A file of configs/, without its ending; or the path of a YAML file.",
+        description="The name of a file in configs/ without .yaml, or the path of a YAML file.",
     )
     data_dir: Path = Field(
         default_factory=lambda: default_data_dir(),
-        description="Where the embedded Postgres, the models and Ray's files live.",
+        description="The folder of the embedded Postgres, the models and Ray's files.",
     )
     host: str = Field("127.0.0.1", min_length=1, description="The address to listen on.")
     port: int = Field(8000, ge=1, le=65_535, description="The API's port.")
     dashboard_port: int = Field(8265, ge=1, le=65_535, description="The Ray dashboard's port.")
     allowed_hosts: Names = Field(
         (),
-        description="Names, separated by commas, that requests may name in Host beside loopback; "
-        "* allows any.",
+        description="Host names, separated by commas, that the API accepts besides loopback; "
+        "* accepts any.",
     )
     request_timeout_s: float = Field(
         15.0, gt=0, description="How long a request may wait for one call to a deployment."
     )
     dedup: Dedup = Field(
         "off",
-        description="What becomes of a memory that is there already, to the letter: off stores it "
-        "beside the other, touch makes the other as new as it.",
+        description="If the scope holds an identical memory: off stores a second copy, touch "
+        "refreshes the existing one's created_at.",
     )
-    metrics: bool = Field(
-        True, description="Whether memex counts and times what it does: on or off."
-    )
+    metrics: bool = Field(True, description="Whether memex records metrics: on or off.")
     list_agents: bool = Field(
-        True, description="Whether the API tells everyone who can reach it which agents there are."
+        True, description="Whether the API lists all agents to anyone who can reach it."
     )
     embedding: EmbeddingSettings = EmbeddingSettings()
     search: SearchSettings = SearchSettings()
@@ -130,7 +129,7 @@ class Settings(BaseModel):
     summarization: SummarizationSettings = SummarizationSettings()
     deployments: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
-        description="Options of Ray Serve for each deployment; set by the profile alone.",
+        description="Ray Serve's options for each deployment; only a profile can set them.",
     )
 
     @field_validator("data_dir")
@@ -152,29 +151,30 @@ _NOT_VARIABLES = {"deployments"}
 
 
 def variables() -> dict[str, tuple[str, ...]]:
-    """Every MEMEX_… variable and the path of the field it sets."""
-    found: dict[str, tuple[str, ...]] = {}
+    """Every MEMEX_… variable, with the path of the field that it sets."""
+    paths: dict[str, tuple[str, ...]] = {}
     for name in Settings.model_fields:
         if name in _SECTIONS:
             for part in _SECTIONS[name].model_fields:
-                found[f"{_PREFIX}{name}_{part}".upper()] = (name, part)
+                paths[f"{_PREFIX}{name}_{part}".upper()] = (name, part)
         elif name not in _NOT_VARIABLES:
-            found[f"{_PREFIX}{name}".upper()] = (name,)
-    return found
+            paths[f"{_PREFIX}{name}".upper()] = (name,)
+    return paths
 
 
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
-    """The profile's values under the environment's. Raises BadSetting, naming the variable."""
+    """The profile's values, overridden by the environment's. Raises BadSetting, which names the
+    variable."""
     known = variables()
-    given = {name: value for name, value in environ.items() if name.startswith(_PREFIX)}
-    for name in given:
+    assigned = {name: value for name, value in environ.items() if name.startswith(_PREFIX)}
+    for name in assigned:
         if name not in known:
             raise BadSetting(
-                f"{name} is not a setting{_similar(name, known)}; see docs/settings.md"
+                f"{name} is not a setting{_suggestion(name, known)}; see docs/reference/settings.md"
             )
-    profile = given.get(f"{_PREFIX}PROFILE", "laptop")
+    profile = assigned.get(f"{_PREFIX}PROFILE", "laptop")
     values = {**_read_profile(profile), "profile": profile}
-    for name, value in given.items():
+    for name, value in assigned.items():
         section, *rest = known[name]
         if rest:
             values[section] = {**values.get(section, {}), rest[0]: value}
@@ -183,12 +183,13 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        raise BadSetting("; ".join(_complaint(entry, given) for entry in error.errors())) from None
+        messages = (_message(entry, assigned) for entry in error.errors())
+        raise BadSetting("; ".join(messages)) from None
 
 
 def default_data_dir() -> Path:
-    """The platform's folder for a user's data; for root one that no home folder encloses, since
-    Postgres will not run as root and its own user must reach it."""
+    """The platform's folder for a user's data. For root, a folder outside root's home: Postgres
+    does not run as root, and its own user must reach the folder."""
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         return Path("/var/lib/memex")
     return Path(platformdirs.user_data_dir("memex", appauthor=False))
@@ -200,15 +201,18 @@ def _read_profile(name: str) -> dict[str, Any]:
     path = ROOT / "configs" / f"{name}.yaml"
     if not name.replace("-", "").replace("_", "").isalnum() or not path.is_file():
         known = ", ".join(sorted(file.stem for file in (ROOT / "configs").glob("*.yaml")))
-        raise BadSetting(f"MEMEX_PROFILE: there is no profile {name!r}; there are: {known}")
+        raise BadSetting(
+            f"MEMEX_PROFILE: profile {name!r} does not exist; use one of {known}, "
+            "or the path of a YAML file"
+        )
     return _read_profile_file(str(path))
 
 
 def _read_profile_file(path: str) -> dict[str, Any]:
-    """Raises BadSetting. A relative path is below the folder that the process was started in."""
+    """Raises BadSetting. A relative path starts at the process's working folder."""
     try:
         values = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
-    except (OSError, RuntimeError) as error:  # the latter: there is no such ~user
+    except (OSError, RuntimeError) as error:  # RuntimeError: unknown ~user
         reason = getattr(error, "strerror", None) or str(error)
         raise BadSetting(f"MEMEX_PROFILE: cannot read {path} ({reason})") from None
     except (UnicodeDecodeError, yaml.YAMLError) as error:
@@ -216,25 +220,26 @@ def _read_profile_file(path: str) -> dict[str, Any]:
         raise BadSetting(f"MEMEX_PROFILE: {path} is not YAML ({reason})") from None
     values = {} if values is None else values
     if not isinstance(values, dict):
-        raise BadSetting(f"MEMEX_PROFILE: {path} does not hold settings by name")
+        raise BadSetting(f"MEMEX_PROFILE: {path} must map setting names to values")
     for section in _SECTIONS:
         if not isinstance(values.get(section, {}), dict):
-            raise BadSetting(f"MEMEX_PROFILE: {path}: {section} does not hold settings by name")
+            raise BadSetting(f"MEMEX_PROFILE: {path}: {section} must map setting names to values")
     return values
 
 
-def _similar(name: str, known: Mapping[str, object]) -> str:
+def _suggestion(name: str, known: Mapping[str, object]) -> str:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _complaint(entry: Any, given: Mapping[str, str]) -> str:
+def _message(entry: Any, assigned: Mapping[str, str]) -> str:
+    """The error of one value, after the names of the variables that set it."""
     path = tuple(str(part) for part in entry["loc"])
     reason = entry["msg"].removeprefix("Value error, ")
     names = [name for name, field in variables().items() if field == path[: len(field)]]
-    if not names and path and path[0] in _SECTIONS:  # a rule over a section's fields
+    if not names and path and path[0] in _SECTIONS:  # an error of a section as a whole
         names = [
-            name for name, field in variables().items() if field[0] == path[0] and name in given
+            name for name, field in variables().items() if field[0] == path[0] and name in assigned
         ]
-    where = " and ".join(names) or "the profile's " + ".".join(path)
-    return f"{where}: {reason}"
+    subject = " and ".join(names) or "the profile's " + ".".join(path)
+    return f"{subject}: {reason}"

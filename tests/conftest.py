@@ -1,4 +1,4 @@
-"""Fixtures that several suites share: the model, a real Postgres, a database for each test."""
+"""Fixtures of several suites: the model, a real Postgres server, a database for each test."""
 
 import os
 import shutil
@@ -30,12 +30,12 @@ _ENOUGH_BYTES = 4 * 1024**3
 
 def pytest_configure() -> None:
     _put_temporary_folders_in_memory()
-    # A shell ignores SIGINT for what it runs in the background, and programs inherit that.
+    # A shell starts background programs with SIGINT ignored, and their children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Names what was skipped, and why, in one line for each reason."""
+    """Print one line for each reason to skip: how many tests, in which files."""
     reasons: dict[str, list[str]] = {}
     for report in terminalreporter.getreports("skipped"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
@@ -46,16 +46,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def _put_temporary_folders_in_memory() -> None:
-    """Where there is room: each database is hundreds of files."""
+    """Use /dev/shm if it has room, because each database is hundreds of files."""
     if "TMPDIR" in os.environ or not os.access(_IN_MEMORY, os.W_OK):
         return
     if shutil.disk_usage(_IN_MEMORY).free >= _ENOUGH_BYTES:
         os.environ["TMPDIR"] = str(_IN_MEMORY)
-        tempfile.tempdir = None  # read anew
+        tempfile.tempdir = None  # so that tempfile reads TMPDIR again
 
 
 class _ByFile(LoadScopeScheduling):  # type: ignore[misc]
-    """Tests of one file run in one process, and those of whole services in one after another."""
+    """Runs a file's tests in one process, and all tests of whole services in one process."""
 
     def _split_scope(self, nodeid: str) -> str:
         return _SERVICES if nodeid.startswith(_SERVICES) else nodeid.partition("::")[0]
@@ -66,7 +66,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_settings_from_outside() -> None:
+def _remove_settings_from_environment() -> None:
     for name in [name for name in os.environ if name.startswith("MEMEX_")]:
         del os.environ[name]
     os.environ.pop("DATABASE_URL", None)
@@ -86,7 +86,7 @@ def encoder(models_dir: Path) -> Encoder:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
-    """A real server in a folder of its own; not below pytest's, which only its owner may enter."""
+    """A real server, not below pytest's temporary folder, which only its owner can enter."""
     with tempfile.TemporaryDirectory(prefix="memex-test-") as root:
         folder = DataFolder(Path(root))
         folder.open()
@@ -101,7 +101,7 @@ def postgres() -> Iterator[EmbeddedPostgres]:
 
 @pytest.fixture(scope="session")
 async def template(postgres: EmbeddedPostgres) -> str:
-    """The name of a migrated database that others are copied from."""
+    """The name of a migrated database, which the tests' databases are copies of."""
     async with connected(await databases.create(postgres, "memex_template")) as connection:
         await migrate(connection, read_migrations())
     return "memex_template"
@@ -109,14 +109,14 @@ async def template(postgres: EmbeddedPostgres) -> str:
 
 @pytest.fixture
 async def empty_dsn(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
-    """A new database without tables."""
+    """The DSN of a new database without tables."""
     async with databases.new(postgres) as dsn:
         yield dsn
 
 
 @pytest.fixture
 async def dsn(postgres: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
-    """A new database with all migrations."""
+    """The DSN of a new database with all migrations applied."""
     async with databases.new(postgres, template) as dsn:
         yield dsn
 

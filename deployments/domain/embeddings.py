@@ -11,10 +11,10 @@ Embeddings = NDArray[np.float32]
 """`(N, D) float32`, L2-normalised rows, unless stated otherwise."""
 
 TextKind = Literal["query", "passage"]
-"""Some models expect a different prefix before a question than before a stored text."""
+"""Some models expect different prefixes before queries and passages."""
 
 TextsOfKind = tuple[Sequence[str], TextKind]
-"""One caller's texts in a call that carries several callers' texts."""
+"""One caller's texts, in a call for several callers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,31 +1,32 @@
 """Every error the service raises on purpose, as one tree.
 
     MemexError
-    ├── InvalidInput        the caller's input breaks a rule; says which field and why
+    ├── InvalidInput        the caller's input breaks a rule; names the field and the reason
     ├── MemoryNotFound      no such memory in this scope (or it is another agent's)
     ├── Superseded          the memory was condensed into a summary and cannot be changed
-    ├── NotASummary         the memory has no sources that could be given back
+    ├── NotASummary         the memory has no sources to restore
     ├── AgentsNotListed     the operator has switched the listing of agents off
     ├── KeyInUse            a write under the same idempotency key is still running
-    ├── KeyReused           an idempotency key was used for another write before
-    ├── RateLimited         the agent's calls of one minute are used up
+    ├── KeyReused           the idempotency key was used for another write before
+    ├── RateLimited         the agent has used up its rate limit
     ├── Unavailable         a part of the service does not answer now; trying again may help
-    ├── GenerationRetired   an embedding is of a model that is no longer the one in use
-    ├── TooManyExports      as many exports run as the store has connections to spare for
-    ├── BackupFailed        a backup cannot be written or restored; says why
-    ├── ReembeddingFailed   memories cannot be moved to another model; says why
-    ├── TransferFailed      an export or an import did not come to its end; says why
-    └── StartupError        the service cannot start as it is set up; says what to change
+    ├── GenerationRetired   an embedding is of a model that is no longer in use
+    ├── TooManyExports      a store replica runs as many exports as it has connections for
+    ├── BackupFailed        a backup cannot be written or restored; gives the reason
+    ├── ReembeddingFailed   memories cannot be moved to another model; gives the reason
+    ├── TransferFailed      an export or import did not finish; gives the reason
+    └── StartupError        the service cannot start as it is set up; names what to change
         ├── BadSetting
+        ├── AlreadyRunning
         ├── ModelUnavailable
         ├── ModelMismatch
         ├── MigrationRefused
         └── DatabaseUnsuitable
 
-    Fault                   a node failed in a way nobody foresaw; it has logged what it was
+    Fault                   a node failed unexpectedly; it has logged the error
 
-Messages are written for the person who reads them and carry no SQL, host or secret. Errors cross
-processes by pickle: positional arguments, all of them handed to `super().__init__`.
+Messages are written for people and contain no SQL, host or secret. Errors cross processes by
+pickle, so each passes all its arguments, which are positional, to `super().__init__`.
 """
 
 from deployments.domain.embeddings import ModelIdentity
@@ -36,7 +37,7 @@ class MemexError(Exception):
 
 
 class InvalidInput(MemexError):
-    """`field` (a dotted path) holds something that cannot be taken, for `reason`."""
+    """`field` (a dotted path) is invalid, for `reason`."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(field, reason)
@@ -48,7 +49,7 @@ class InvalidInput(MemexError):
 
 
 class MemoryNotFound(MemexError):
-    """No memory of that id belongs to that agent."""
+    """The agent has no memory with this id."""
 
     def __init__(self, memory_id: str) -> None:
         super().__init__(memory_id)
@@ -59,7 +60,7 @@ class MemoryNotFound(MemexError):
 
 
 class Superseded(MemexError):
-    """The memory is a source of a summary: what it says stays as it was condensed."""
+    """The memory is a source of a summary, so it cannot be changed."""
 
     def __init__(self, memory_id: str, summary_id: str) -> None:
         super().__init__(memory_id, summary_id)
@@ -74,25 +75,25 @@ class Superseded(MemexError):
 
 
 class NotASummary(MemexError):
-    """The memory was not made of others, or they have been purged since."""
+    """The memory was not condensed from others, or they have been purged since."""
 
     def __init__(self, memory_id: str) -> None:
         super().__init__(memory_id)
         self.memory_id = memory_id
 
     def __str__(self) -> str:
-        return f"memory {self.memory_id} has no sources that could be restored"
+        return f"memory {self.memory_id} has no sources to restore"
 
 
 class AgentsNotListed(MemexError):
-    """The service does not tell which agents there are."""
+    """The operator has switched the listing of agents off."""
 
     def __str__(self) -> str:
-        return "agents are not listed here; an operator can allow it (MEMEX_LIST_AGENTS)"
+        return "agents are not listed here; the operator can allow it with MEMEX_LIST_AGENTS=true"
 
 
 class KeyInUse(MemexError):
-    """A write under this idempotency key has not ended yet."""
+    """A write under this idempotency key is still running."""
 
     retry_after_s = 1.0
 
@@ -112,11 +113,11 @@ class KeyReused(MemexError):
         self.key = key
 
     def __str__(self) -> str:
-        return f"the idempotency key {self.key!r} was used for another write: take a new one"
+        return f"the idempotency key {self.key!r} was used for another write: use a new one"
 
 
 class RateLimited(MemexError):
-    """The agent made `per_minute` calls of `operation` in the last 60 s."""
+    """The agent made `per_minute` `operation` calls in the last 60 s."""
 
     def __init__(
         self, agent_id: str, operation: str, per_minute: int, retry_after_s: float
@@ -148,39 +149,39 @@ class Unavailable(MemexError):
 
 
 class GenerationRetired(MemexError):
-    """The memories have been moved to another model; ask anew which one is in use."""
+    """The memories have been moved to another model; adopt the one in use and try again."""
 
     def __str__(self) -> str:
         return "the memories have been moved to another embedding model"
 
 
 class TooManyExports(MemexError):
-    """A store replica has `at_once` exports under way, each of which holds a connection."""
+    """A store replica runs `limit` exports, each of which holds a connection."""
 
     retry_after_s = 10.0
 
-    def __init__(self, at_once: int) -> None:
-        super().__init__(at_once)
-        self.at_once = at_once
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.limit = limit
 
     def __str__(self) -> str:
-        return f"{self.at_once} exports run already: try again when one of them has ended"
+        return f"{self.limit} exports run already: try again when one has ended"
 
 
 class BackupFailed(MemexError):
-    """A backup cannot be written, or cannot be restored; nothing was changed."""
+    """A backup cannot be written or restored; nothing was changed."""
 
 
 class ReembeddingFailed(MemexError):
-    """Memories cannot be moved to another model; those in use stay as they are."""
+    """Memories cannot be moved to another model; the embeddings in use are unchanged."""
 
 
 class TransferFailed(MemexError):
-    """An export or an import did not come to its end."""
+    """An export or an import did not finish."""
 
 
 class StartupError(MemexError):
-    """The service is set up in a way it cannot start with."""
+    """The service cannot start as it is set up."""
 
 
 class BadSetting(StartupError):
@@ -188,7 +189,7 @@ class BadSetting(StartupError):
 
 
 class AlreadyRunning(StartupError):
-    """Another process has the data folder."""
+    """Another process uses the data folder."""
 
 
 class ModelUnavailable(StartupError):
@@ -196,7 +197,7 @@ class ModelUnavailable(StartupError):
 
 
 class ModelMismatch(StartupError):
-    """The stored embeddings were made by another model, `active`, than the one that is set."""
+    """The stored embeddings were made by `active`, not by the model that the settings name."""
 
     def __init__(self, reason: str, active: ModelIdentity | None = None) -> None:
         super().__init__(reason, active)
@@ -211,16 +212,16 @@ class MigrationRefused(StartupError):
 
 
 class DatabaseUnsuitable(StartupError):
-    """The database lacks something the service needs."""
+    """The database lacks something that the service needs."""
 
 
 class Fault(RuntimeError):
-    """A node failed with an error of the class `cause` that is not among the above; its log says
-    more. The error itself stays there: its words may quote a memory."""
+    """A node failed with an unexpected error of the class `cause`. Only the node's log has the
+    details, because the error's message may quote a memory."""
 
     def __init__(self, cause: str) -> None:
         super().__init__(cause)
         self.cause = cause
 
     def __str__(self) -> str:
-        return f"an internal error ({self.cause}); the log of the node it happened in says more"
+        return f"an internal error ({self.cause}); the log of the node that failed has the details"

@@ -14,7 +14,7 @@ from deployments.domain.rate_limits import RateLimit
 
 
 class MemoryType(StrEnum):
-    """What a memory holds: something that happened, a fact, or how to do something."""
+    """What a memory describes: something that happened, a fact, or how to do something."""
 
     EPISODIC = "episodic"
     SEMANTIC = "semantic"
@@ -37,10 +37,10 @@ class Memory:
     created_at: datetime
     updated_at: datetime
     expires_at: datetime | None = None
-    """From then on nobody sees it; None: it never expires."""
+    """From this time on, no call returns the memory; None means that it never expires."""
     superseded_by: UUID | None = None
-    """The summary it was condensed into. Such a memory is hidden from callers that do not ask for
-    superseded ones."""
+    """The summary that the memory was condensed into. Calls that do not include superseded memories
+    do not return it."""
     score: float | None = None
     explanation: Explanation | None = None
 
@@ -62,7 +62,7 @@ class MemoryVersion:
 @pickle_by_fields
 @dataclass(frozen=True, slots=True)
 class NewMemory:
-    """A memory to store. The caller makes its id, so that storing it twice is harmless."""
+    """A memory to store. The caller makes its id, so storing it twice is harmless."""
 
     id: UUID
     agent_id: str
@@ -72,28 +72,28 @@ class NewMemory:
     memory_type: MemoryType = MemoryType.EPISODIC
     metadata: dict[str, Any] = field(default_factory=dict)
     created_at: datetime | None = None
-    """None: now, as for `updated_at`."""
+    """None means now; so does an `updated_at` of None."""
     expires_at: datetime | None = None
     updated_at: datetime | None = None
     superseded_by: UUID | None = None
     """Set by imports only."""
 
 
-class Imported(StrEnum):
-    """What became of a memory that an import brought with its id."""
+class ImportOutcome(StrEnum):
+    """What an import did with one memory, which has its id already."""
 
     STORED = "stored"
-    THERE = "there"
-    """The agent already has a memory of that id; it was left unchanged."""
+    EXISTS = "exists"
+    """The agent already has a memory with this id; it was left unchanged."""
     TAKEN = "taken"
-    """Another agent has a memory of that id."""
+    """Another agent has a memory with this id."""
     ORPHANED = "orphaned"
-    """The summary it was condensed into is not among the agent's memories."""
+    """The agent does not have the summary that the memory was condensed into."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """When a memory expires; None: never."""
+    """When a memory expires; None means never."""
 
     at: datetime | None
 
@@ -111,11 +111,11 @@ class MemoryPatch:
 
 @dataclass(frozen=True, slots=True)
 class ListFilters:
-    """What a listed memory must satisfy beside its scope; `None` is no condition."""
+    """Conditions on the listed memories, besides their scope; `None` is no condition."""
 
     memory_type: MemoryType | None = None
     metadata: dict[str, Any] | None = None
-    """Contained in the memory's metadata (Postgres's `@>`)."""
+    """The memory's metadata must contain this object (Postgres's `@>`)."""
     created_after: datetime | None = None
     created_before: datetime | None = None
     include_superseded: bool = False
@@ -123,7 +123,7 @@ class ListFilters:
 
 @dataclass(frozen=True, slots=True)
 class WriteKey:
-    """An idempotency key, and a fingerprint of what is written under it."""
+    """An idempotency key, and a fingerprint of the write that uses it."""
 
     key: str
     fingerprint: bytes
@@ -132,7 +132,8 @@ class WriteKey:
 @pickle_by_fields
 @dataclass(frozen=True, slots=True)
 class InsertCall:
-    """One caller's memories in a call that carries several; a row of `embeddings` for each."""
+    """One caller's memories, in a call for several callers. `embeddings` is `(N, D) float32`, a row
+    for each memory."""
 
     memories: Sequence[NewMemory]
     embeddings: Embeddings
@@ -142,7 +143,7 @@ class InsertCall:
 
 @dataclass(frozen=True, slots=True)
 class PageKey:
-    """Where a newest-first listing continues: after the memory of this time and id."""
+    """A newest-first list continues after the memory with this time and id."""
 
     created_at: datetime
     id: UUID
@@ -150,7 +151,7 @@ class PageKey:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a listing, newest first; `next_key` is None on the last."""
+    """One page of a list, newest first; `next_key` is None on the last page."""
 
     memories: list[Memory]
     next_key: PageKey | None
@@ -158,7 +159,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class ExportPage:
-    """Some of an export's memories, and the total number over all its pages."""
+    """Some of an export's memories, and the number of memories on all its pages."""
 
     total: int
     memories: list[Memory]

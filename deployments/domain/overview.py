@@ -1,4 +1,4 @@
-"""What a store holds, without contents: agents, their users, memories by day."""
+"""What a store contains, without contents: agents, their users, memories by day."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -6,17 +6,18 @@ from datetime import date
 
 @dataclass(frozen=True, slots=True)
 class CountBounds:
-    """How far an overview counts."""
+    """Up to how many memories an overview counts."""
 
-    of_one: int = 10_000
-    """Memories of one agent or user on a page of them; further ones are known to exist."""
-    of_timeline: int = 50_000
-    """Memories of a timeline, the newest first."""
+    per_tally: int = 10_000
+    """Of one agent or one user; if it has more, the count is not exact."""
+    per_timeline: int = 50_000
+    """Of a timeline, newest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """An agent's or a user's id and how many memories it has; at least so many if not exact."""
+    """The id of an agent or a user and the number of its memories, or a lower bound if not
+    exact."""
 
     id: str
     memories: int
@@ -25,8 +26,8 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class TallyPage:
-    """In the order of ids, without those that have no memory. The next page begins after the id
-    `next_after`, which is None on the last."""
+    """Agents or users that have memories, ordered by id. The next page begins after the id
+    `next_after`, which is None on the last page."""
 
     tallies: list[Tally]
     next_after: str | None
@@ -34,7 +35,7 @@ class TallyPage:
 
 @dataclass(frozen=True, slots=True)
 class DayCounts:
-    """The memories of one day (UTC) by type; at least so many if not exact."""
+    """The number of memories of each type on one day (UTC), or lower bounds if not exact."""
 
     day: date
     episodic: int
@@ -45,8 +46,8 @@ class DayCounts:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The days that have memories, oldest first, from the day `since` on: the one that was asked
-    for, or, if there are too many memories to count, a later one, which is not exact."""
+    """The days that have memories, oldest first, from the day `since` on. That is the requested day
+    or, if there are too many memories to count, a later day, whose counts are not exact."""
 
     since: date
     days: list[DayCounts]

@@ -1,4 +1,4 @@
-"""Cheap pickling for values that cross processes by the hundred."""
+"""Cheap pickling for values of which one call carries hundreds."""
 
 from dataclasses import fields
 from operator import attrgetter
@@ -10,7 +10,7 @@ _Value = TypeVar("_Value", bound=type)
 def pickle_by_fields(cls: _Value) -> _Value:
     """Decorate a frozen dataclass so that it pickles as a call of the class with its fields.
 
-    dataclasses' own way looks up the fields again for each value, which takes half as long again.
+    The default of dataclasses looks up the fields for each value, which takes 1.5 times as long.
     Raises TypeError if the class has fewer than two fields.
     """
     names = [field.name for field in fields(cls)]

@@ -1,6 +1,6 @@
 """The ranking formula, in plain Python.
 
-The database computes the same in `ranked` of search.sql; this one is what it is tested against.
+The database computes the same in `ranked` of search.sql, which is tested against this module.
 """
 
 import math
@@ -12,19 +12,19 @@ from typing import Literal
 from deployments.domain.pickling import pickle_by_fields
 
 SearchMode = Literal["hybrid", "semantic", "lexical"]
-"""Whether similarity is of meaning and words, of meaning alone, or of words alone."""
+"""Whether similarity compares meaning and words, only meaning, or only words."""
 
 Fusion = Literal["weighted", "rrf"]
-"""How hybrid similarity is made of both: as a weighted sum, or by reciprocal ranks."""
+"""How `cosine` and `lexical` become one similarity: a weighted sum, or reciprocal ranks."""
 
 
 @pickle_by_fields
 @dataclass(frozen=True, slots=True)
 class ScoreWeights:
     """`score = similarity·similarity + recency·recency + importance·importance` and
-    `similarity = cosine·cosine + lexical·lexical`, each time the weight by its part.
+    `similarity = cosine·cosine + lexical·lexical`; each product is a weight times its part.
 
-    The last two are None where ranks were fused.
+    `cosine` and `lexical` are None if ranks were fused.
     """
 
     similarity: float
@@ -37,7 +37,7 @@ class ScoreWeights:
 @pickle_by_fields
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The parts of a hit's score, each by its weight adding up to it."""
+    """The parts of a hit's score, which is the sum of each part times its weight."""
 
     cosine: float
     lexical: float
@@ -49,25 +49,25 @@ class Explanation:
     age_days: float
     weights: ScoreWeights
     matched_terms: list[str]
-    """The query's terms that the memory has, stemmed and case-folded as they are compared."""
+    """The terms of the query that the memory has, stemmed and case-folded for comparison."""
     cosine_rank: int | None = None
-    """Among the candidates; only where ranks were fused, like the next."""
+    """From 1, among the candidates; None unless ranks were fused, as is `lexical_rank`."""
     lexical_rank: int | None = None
 
 
 @pickle_by_fields
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The weights of the score; ranking.py has the formula."""
+    """The weights of the score; `score` has the formula."""
 
     alpha: float = 0.7
     half_life_days: float = 30.0
     importance_weight: float = 0.0
     mode: SearchMode = "hybrid"
     fusion: Fusion = "weighted"
-    """Of hybrid mode, like the next."""
+    """Used in hybrid mode only, as is `lexical_weight`."""
     lexical_weight: float | None = None
-    """None is the store's setting."""
+    """None means the store's setting."""
 
 
 SCORE_DECIMALS = 4
@@ -77,9 +77,9 @@ _SECONDS_PER_DAY = 86_400.0
 
 
 def recency(created_at: datetime, now: datetime, half_life_days: float) -> float:
-    """Exponential decay in [0, 1]: 1 for a memory of this moment, 0.5 after one half-life.
+    """Exponential decay in [0, 1]: 1 for a memory made now, 0.5 after one half-life.
 
-    Ages are clamped at 0: a memory whose clock ran ahead is not newer than now.
+    Ages are clamped at 0, so a memory with a time in the future counts as made now.
     """
     age_days = max(0.0, (now - created_at).total_seconds() / _SECONDS_PER_DAY)
     return math.exp(-math.log(2.0) * age_days / half_life_days)
@@ -104,11 +104,11 @@ def fuses_by_rank(ranking: Ranking) -> bool:
 def similarities(
     cosines: Sequence[float], bm25s: Sequence[float], share: float, by_rank: bool
 ) -> list[float]:
-    """Of all candidates of a query, from their cosines and BM25 scores.
+    """The similarity of each candidate of a query, from all their cosines and BM25 scores.
 
     `(1 - share)·cosine + share·bm25 / (the best bm25)`; or, by rank, reciprocal rank fusion
-    (Cormack, Clarke and Büttcher 2009), scaled so that the first of both arms has 1. Where no
-    candidate has a word of the query, similarity is the cosine.
+    (Cormack, Clarke and Büttcher 2009), scaled so that a candidate that is first by both has 1. If
+    no candidate has a term of the query, similarity is the cosine.
     """
     best = max(bm25s, default=0.0)
     if share == 0 or best <= 0:
@@ -116,8 +116,10 @@ def similarities(
     if by_rank:
         ranks = zip(_ranks(cosines), _ranks(bm25s), bm25s, strict=True)
         return [
-            (RRF_K + 1) / 2 * (1 / (RRF_K + first) + (1 / (RRF_K + second) if bm25 > 0 else 0))
-            for first, second, bm25 in ranks
+            (RRF_K + 1)
+            / 2
+            * (1 / (RRF_K + cosine_rank) + (1 / (RRF_K + lexical_rank) if bm25 > 0 else 0))
+            for cosine_rank, lexical_rank, bm25 in ranks
         ]
     return [
         (1 - share) * cosine + share * bm25 / best
@@ -130,7 +132,7 @@ def score(
 ) -> float:
     """`alpha·similarity + (1-alpha)·recency + importance_weight·importance/2`, to 4 decimals.
 
-    Importance runs from 0 to 2, so its half is a third part on the same scale as the other two.
+    Importance is 0 to 2, so half of it is on the same scale as the other two parts.
     """
     value = (
         ranking.alpha * similarity
@@ -141,7 +143,7 @@ def score(
 
 
 def _ranks(values: Sequence[float]) -> list[int]:
-    """1 for the highest; equal values share the better rank."""
+    """Each value's rank: 1 for the highest; equal values share the better rank."""
     ordered = sorted(values, reverse=True)
-    first = {value: rank for rank, value in reversed(list(enumerate(ordered, 1)))}
-    return [first[value] for value in values]
+    best_rank = {value: rank for rank, value in reversed(list(enumerate(ordered, 1)))}
+    return [best_rank[value] for value in values]

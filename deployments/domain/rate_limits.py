@@ -6,7 +6,7 @@ from typing import Literal
 from deployments.domain.pickling import pickle_by_fields
 
 Operation = Literal["write", "search"]
-"""What a rate limit counts; each is counted on its own."""
+"""The calls that a rate limit counts; each operation is counted separately."""
 
 
 @pickle_by_fields

@@ -1,4 +1,4 @@
-"""Searches: what a caller asks for, and in which scope."""
+"""Searches: the query, its scope and its filters."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,11 +14,11 @@ from deployments.domain.rate_limits import RateLimit
 @pickle_by_fields
 @dataclass(frozen=True, slots=True)
 class SearchFilters:
-    """What a hit must satisfy beside its scope; `None` is no condition."""
+    """Conditions on the hits, besides their scope; `None` is no condition."""
 
     memory_type: MemoryType | None = None
     metadata: dict[str, Any] | None = None
-    """Contained in the hit's metadata (Postgres's `@>`)."""
+    """The hit's metadata must contain this object (Postgres's `@>`)."""
     created_after: datetime | None = None
     created_before: datetime | None = None
     min_score: float | None = None
@@ -36,8 +36,8 @@ class SearchQuery:
     ranking: Ranking = Ranking()
     filters: SearchFilters = SearchFilters()
     as_of: datetime | None = None
-    """Ages are counted up to this time, and memories created later are not seen. None: ages are
-    counted up to now, and all memories are seen."""
+    """Ages are measured at this time, and memories created later are left out. None: ages are
+    measured now, and no memory is left out."""
     explain: bool = False
     include_superseded: bool = False
 
@@ -45,7 +45,7 @@ class SearchQuery:
 @pickle_by_fields
 @dataclass(frozen=True, slots=True)
 class SearchCall:
-    """One caller's search in a call that carries several. `embedding` is `(D,) float32`."""
+    """One caller's search, in a call for several callers. `embedding` is `(D,) float32`."""
 
     query: SearchQuery
     embedding: Embeddings
@@ -55,5 +55,5 @@ class SearchCall:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """In place of a search's hits: it would keep the other searches of its call waiting. Its rate
-    limit has been counted; make it again on its own, without one."""
+    """Returned in place of a search's hits if it would make the other searches of its call wait.
+    Its rate limit has been counted; repeat the search in its own call, without a rate limit."""

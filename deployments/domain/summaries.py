@@ -1,4 +1,4 @@
-"""What condensing memories is about: sources, and the one memory that is made of them."""
+"""Condensing memories: sources, and the summary that is made from them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +24,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class ScopeToCondense:
-    """A scope that has what may be condensed; `is_due` where that is more than the threshold."""
+    """A scope with memories that may be condensed; `is_due` if they are more than the threshold."""
 
     agent_id: str
     user_id: str
@@ -39,7 +39,7 @@ class Condensation:
     embedding: Embeddings
     generation: int
     sources: list[tuple[UUID, datetime]]
-    """Each with when it was last changed: one that has changed since is not what was condensed."""
+    """Each source's id and its `updated_at`, by which the store sees whether it changed since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,11 @@ class PassReport:
     """What one pass over the scopes did."""
 
     scopes: int
-    """Those that were due."""
+    """Scopes that were due."""
     summaries: int
     memories: int
-    """How many were condensed."""
+    """Memories that were condensed."""
     failed: int
     """Scopes that will be tried again later."""
     is_complete: bool
-    """False where its time was up before every scope had been looked at: call again."""
+    """False if the time ran out before every scope was checked: call again."""

@@ -1,3 +1,3 @@
-"""The embedder: texts to vectors."""
+"""The embedder: turns texts into embeddings."""
 
 import deployments.runtime.telemetry_off as _switched_off  # noqa: F401  # before any module loads a model

@@ -1,4 +1,4 @@
-"""The Embedder node: batches calls, keeps inference off the event loop."""
+"""The Embedder node: batches calls and runs inference in a thread, off the event loop."""
 
 import asyncio
 import time
@@ -28,7 +28,9 @@ class Embedder:
         node.prepare("Embedder")
         self._metrics = EmbedderMetrics(metrics)
         count_cpu(metrics)
-        self._encoder = load_encoder(settings, Path(models_dir), threads, read=self._metrics.read)
+        self._encoder = load_encoder(
+            settings, Path(models_dir), threads, count_tokens=self._metrics.count_tokens
+        )
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         config = BatchConfig.model_validate(user_config)
@@ -53,22 +55,22 @@ class Embedder:
             raise Unavailable("embedder")
         return await self._embed(callers)  # type: ignore[no-any-return]
 
-    # While one batch is computed the next one gathers, so nobody waits for company when idle.
+    # The next batch gathers while one is computed, so a call to an idle replica need not wait.
     @serve.batch(max_batch_size=32, batch_wait_timeout_s=0.0)  # type: ignore[untyped-decorator]
     async def _embed(self, calls: list[Sequence[TextsOfKind]]) -> list[Embeddings]:
         return await asyncio.to_thread(self._encode, calls)
 
     def _encode(self, calls: list[Sequence[TextsOfKind]]) -> list[Embeddings]:
         rows = encode_calls(calls, self._encode_kind, self._encoder.identity.dimensions)
-        self._metrics.batch(sum(map(len, rows)))
+        self._metrics.observe_batch(sum(map(len, rows)))
         return rows
 
     def _encode_kind(self, texts: list[str], kind: TextKind) -> Embeddings:
-        started = time.perf_counter()
+        started_s = time.perf_counter()
         try:
             rows = self._encoder.encode(texts, kind)
         except Exception as error:
-            self._metrics.failed(kind, error)
+            self._metrics.count_error(kind, error)
             raise
-        self._metrics.embedded(kind, time.perf_counter() - started)
+        self._metrics.observe_duration(kind, time.perf_counter() - started_s)
         return rows

@@ -1,4 +1,4 @@
-"""A cross-encoder in this process, of those that fastembed supports."""
+"""Runs a cross-encoder that fastembed supports, in this process."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
@@ -9,12 +9,12 @@ from fastembed.rerank.cross_encoder import TextCrossEncoder
 
 from deployments.runtime import hub
 
-# Few enough that little is padded, and that a call which nobody waits for ends soon.
+# Small, so that there is little padding and a cancelled call ends soon.
 _BATCH_ROWS = 8
 
 
 class CrossEncoder:
-    """Downloads the model on the first use of its cache. Thread-safe."""
+    """Downloads the model if the cache lacks it. Thread-safe."""
 
     def __init__(self, model: str, cache_dir: Path, threads: int, **options: Any) -> None:
         self._model = hub.load(
@@ -26,10 +26,10 @@ class CrossEncoder:
     ) -> list[float]:
         """How well each text answers `query`, in the order of `texts`; higher is better.
 
-        What is longer than the model's window is cut off. `stop` is asked before each batch, and
-        CancelledError is raised where it says so.
+        A text longer than the model's window is truncated. Calls `stop` before each batch, and
+        raises CancelledError if it returns true.
         """
-        # Texts of similar length go together, since fastembed pads each batch to its longest.
+        # Batch texts of similar length, because fastembed pads each batch to its longest.
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         scores = [0.0] * len(texts)
         for start in range(0, len(order), _BATCH_ROWS):

@@ -1,4 +1,4 @@
-"""The Reranker node: one inference at a time, off the event loop, for callers who still wait."""
+"""The Reranker node: runs one inference at a time, in a thread, for callers that still wait."""
 
 import asyncio
 import threading
@@ -17,8 +17,8 @@ class Reranker:
     """Implements the Reranker port through its handle.
 
     Callers wait for some milliseconds and then cancel. A call that is cancelled before its turn
-    is never begun, and one that is running ends with its batch: else late work would make the
-    calls behind it late as well.
+    never starts, and a running one ends after its current batch: otherwise late work would delay
+    the calls that are queued.
     """
 
     def __init__(
@@ -26,19 +26,19 @@ class Reranker:
     ) -> None:
         node.prepare("Reranker")
         count_cpu(metrics)
-        # Importing fastembed takes over a second, which everyone who imports this would pay.
+        # Imported here, because fastembed takes over a second to import.
         from deployments.reranker.cross_encoder import CrossEncoder
 
         self._encoder = CrossEncoder(settings.model, Path(models_dir), threads)
-        self._turns = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reranker")
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reranker")
 
     async def scores(self, query: str, texts: Sequence[str]) -> list[float]:
-        gone = threading.Event()
+        cancelled = threading.Event()
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(
-                self._turns, self._encoder.scores, query, texts, gone.is_set
+                self._executor, self._encoder.scores, query, texts, cancelled.is_set
             )
         except asyncio.CancelledError:
-            gone.set()
+            cancelled.set()
             raise

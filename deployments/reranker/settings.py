@@ -7,7 +7,7 @@ class RerankerSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = Field(
-        "", description="A cross-encoder that fastembed supports; empty for no reranker."
+        "", description="A cross-encoder that fastembed supports; empty means no reranker."
     )
     top_n: int = Field(20, ge=1, le=50, description="How many of the best hits are reordered.")
     budget_ms: int = Field(

@@ -1,5 +1,5 @@
-"""The model that the memories are embedded with, for whoever calls the store with embeddings; and
-what becomes of a call if memories are moved to another model meanwhile."""
+"""The model that the memories are embedded with, for callers that send embeddings to the store. It
+repeats a call if memories are moved to another model meanwhile."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,12 +17,12 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """Texts as the store takes them. `embeddings` is `(N, D) float32`, of this generation."""
+    """Embedded texts for the store. `embeddings` is `(N, D) float32`, of this generation."""
 
     embeddings: Embeddings
     generation: int
     is_first_call: bool
-    """False if the store has been called before, with embeddings of a model that was retired
+    """False if the store has been called before, with embeddings of a model that has been retired
     since."""
 
 
@@ -33,18 +33,18 @@ class _Model:
 
 
 class ActiveModel:
-    """The model in use, and its generation. Belongs to one event loop."""
+    """The model in use, and its generation. Use it in one event loop only."""
 
     def __init__(self, embedder: Embedder, generations: Generations) -> None:
         self._embedder = embedder
         self._generations = generations
         self._model: _Model | None = None
-        self._adopting = asyncio.Lock()
+        self._adopt_lock = asyncio.Lock()
 
     async def adopt(self) -> None:
-        """Have the database record the embedder's model, or take the one that memories were moved
-        to, if it is served beside the graph's own. Raises ModelMismatch, Unavailable."""
-        await self._adopted()
+        """Record the embedder's model in the database, or adopt the model that memories were moved
+        to, if it is served as well. Raises ModelMismatch, Unavailable."""
+        await self._current()
 
     async def ping(self) -> None:
         """Raises Unavailable if the model does not answer."""
@@ -59,24 +59,25 @@ class ActiveModel:
         kind: TextKind,
         call: Callable[[Embedded], Awaitable[_T]],
     ) -> _T:
-        """Embed the texts and call the store by `call`; its result. If the memories are moved to
-        another model meanwhile, both are done again with that one."""
+        """Embed the texts, pass them to `call`, which calls the store, and return its result. If
+        the memories are moved to another model meanwhile, both are repeated with that model, up to
+        5 attempts in all. Raises Unavailable."""
         is_first_call = True
         for _ in range(_ATTEMPTS):
-            model = await self._adopted()
+            model = await self._current()
             try:
                 embeddings = await self._embedder.embed(texts, kind, model.identity)
                 embedded = Embedded(embeddings, model.generation, is_first_call)
                 is_first_call = False
                 return await call(embedded)
             except GenerationRetired:
-                if self._model is model:  # another call may have adopted the next one already
+                if self._model is model:  # else another call has adopted the next model already
                     self._model = None
         raise Unavailable("embedder")
 
-    async def _adopted(self) -> _Model:
+    async def _current(self) -> _Model:
         if self._model is None:
-            async with self._adopting:
+            async with self._adopt_lock:
                 if self._model is None:
                     self._model = await self._adopt()
                 return self._model

@@ -6,7 +6,7 @@ from uuid import UUID
 
 
 def uuid7(unix_ms: int | None = None) -> UUID:
-    """48 bits of Unix time in milliseconds (now, by default), then 74 random bits."""
+    """A UUID of 48 bits of Unix time in milliseconds (now, by default) and 74 random bits."""
     ms = time.time_ns() // 1_000_000 if unix_ms is None else unix_ms
     random_a, random_b = secrets.randbits(12), secrets.randbits(62)
     return UUID(int=(ms << 80) | (0x7 << 76) | (random_a << 64) | (0b10 << 62) | random_b)

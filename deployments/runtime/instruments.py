@@ -1,6 +1,5 @@
-"""Counters, histograms and gauges of Ray's metrics: tagged by application, deployment and replica,
-exported by every node, seen by whatever scrapes Ray. Made in a replica's `__init__`, never at
-import."""
+"""Counters, histograms and gauges of Ray's metrics. Ray tags them with application, deployment and
+replica, and exports them on every node. Make them in a replica's `__init__`, never at import."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,35 +7,39 @@ from typing import Any
 Labels = Mapping[str, str]
 
 DURATION_BUCKETS_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]
-# Between whole numbers: the exporter takes an observation for the middle of its bucket, which is
-# then the mean of what the bucket can hold.
+# Bounds lie between whole numbers: the exporter adds an observation to the sum as the middle of its
+# bucket, which is then the mean of the whole numbers in it.
 BATCH_SIZE_BUCKETS = [0.5, 1.5, 2.5, 4.5, 8.5, 16.5, 32.5, 64.5, 128.5, 256.5]
 
 
 class Instruments:
-    """Makes a replica's instruments; where they are switched off, such as do nothing.
+    """Makes a replica's instruments; if metrics are off, they do nothing.
 
-    An increment costs some 4 µs, an observation as much and twice that again in Ray's exporter,
-    which takes them one by one: observe calls and batches rather than what is in them.
+    An increment costs about 4 µs; an observation costs as much, and twice that in Ray's exporter,
+    which handles observations one by one. So observe calls and batches, not the items in them.
     """
 
     def __init__(self, on: bool) -> None:
         self._ray: Any = None
         if on:
-            from ray.serve import metrics  # takes long, and nodes are imported without it
+            from ray.serve import metrics  # slow to import, and nodes are imported without it
 
             self._ray = metrics
 
     def counter(
-        self, name: str, description: str, labels: Sequence[str] = (), begun: Sequence[Labels] = ()
+        self,
+        name: str,
+        description: str,
+        labels: Sequence[str] = (),
+        initial_labels: Sequence[Labels] = (),
     ) -> Any:
-        """`begun` are label values of which there is a series before anything is counted: a rate
-        does not see what brings a series into being."""
+        """A counter with a series at 0 for each of `initial_labels`: a rate does not see the
+        increment that creates a series."""
         if self._ray is None:
             return _Off()
         counter = self._ray.Counter(name, description=description, tag_keys=tuple(labels))
-        for values in begun:
-            counter._record(0, dict(values))  # inc() takes no 0
+        for values in initial_labels:
+            counter._record(0, dict(values))  # inc() rejects 0
         return counter
 
     def histogram(
@@ -59,7 +62,7 @@ class Instruments:
 
 
 class _Off:
-    """In the place of any instrument."""
+    """Stands in for any instrument."""
 
     def inc(self, _value: float, _labels: Labels | None = None) -> None: ...
 

@@ -1,9 +1,8 @@
-"""What the replicas' log lines say: when it was, and of an error where it came from but not what it
-quotes.
+"""The replicas' log lines: their time, and errors without text that may quote a memory.
 
-An error's own words may hold a memory: Postgres names the row that it refuses, Python the value
-that it cannot take. So only those of our own errors are written out; of any other its class, its
-SQLSTATE where it has one, and the lines of code that it came by.
+An error's message may quote a memory: Postgres names the row that it refuses, Python the value that
+it cannot use. So only the messages of our own errors are logged; of any other error, its class, its
+SQLSTATE or the system's error text if it has one, and the code lines of its traceback.
 """
 
 import logging
@@ -16,47 +15,47 @@ from deployments.domain.errors import Fault, MemexError
 NAME = "ray.serve.memex"  # below ray.serve, so that Serve writes it to its files
 _SERVE = "ray.serve"
 _ASYNCIO = "asyncio"
-_OF_A_CALL = "Request failed."  # Serve's line about whatever a call raises
+_CALL_FAILED = "Request failed."  # Serve's line about any error that a call raises
 
 
 def install() -> None:
-    """In a replica, before it does anything else. Twice is as good as once."""
+    """Filter the log lines. Call it first in a replica; further calls have no effect."""
     for name in (_SERVE, NAME, _ASYNCIO):
         logger = logging.getLogger(name)
-        if not any(isinstance(one, _Tidy) for one in logger.filters):
-            logger.addFilter(_Tidy())
+        if not any(isinstance(filter_, _Redaction) for filter_ in logger.filters):
+            logger.addFilter(_Redaction())
 
 
-class _Tidy(logging.Filter):
-    """On the loggers, not on their handlers, which Serve replaces when it is reconfigured."""
+class _Redaction(logging.Filter):
+    """Added to the loggers, not to their handlers, which Serve replaces when it is reconfigured."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        if record.name == _SERVE and record.msg == _OF_A_CALL:
-            # An answer such as "over the limit", or a failure that the node has logged already.
+        if record.name == _SERVE and record.msg == _CALL_FAILED:
+            # An answer such as RateLimited, or a failure that the node has logged already.
             if isinstance(error, MemexError | Fault):
                 return False
         elif record.name == _ASYNCIO:
-            record.msg = str(record.msg).partition("\n")[
-                0
-            ]  # the rest shows tasks with their errors
+            # The other lines show tasks with their errors.
+            record.msg = str(record.msg).partition("\n")[0]
         if error is not None:
-            record.exc_text = outline(error)  # which formatters take in place of their own
+            record.exc_text = outline(error)  # formatters use it instead of their own text
         record.time = _iso(record.created)
         return True
 
 
 def outline(error: BaseException) -> str:
-    """The error and those that led to it, each with the lines of code that it came by, oldest
-    first."""
+    """The error and those that led to it, oldest first, each with the code lines of its
+    traceback."""
     parts = [
-        "".join([*traceback.format_tb(one.__traceback__), describe(one)]) for one in _chain(error)
+        "".join([*traceback.format_tb(link.__traceback__), describe(link)])
+        for link in _chain(error)
     ]
     return "\nwhich led to\n".join(reversed(parts))
 
 
 def describe(error: BaseException) -> str:
-    """The error's class, and what may be told of its words."""
+    """The error's class, and the part of its message that cannot quote a memory."""
     cls = type(error)
     name = f"{cls.__module__}.{cls.__qualname__}".removeprefix("builtins.")
     state = getattr(error, "sqlstate", None)
@@ -67,11 +66,12 @@ def describe(error: BaseException) -> str:
     if name.startswith(("deployments.", "serve_app.")):
         return f"{name}: {error}"
     if isinstance(error, BaseExceptionGroup):
-        return f"{name} of {', '.join(describe(one) for one in error.exceptions)}"
+        return f"{name} of {', '.join(describe(member) for member in error.exceptions)}"
     return name
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and its causes, newest first."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

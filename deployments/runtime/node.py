@@ -1,5 +1,4 @@
-"""What every deployment does for its calls: it logs failures where they happen, and continues
-traces."""
+"""What every deployment does for its calls: log failures where they happen, and continue traces."""
 
 import dataclasses
 import functools
@@ -15,15 +14,16 @@ from deployments.runtime import logs, tracing
 
 _logger = logging.getLogger(logs.NAME)
 # How many young objects start a garbage collection. Every request makes hundreds that need none;
-# with Python's 700 a busy ingress spends a tenth of its time on collections.
-_GARBAGE_THRESHOLD = 10_000
+# with Python's default of 700, a busy ingress spends a tenth of its time on collections.
+_GC_THRESHOLD = 10_000
 _Node = TypeVar("_Node", bound=type)
 _Method = Callable[..., Any]
 
 
 def prepare(deployment: str) -> None:
-    """Call it first in a replica, before anything is logged. Raises BadSetting."""
-    gc.set_threshold(_GARBAGE_THRESHOLD)
+    """Set up garbage collection, logs and traces. Call it first in a replica, before anything is
+    logged. Raises BadSetting."""
+    gc.set_threshold(_GC_THRESHOLD)
     logs.install()
     tracing.start(deployment)
 
@@ -31,31 +31,30 @@ def prepare(deployment: str) -> None:
 def answering(*ports: type) -> Callable[[_Node], _Node]:
     """Decorate a deployment's class, which has the methods of these ports.
 
-    Each method then takes a call's trace. What it fails with is one line of the log, with the ids
-    of the requests that the call is made for (Serve adds them). An unexpected error is raised as a
-    Fault.
+    Each method then accepts a call's trace, and logs a failure as one line, with the ids of the
+    requests that the call is made for (Serve adds them). An unexpected error is raised as a Fault.
     """
 
     def decorate(node: _Node) -> _Node:
         for name in {name for port in ports for name in _methods(port)}:
-            setattr(node, name, _answering(getattr(node, name), f"{node.__name__}.{name}"))
+            setattr(node, name, _traced(getattr(node, name), f"{node.__name__}.{name}"))
         return node
 
     return decorate
 
 
 def answering_by_parts(parts: type) -> Callable[[_Node], _Node]:
-    """The same for a class whose `parts` are of this dataclass: a port in each field. The class
-    gets the methods of all of them. Raises TypeError if two ports have a method of the same
-    name."""
+    """As `answering`, for a class whose attribute `parts` is of this dataclass, with a port in each
+    field. The class gets the methods of all ports. Raises TypeError if two ports have a method of
+    the same name."""
 
     def decorate(node: _Node) -> _Node:
         for field in dataclasses.fields(parts):
             for name in _methods(field.type):
                 if hasattr(node, name):
-                    raise TypeError(f"{parts.__name__} has two methods {name}")
+                    raise TypeError(f"{parts.__name__} has two methods named {name}")
                 method = _forward(field.name, name, getattr(field.type, name))
-                setattr(node, name, _answering(method, f"{node.__name__}.{name}"))
+                setattr(node, name, _traced(method, f"{node.__name__}.{name}"))
         return node
 
     return decorate
@@ -83,29 +82,29 @@ def _forward(part: str, name: str, declared: _Method) -> _Method:
     return generate
 
 
-def _answering(method: _Method, name: str) -> _Method:
+def _traced(method: _Method, name: str) -> _Method:
     if inspect.isasyncgenfunction(method):
-        return _generating(method, name)
+        return _traced_stream(method, name)
 
     @functools.wraps(method)
     async def answer(
         self: object, *args: Any, trace: tracing.Carrier | None = None, **kwargs: Any
     ) -> Any:
-        with _logged(name):
+        with _failures_logged(name):
             if trace is None:
                 return await method(self, *args, **kwargs)
-            with tracing.continued(trace, name):
+            with tracing.answer_span(trace, name):
                 return await method(self, *args, **kwargs)
 
     return answer
 
 
-def _generating(method: Callable[..., AsyncGenerator[Any, None]], name: str) -> _Method:
+def _traced_stream(method: Callable[..., AsyncGenerator[Any, None]], name: str) -> _Method:
     @functools.wraps(method)
     async def answer(
         self: object, *args: Any, trace: tracing.Carrier | None = None, **kwargs: Any
     ) -> AsyncGenerator[Any, None]:
-        with _logged(name), tracing.continued_stream(trace, name):
+        with _failures_logged(name), tracing.answer_stream_span(trace, name):
             async with aclosing(method(self, *args, **kwargs)) as items:
                 async for item in items:
                     yield item
@@ -114,10 +113,10 @@ def _generating(method: Callable[..., AsyncGenerator[Any, None]], name: str) -> 
 
 
 @contextmanager
-def _logged(name: str) -> Iterator[None]:
+def _failures_logged(name: str) -> Iterator[None]:
     try:
         yield
-    except Fault:  # of a method that this one called, and logged there
+    except Fault:  # logged by the method that this one called
         raise
     except (Unavailable, StartupError) as error:
         _log_once(name, error)
@@ -130,7 +129,7 @@ def _logged(name: str) -> Iterator[None]:
 
 
 def _log_once(name: str, error: Unavailable | StartupError) -> None:
-    """Not again by the methods that the error passes on its way out."""
+    """Log the error, unless a method that it has passed through has logged it already."""
     if not getattr(error, "is_logged", False):
         error.is_logged = True  # type: ignore[union-attr]
         cause = f" ({logs.describe(error.__cause__)})" if error.__cause__ is not None else ""

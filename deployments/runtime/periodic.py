@@ -13,7 +13,7 @@ _logger = logging.getLogger(logs.NAME)
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`work` is done again `interval_s` after it has ended."""
+    """`work` is repeated `interval_s` after it has ended."""
 
     name: str
     interval_s: float
@@ -21,8 +21,8 @@ class Job:
 
 
 async def run_periodically(job: Job) -> None:
-    """For ever, the first time after one interval. What fails is logged, and tried again the next
-    time."""
+    """Run the job forever, the first time after one interval. A failure is logged, and the job runs
+    again after the next interval."""
     while True:
         await asyncio.sleep(job.interval_s)
         try:

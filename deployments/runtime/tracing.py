@@ -1,8 +1,7 @@
-"""Spans by OpenTelemetry, where its standard variables ask for them: OTEL_TRACES_EXPORTER,
-OTEL_EXPORTER_OTLP_ENDPOINT and those beside them. Otherwise nothing of it is imported here, and no
-span is made.
+"""OpenTelemetry's spans, if its standard variables switch them on: OTEL_TRACES_EXPORTER,
+OTEL_EXPORTER_OTLP_ENDPOINT and so on. Otherwise OpenTelemetry is not imported and no span is made.
 
-A span has names of ours, numbers and ids; no memory, no agent and no user.
+A span contains our own names, numbers and ids, but no memory, agent or user.
 """
 
 import os
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
 
 Carrier = dict[str, str]
-"""A span's place in its trace as W3C headers, sent with a call to a deployment."""
+"""A span's context as W3C headers, sent with a call to a deployment."""
 
 _SERVICE = "memex"
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
@@ -28,36 +27,36 @@ _tracer: "Tracer | None" = None
 
 
 def exporter_names(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Whom spans are for, as OTEL_TRACES_EXPORTER names them; an endpoint alone means `otlp`."""
+    """The exporters that OTEL_TRACES_EXPORTER names; `otlp` if only an endpoint is set."""
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return []
-    given = environ.get("OTEL_TRACES_EXPORTER", "").strip()
-    if not given:
-        given = "otlp" if any(environ.get(name) for name in _ENDPOINTS) else "none"
-    return [name for part in given.split(",") if (name := part.strip()) not in ("", "none")]
+    names = environ.get("OTEL_TRACES_EXPORTER", "").strip()
+    if not names:
+        names = "otlp" if any(environ.get(name) for name in _ENDPOINTS) else "none"
+    return [name for part in names.split(",") if (name := part.strip()) not in ("", "none")]
 
 
 def check(environ: Mapping[str, str] = os.environ) -> None:
-    """Raises BadSetting where the variables name an exporter that is not here."""
+    """Raises BadSetting if the variables name an exporter that is not installed."""
     for name in exporter_names(environ):
         _exporter_class(name, environ)
 
 
 def start(deployment: str) -> None:
-    """In a replica's beginning. Nothing where spans are not asked for. Raises BadSetting."""
+    """Switch on this replica's spans if the variables ask for them. Raises BadSetting."""
     if names := exporter_names():
         use(_provider(deployment, names))
 
 
 def use(provider: "TracerProvider | None") -> None:
-    """Have spans go to `provider`, from this process; None makes none."""
+    """Send this process's spans to `provider`; None switches spans off."""
     global _tracer
     if provider is None:
         _tracer = None
         return
     from opentelemetry import trace
 
-    trace.set_tracer_provider(provider)  # for the MCP SDK's spans; kept where one is set already
+    trace.set_tracer_provider(provider)  # for the MCP SDK's spans; no effect if one is set already
     _tracer = provider.get_tracer(_SERVICE)
 
 
@@ -66,21 +65,21 @@ def is_on() -> bool:
 
 
 @contextmanager
-def serving(method: str, headers: Mapping[str, str]) -> Iterator["Span | None"]:
-    """The span of an HTTP request, within its caller's trace where the headers name one."""
+def request_span(method: str, headers: Mapping[str, str]) -> Iterator["Span | None"]:
+    """Make the span of an HTTP request, in its caller's trace if the headers name one."""
     if _tracer is None:
         yield None
         return
     from opentelemetry import propagate, trace
 
     with _tracer.start_as_current_span(
-        method, propagate.extract(headers), trace.SpanKind.SERVER, **_NO_WORDS
+        method, propagate.extract(headers), trace.SpanKind.SERVER, **_NO_MESSAGES
     ) as span:
         yield span
 
 
-def served(span: "Span", method: str, route: str, status: int, request_id: str) -> None:
-    """What is known of a request when it has been answered."""
+def describe_request(span: "Span", method: str, route: str, status: int, request_id: str) -> None:
+    """Set the span's name, attributes and status, after the request has been answered."""
     from opentelemetry import trace
 
     span.update_name(f"{method} {route}")
@@ -97,24 +96,24 @@ def served(span: "Span", method: str, route: str, status: int, request_id: str) 
 
 
 @contextmanager
-def calling(part: str, method: str, spans: Sequence["Span"]) -> Iterator[Carrier | None]:
-    """The span of a call to a deployment, made for requests with these spans, and what has to
-    travel with it. It is a child of the first that is sampled and links to all of them; each of
-    the others links back, since from its own trace the call could not be found."""
+def call_span(part: str, method: str, spans: Sequence["Span"]) -> Iterator[Carrier | None]:
+    """Make the span of a call to a deployment for requests with these spans, and yield the carrier
+    to send with the call. The span is a child of the first sampled span and links to all sampled
+    ones; each of the others links back, so that its own trace leads to the call."""
     sampled = [span for span in spans if span.get_span_context().trace_flags.sampled]
     if _tracer is None or not sampled:
         yield None
         return
     from opentelemetry import propagate, trace
 
-    first, *others = sampled
+    parent, *others = sampled
     with _tracer.start_as_current_span(
         f"{part}.{method}",
-        trace.set_span_in_context(first),
+        trace.set_span_in_context(parent),
         trace.SpanKind.CLIENT,
         {"memex.callers": len(spans)},
         [trace.Link(span.get_span_context()) for span in sampled],
-        **_NO_WORDS,
+        **_NO_MESSAGES,
     ) as span:
         for other in others:
             other.add_link(span.get_span_context())
@@ -125,8 +124,8 @@ def calling(part: str, method: str, spans: Sequence["Span"]) -> Iterator[Carrier
 
 
 @contextmanager
-def continued(carrier: Carrier, name: str) -> Iterator[None]:
-    """In the deployment: the span of a call that came with `carrier`."""
+def answer_span(carrier: Carrier, name: str) -> Iterator[None]:
+    """Make, in the deployment, the span of a call that was sent with `carrier`."""
     if _tracer is None:
         yield
         return
@@ -134,7 +133,7 @@ def continued(carrier: Carrier, name: str) -> Iterator[None]:
 
     with (
         _tracer.start_as_current_span(
-            name, propagate.extract(carrier), trace.SpanKind.SERVER, **_NO_WORDS
+            name, propagate.extract(carrier), trace.SpanKind.SERVER, **_NO_MESSAGES
         ) as span,
         _failures_recorded(span),
     ):
@@ -142,9 +141,9 @@ def continued(carrier: Carrier, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def continued_stream(carrier: Carrier | None, name: str) -> Iterator[None]:
-    """As `continued`, around a generator: the span is nobody's current one, since a generator gives
-    way between its items to whoever reads them."""
+def answer_stream_span(carrier: Carrier | None, name: str) -> Iterator[None]:
+    """As `answer_span`, around a generator. The span is not made the current one, because between
+    its items a generator returns control to its reader."""
     if _tracer is None or carrier is None:
         yield
         return
@@ -158,8 +157,8 @@ def continued_stream(carrier: Carrier | None, name: str) -> Iterator[None]:
         span.end()
 
 
-def current() -> "Span | None":
-    """The span that we are in, in this process."""
+def current_span() -> "Span | None":
+    """The current span of this process; None if spans are off."""
     if _tracer is None:
         return None
     from opentelemetry import trace
@@ -167,8 +166,8 @@ def current() -> "Span | None":
     return trace.get_current_span()
 
 
-# The SDK would write an error's words and its traceback into the span; they may quote a memory.
-_NO_WORDS: dict[str, Any] = {"record_exception": False, "set_status_on_exception": False}
+# The SDK would write an error's message and traceback into the span; they may quote a memory.
+_NO_MESSAGES: dict[str, Any] = {"record_exception": False, "set_status_on_exception": False}
 
 
 @contextmanager
@@ -194,7 +193,7 @@ def _provider(deployment: str, names: Sequence[str]) -> "TracerProvider":
         "OTEL_RESOURCE_ATTRIBUTES", ""
     ):
         resource = Resource.create({**attributes, "service.name": _SERVICE})
-    provider = TracerProvider(resource=resource)  # its sampler is OTEL_TRACES_SAMPLER's
+    provider = TracerProvider(resource=resource)  # reads OTEL_TRACES_SAMPLER
     for name in names:
         provider.add_span_processor(BatchSpanProcessor(_exporter_class(name, os.environ)()))
     return provider
@@ -211,10 +210,10 @@ def _exporter_class(name: str, environ: Mapping[str, str]) -> Any:
                 f"OTEL_EXPORTER_OTLP_PROTOCOL: {protocol!r} is not one of {', '.join(_PROTOCOLS)}"
             )
         entry = _PROTOCOLS[protocol]
-    for found in entry_points(group="opentelemetry_traces_exporter", name=entry):
-        return found.load()
+    for entry_point in entry_points(group="opentelemetry_traces_exporter", name=entry):
+        return entry_point.load()
     package = f"opentelemetry-exporter-{entry.replace('_', '-')}"
     raise BadSetting(
-        f"OTEL_TRACES_EXPORTER: there is no exporter {name!r} here; a package such as {package} "
-        "brings it"
+        f"OTEL_TRACES_EXPORTER: no exporter {name!r} is installed; a package such as {package} "
+        "provides it"
     )

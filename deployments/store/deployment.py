@@ -1,5 +1,4 @@
-"""The MemoryStore node: a replica's connection pool and its jobs, around the store's
-repositories."""
+"""The MemoryStore node: the store's repositories, with a replica's connection pool and jobs."""
 
 import asyncio
 import contextlib
@@ -23,9 +22,9 @@ from deployments.store.store import PostgresStore, build_store
 class MemoryStore:
     """The Postgres store as a Serve deployment: its handle has the methods of all ports.
 
-    It starts while the database is away (its calls then raise Unavailable), but not on a database
-    that it must not use. Migrations are applied before the first connection is handed out, since a
-    graph on an existing cluster has no launcher to do it.
+    A replica starts even if the database does not answer; its calls then raise Unavailable. It does
+    not start on a database that it must not use. It applies migrations before its first statement,
+    because a graph on an existing cluster has no launcher that could.
     """
 
     parts: PostgresStore
@@ -36,17 +35,19 @@ class MemoryStore:
         node.prepare("MemoryStore")
         dsn = os.environ.get("DATABASE_URL")
         if not dsn:
-            raise BadSetting("DATABASE_URL is not set where Ray runs: export it before `ray start`")
-        counted = StoreMetrics(metrics)
+            raise BadSetting(
+                "DATABASE_URL is not set in Ray's environment: export it before `ray start`"
+            )
+        store_metrics = StoreMetrics(metrics)
         count_cpu(metrics)
-        observe = counted.queried if metrics else None
+        observe = store_metrics.observe_query if metrics else None
         pool = Pool(dsn, settings, prepare=_migrate, observe=observe)
-        self.parts = build_store(pool, settings, search, dedup=dedup, count=counted.done)
+        self.parts = build_store(pool, settings, search, dedup=dedup, count=store_metrics.count)
         with contextlib.suppress(Unavailable):
             await pool.open()
 
         def observe_pool() -> None:
-            counted.pooled(*pool.sizes(), settings.max_pool_size)
+            store_metrics.set_pool(*pool.sizes(), settings.max_pool_size)
 
         self._jobs = [
             asyncio.create_task(run_periodically(job))

@@ -1,4 +1,4 @@
-"""The jobs that each replica of the store does in the background."""
+"""The background jobs of each replica of the store."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ _INDEX_INTERVAL_S = 5.0
 
 
 def jobs(upkeep: StoreUpkeep, observe_pool: Callable[[], None]) -> tuple[Job, ...]:
-    """`observe_pool` reports the sizes of the pool."""
+    """The jobs with their intervals. `observe_pool` reports the sizes of the pool."""
 
     async def observe() -> None:
         observe_pool()

@@ -1,5 +1,5 @@
-"""Settings of the memory store and of its search. The database's address is not among them: it is a
-secret, and the replica reads it from DATABASE_URL itself."""
+"""Settings of the memory store and of its search. They do not include the database's address: it is
+a secret, which each replica reads from DATABASE_URL."""
 
 from typing import Literal, Self
 
@@ -8,13 +8,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from deployments.analyzer import Language
 
 Dedup = Literal["off", "touch"]
-"""What becomes of a memory that is there already, to the letter: a second one, or a newer one."""
+"""If the scope holds an identical memory: `off` stores a second copy, `touch` refreshes the
+existing one's `created_at`."""
 
 FORGET_TIMEOUT_S = 300.0
-"""A scope may hold any number of memories; they go in one transaction."""
+"""Time to delete a scope, which may hold any number of memories, in one transaction."""
 
 
 class StoreSettings(BaseModel):
+    """Connections, timeouts, and the limits of exact scoring."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     min_pool_size: int = Field(1, ge=0, description="Database connections a store replica keeps.")
@@ -27,13 +30,14 @@ class StoreSettings(BaseModel):
         20_000,
         ge=0,
         le=1_000_000_000,
-        description="Scopes of up to so many memories are scored whole.",
+        description="The largest scope, in memories, that a search scores whole.",
     )
     search_candidates: int = Field(
         600,
         ge=50,
         le=100_000,
-        description="In larger scopes: how many of the nearest are candidates, for 10 hits.",
+        description="In larger scopes: the most nearest memories that become candidates, for 10 "
+        "hits.",
     )
 
     @model_validator(mode="after")
@@ -44,8 +48,8 @@ class StoreSettings(BaseModel):
 
 
 class SearchSettings(BaseModel):
-    """Of the lexical arm. All but its weight are of what is stored beside each memory: when they
-    change, the store renews that as it runs."""
+    """Settings of lexical similarity. All but the weight shape the terms stored with each memory:
+    after a change, the store renews these terms in the background."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -53,13 +57,15 @@ class SearchSettings(BaseModel):
         0.5,
         ge=0,
         le=10,
-        description="How much a hybrid search counts common words against meaning.",
+        description="The weight of shared words in a hybrid search; meaning weighs 1.",
     )
     language: Language = Field(
-        "english", description="Whose words are stemmed and whose stop words left out, or `none`."
+        "english",
+        description="The language whose words are stemmed and whose stop words are dropped, or "
+        "`none`.",
     )
     bm25_k1: float = Field(1.2, ge=0, le=10, description="How much a repeated word counts.")
     bm25_b: float = Field(0.75, ge=0, le=1, description="How much a memory's length counts.")
     bm25_average_terms: float = Field(
-        20.0, ge=1, le=10_000, description="The length, in words, that BM25 takes for average."
+        20.0, ge=1, le=10_000, description="The average length that BM25 assumes, in words."
     )

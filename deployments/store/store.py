@@ -1,4 +1,4 @@
-"""The store on Postgres: its repositories over one pool of connections."""
+"""The store on Postgres: its repositories, which share one pool of connections."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from deployments.store.vector_index.index import VectorIndex
 
 @dataclass(frozen=True)
 class PostgresStore(BatchedStore):
-    """Every port of the store, its upkeep, and the connections they share."""
+    """Every port of the store, its upkeep, and the pool of connections they share."""
 
     searches: SearchRepository
     upkeep: StoreUpkeep
@@ -38,7 +38,7 @@ class PostgresStore(BatchedStore):
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What no setting changes; tests do, to reach every path with little data."""
+    """Values that no setting changes. Tests change them, to reach every path with little data."""
 
     search: SearchTuning = SearchTuning()
     expected_rows: ExpectedRows = expected_rows
@@ -56,7 +56,8 @@ def build_store(
     count: Callable[[str, int], None] = lambda _operation, _memories: None,
     tuning: Tuning = Tuning(),
 ) -> PostgresStore:
-    """`count` is called with each operation and the number of memories it was done to."""
+    """Connect the repositories. `count` is called with an operation's name and the number of
+    memories it affected."""
     lexicon = Lexicon(search)
     terms = TermsUpkeep(lexicon)
     index = VectorIndex(settings.exact_search_rows)

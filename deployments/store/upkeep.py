@@ -1,5 +1,5 @@
-"""What keeps the store in order without a caller asking for it: terms renewed and counted, the
-index of vectors filled, expired rows purged."""
+"""Upkeep of the store, by background jobs: renew and count terms, fill the vector index, purge
+expired rows."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from deployments.store.sql import sql
 from deployments.store.vector_index.index import VectorIndex
 from deployments.store.vector_index.sketches import add_sketches
 
-_PURGED_AT_ONCE = 1_000
+_PURGE_ROWS = 1_000
 
 
 class StoreUpkeep:
@@ -29,20 +29,20 @@ class StoreUpkeep:
         self._count = count
 
     async def renew_terms(self) -> None:
-        """Renew terms that an older lexicon made, unless a newer one is in use."""
+        """Renew the terms that an older lexicon made, unless a newer lexicon is in use."""
         async with self._pool.acquire() as connection:
             await self._terms.adopt(connection)
             while await self._terms.is_in_use(connection) and await self._terms.renew(connection):
                 pass
 
     async def fold_frequencies(self) -> None:
-        """Add the changes that writes have made to the terms' frequencies."""
+        """Add the changes that writes recorded to the document frequencies."""
         async with self._pool.acquire() as connection:
             while await self._terms.fold(connection):
                 pass
 
     async def fill_vector_index(self) -> None:
-        """Add the memories that scopes had before they were found to be large, and missing
+        """Add the memories that scopes had before they were found to be large; add missing
         sketches."""
         try:
             await self._index.fill(self._pool)
@@ -50,37 +50,38 @@ class StoreUpkeep:
             await add_sketches(self._pool)
 
     async def reindex(self, progress: Callable[[int, int], None]) -> None:
-        """Renew all outdated terms, then count every frequency again; writes wait for the count.
+        """Renew all outdated terms, then count every document frequency again. Writes wait while
+        the count runs.
 
-        `progress` is called with how many memories of how many are done. Raises BadSetting if the
-        settings are not those that the database's terms are made with.
+        `progress` is called with how many memories are renewed, and the total. Raises BadSetting if
+        the database's terms are made with other settings.
         """
         async with self._pool.acquire() as connection:
             if not await self._terms.is_in_use(connection):
                 raise BadSetting(
-                    "MEMEX_SEARCH_LANGUAGE or MEMEX_SEARCH_BM25_… are not what the service runs "
-                    "with: set them alike, or start the service with these"
+                    "MEMEX_SEARCH_LANGUAGE or MEMEX_SEARCH_BM25_… differ from the service's "
+                    "settings: use the service's, or restart the service with these"
                 )
-            left = total = await self._terms.outdated(connection)
+            remaining = total = await self._terms.outdated(connection)
             progress(0, total)
             while renewed := await self._terms.renew(connection):
-                left = max(0, left - renewed)
-                progress(total - left, total)
+                remaining = max(0, remaining - renewed)
+                progress(total - remaining, total)
             await self._terms.recount(connection)
         progress(total, total)
 
     async def purge_expired(self) -> None:
-        """Delete expired memories. No statement has seen them since they expired."""
+        """Delete expired memories. No call has returned them since they expired."""
         async with self._pool.acquire() as connection:
-            while purged := await connection.fetchval(*sql.purge_expired(max_rows=_PURGED_AT_ONCE)):
+            while purged := await connection.fetchval(*sql.purge_expired(max_rows=_PURGE_ROWS)):
                 self._count("expire", purged)
 
     async def purge_idempotency_keys(self) -> None:
-        """Delete the keys that are too old to be compared with."""
+        """Delete the write keys that are too old to be compared."""
         async with self._pool.acquire() as connection:
             await connection.execute(*sql.purge_idempotency_keys())
 
     async def purge_rate_limits(self) -> None:
-        """Delete the counters of agents that made no call in the last minute."""
+        """Delete the rate limit counters of agents that made no call in the last minute."""
         async with self._pool.acquire() as connection:
             await connection.execute(*sql.purge_rate_limits())

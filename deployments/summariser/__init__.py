@@ -1,1 +1,1 @@
-"""Condenses old episodic memories into summaries of their own sentences."""
+"""Condenses old episodic memories into summaries, which consist of their sentences."""

@@ -1,4 +1,5 @@
-"""Chooses the sentences that stand for many memories: extractive, by words and embeddings."""
+"""Extractive summaries: chooses the sentences that represent many memories, by words and
+embeddings."""
 
 import math
 from collections import Counter
@@ -10,21 +11,21 @@ from numpy.typing import NDArray
 
 from deployments.analyzer import Analyzer
 from deployments.domain.summaries import Source
-from deployments.summariser.sentences import sentences
+from deployments.summariser.sentences import sentences as sentences_of
 from deployments.summariser.settings import Method
 
-ALIKE_TERMS = 0.7
-"""Jaccard index of two sentences' terms from which on they say the same."""
-ALIKE_COSINE = 0.95
-"""The same of two memories, by their embeddings."""
+_REPETITION_JACCARD = 0.7
+"""The Jaccard index of two sentences' terms from which on they are repetitions."""
+_REPETITION_COSINE = 0.95
+"""The cosine of two memories' embeddings from which on their sentences are repetitions."""
 _DIVERSITY = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """One of a memory's; `place` counts through all of them."""
+    """A sentence of the memory number `source`; `index` numbers the sentences of all memories."""
 
-    place: int
+    index: int
     source: int
     text: str
     terms: frozenset[str] = field(repr=False)
@@ -37,17 +38,20 @@ def extract(
     max_sentences: int,
     max_characters: int,
 ) -> list[str]:
-    """The best sentences of memories, oldest first, in their order. None is longer than what the
-    parting of sentences leaves; at least one where a memory has a letter."""
-    similar = _cosines(sources)
-    found = _sentences(sources, analyzer)
-    if not found:  # nothing but signs
+    """The best sentences of `sources`, in order: at most `max_sentences`, and at most
+    `max_characters` characters with a line break after each.
+
+    `sources` are oldest first. If they have no letter or digit, the last one's content is returned.
+    """
+    cosines = _cosines(sources)
+    sentences = _sentences(sources, analyzer)
+    if not sentences:
         return [sources[-1].content]
-    kept = without_repetition(found, similar)
+    kept = _without_repetitions(sentences, cosines)
     if method == "frequency":
-        ranked = [kept[place] for place in np.argsort(-frequency_scores(kept), kind="stable")]
+        ranked = [kept[index] for index in np.argsort(-_frequency_scores(kept), kind="stable")]
     else:
-        ranked = list(_by_diversity(kept, similar))
+        ranked = list(_by_diversity(kept, cosines))
     chosen: list[Sentence] = []
     characters = 0
     for sentence in ranked:
@@ -56,98 +60,104 @@ def extract(
         if characters + len(sentence.text) + 1 <= max_characters:
             chosen.append(sentence)
             characters += len(sentence.text) + 1
-    return [sentence.text for sentence in sorted(chosen, key=lambda sentence: sentence.place)]
+    return [sentence.text for sentence in sorted(chosen, key=lambda sentence: sentence.index)]
 
 
 def _sentences(sources: Sequence[Source], analyzer: Analyzer) -> list[Sentence]:
     texts = [
-        (number, text)
-        for number, source in enumerate(sources)
-        for text in sentences(source.content)
+        (source_index, text)
+        for source_index, source in enumerate(sources)
+        for text in sentences_of(source.content)
     ]
     return [
-        Sentence(place, number, text, frozenset(analyzer.terms(text)))
-        for place, (number, text) in enumerate(texts)
+        Sentence(index, source_index, text, frozenset(analyzer.terms(text)))
+        for index, (source_index, text) in enumerate(texts)
     ]
 
 
 def _cosines(sources: Sequence[Source]) -> NDArray[np.float32]:
-    """`(N, N) float32`."""
+    """`(N, N) float32`: the cosine of each pair of sources."""
     rows = np.stack([source.embedding for source in sources])
     cosines: NDArray[np.float32] = rows @ rows.T
     return cosines
 
 
-def without_repetition(found: Sequence[Sentence], similar: NDArray[np.float32]) -> list[Sentence]:
-    """Of those that say the same the newest: it may be a correction. Those that differ in a number
-    do not say the same."""
+def _without_repetitions(
+    sentences: Sequence[Sentence], cosines: NDArray[np.float32]
+) -> list[Sentence]:
+    """The sentences, but of repetitions only the newest, because it may be a correction."""
     kept: list[Sentence] = []
-    by_term: dict[str, list[Sentence]] = {}
-    frequencies = Counter(term for sentence in found for term in sentence.terms)
-    for sentence in reversed(found):
-        prefix = _prefix(sentence.terms, frequencies)
-        others = {other.place: other for term in prefix for other in by_term.get(term, ())}
+    kept_by_term: dict[str, list[Sentence]] = {}
+    frequencies = Counter(term for sentence in sentences for term in sentence.terms)
+    for sentence in reversed(sentences):
+        rarest = _rarest_terms(sentence.terms, frequencies)
+        sharing = {other.index: other for term in rarest for other in kept_by_term.get(term, ())}
         if not sentence.terms:
             continue
-        if any(_same(sentence, other, similar) for other in others.values()):
+        if any(_are_repetitions(sentence, other, cosines) for other in sharing.values()):
             continue
         kept.append(sentence)
-        for term in prefix:
-            by_term.setdefault(term, []).append(sentence)
-    return kept[::-1] or list(found[-1:])
+        for term in rarest:
+            kept_by_term.setdefault(term, []).append(sentence)
+    return kept[::-1] or list(sentences[-1:])
 
 
-def _prefix(terms: Collection[str], frequencies: Counter[str]) -> list[str]:
-    """The rarest terms, of which two sets as alike as that share one (prefix filtering: Chaudhuri,
-    Ganti and Kaushik, 2006)."""
+def _rarest_terms(terms: Collection[str], frequencies: Counter[str]) -> list[str]:
+    """The rarest terms, of which two sets share one if their Jaccard index is at least
+    _REPETITION_JACCARD (prefix filtering: Chaudhuri, Ganti and Kaushik, 2006)."""
     ordered = sorted(terms, key=lambda term: (frequencies[term], term))
-    return ordered[: len(ordered) - math.ceil(ALIKE_TERMS * len(ordered)) + 1]
+    return ordered[: len(ordered) - math.ceil(_REPETITION_JACCARD * len(ordered)) + 1]
 
 
-def _same(one: Sentence, other: Sentence, similar: NDArray[np.float32]) -> bool:
+def _are_repetitions(one: Sentence, other: Sentence, cosines: NDArray[np.float32]) -> bool:
+    """Whether both have the same numbers, and similar terms or similar memories."""
     if _numbers(one) != _numbers(other):
         return False
     shared = len(one.terms & other.terms)
-    if shared >= ALIKE_TERMS * len(one.terms | other.terms):
+    if shared >= _REPETITION_JACCARD * len(one.terms | other.terms):
         return True
-    return one.source != other.source and bool(similar[one.source, other.source] >= ALIKE_COSINE)
+    return one.source != other.source and bool(
+        cosines[one.source, other.source] >= _REPETITION_COSINE
+    )
 
 
 def _numbers(sentence: Sentence) -> set[str]:
     return {term for term in sentence.terms if any(map(str.isdigit, term))}
 
 
-def frequency_scores(found: Sequence[Sentence]) -> NDArray[np.float64]:
-    """`(S,)`: the frequencies of a sentence's terms, added up; higher is better (Luhn, 1958)."""
-    frequencies = Counter(term for sentence in found for term in sentence.terms)
+def _frequency_scores(sentences: Sequence[Sentence]) -> NDArray[np.float64]:
+    """`(S,)`: the sum of the frequencies of a sentence's terms; higher is better (Luhn, 1958)."""
+    frequencies = Counter(term for sentence in sentences for term in sentence.terms)
     return np.array(
-        [float(sum(frequencies[term] for term in sentence.terms)) for sentence in found]
+        [float(sum(frequencies[term] for term in sentence.terms)) for sentence in sentences]
     )
 
 
-def information_scores(found: Sequence[Sentence]) -> NDArray[np.float64]:
-    """`(S,)`: how much a sentence's terms tell, the rare ones most: their inverse frequencies,
-    added up; higher is better (Spärck Jones, 1972)."""
-    frequencies = Counter(term for sentence in found for term in sentence.terms)
+def _information_scores(sentences: Sequence[Sentence]) -> NDArray[np.float64]:
+    """`(S,)`: the sum of the inverse frequencies of a sentence's terms; higher is better (Spärck
+    Jones, 1972)."""
+    frequencies = Counter(term for sentence in sentences for term in sentence.terms)
     return np.array(
         [
-            sum(math.log(1 + len(found) / frequencies[term]) for term in sentence.terms)
-            for sentence in found
+            sum(math.log(1 + len(sentences) / frequencies[term]) for term in sentence.terms)
+            for sentence in sentences
         ]
     )
 
 
-def _by_diversity(found: Sequence[Sentence], similar: NDArray[np.float32]) -> Iterator[Sentence]:
-    """Best first: what tells much and comes of a memory unlike those chosen before (maximal
-    marginal relevance: Carbonell and Goldstein, 1998)."""
-    of = np.array([sentence.source for sentence in found])
-    information = information_scores(found)
+def _by_diversity(
+    sentences: Sequence[Sentence], cosines: NDArray[np.float32]
+) -> Iterator[Sentence]:
+    """The sentences, best first: those with informative terms, from memories unlike those of the
+    sentences before (maximal marginal relevance: Carbonell and Goldstein, 1998)."""
+    source_of = np.array([sentence.source for sentence in sentences])
+    information = _information_scores(sentences)
     relevance = information / max(information.max(), 1e-9)
-    nearest = np.zeros(len(found))
-    left = np.ones(len(found), bool)
-    for _ in found:
-        gains = np.where(left, relevance - _DIVERSITY * nearest, -np.inf)
+    max_cosine = np.zeros(len(sentences))  # of each sentence's memory with those chosen before
+    is_remaining = np.ones(len(sentences), bool)
+    for _ in sentences:
+        gains = np.where(is_remaining, relevance - _DIVERSITY * max_cosine, -np.inf)
         best = int(gains.argmax())
-        left[best] = False
-        nearest = np.maximum(nearest, similar[of[best], of])
-        yield found[best]
+        is_remaining[best] = False
+        max_cosine = np.maximum(max_cosine, cosines[source_of[best], source_of])
+        yield sentences[best]

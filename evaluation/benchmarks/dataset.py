@@ -1,4 +1,4 @@
-"""What a benchmark is made of, whichever file it was read from. Pure."""
+"""The parts of a benchmark, in one form for all file formats. Pure."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,16 +16,16 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question and the evidence that a search should bring back."""
+    """A question and the evidence that a search should find."""
 
     id: str
     text: str
     type: str
     asked_at: datetime  # not before any memory of its scope
-    abstention: bool  # has no answer in the memories: nothing to find, so no figures
+    abstention: bool  # the memories hold no answer: nothing to find, so no figures
     sessions: tuple[str, ...]
     turns: tuple[str, ...]
-    late_sessions: int = 0  # those of `sessions` that the file dates after the question
+    late_sessions: int = 0  # how many of `sessions` the file dates after the question
 
     @property
     def answerable(self) -> bool:
@@ -34,13 +34,13 @@ class Question:
 
     @property
     def asked(self) -> bool:
-        """Without evidence there is nothing to measure, unless that is the point."""
+        """Whether it is asked: it has evidence, or its lack of evidence is the point."""
         return self.abstention or bool(self.sessions)
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Memories of one user, and the questions that are asked among them."""
+    """The memories of one user, and the questions about them."""
 
     id: str
     memories: tuple[Memory, ...]
@@ -51,7 +51,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A file that was read."""
+    """The content of a benchmark's file."""
 
     benchmark: str
     file: str
@@ -60,11 +60,11 @@ class Dataset:
 
     @property
     def questions(self) -> list[Question]:
-        """All of them, in the file's order."""
+        """All questions, in the file's order."""
         return [question for scope in self.scopes for question in scope.questions]
 
     def limited(self, limit: int | None) -> Self:
-        """With the first questions alone, and the scopes they need."""
+        """Only the first `limit` questions, and the scopes they need; all if None."""
         if limit is None:
             return self
         scopes = []

@@ -1,4 +1,4 @@
-"""Reads a benchmark's file as it is published; which one it is shows in its first entry."""
+"""Reads a benchmark's file as published; its first entry shows which benchmark it is."""
 
 import gzip
 import hashlib
@@ -33,22 +33,22 @@ def read_dataset(path: Path) -> Dataset:
 
 
 def _reader_for(first: Node) -> tuple[str, Callable[[Node], Scope]]:
-    """The benchmark's name, and what reads an entry of it."""
+    """The benchmark's name, and the function that reads its entries."""
     if longmemeval.is_entry(first):
         return longmemeval.NAME, longmemeval.read_entry
     if locomo.is_sample(first):
         return locomo.NAME, locomo.read_sample
     raise first.fail(
-        "is neither LongMemEval's (with haystack_sessions) nor LoCoMo's (with conversation and qa)"
+        "is neither from LongMemEval (haystack_sessions) nor from LoCoMo (conversation and qa)"
     )
 
 
 def _check_unique(path: Path, ids: list[str]) -> None:
-    """A run that goes on knows by the id which questions were asked."""
+    """Refuse an id that occurs twice, since the journal finds questions by their ids."""
     seen = set()
     for id_ in ids:
         if id_ in seen:
-            raise FormatError(f"{path}: the question {id_} is there twice")
+            raise FormatError(f"{path}: the question {id_} occurs twice")
         seen.add(id_)
 
 
@@ -65,7 +65,7 @@ def _text(path: Path, raw: bytes) -> str:
 
 
 def _entries(path: Path, text: str) -> Iterator[Node]:
-    """The elements of a JSON list, or one for each line (JSONL)."""
+    """The elements of a JSON list, or the lines of a JSONL file."""
     if text.lstrip()[:1] == "[":
         for number, value in enumerate(_parse(str(path), text), start=1):
             yield Node(value, f"{path}: entry {number}")
@@ -73,17 +73,17 @@ def _entries(path: Path, text: str) -> Iterator[Node]:
     # Not splitlines(), which also splits at characters that JSON strings may hold.
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            where = f"{path}: line {number}"
-            yield Node(_parse(where, line), where)
+            position = f"{path}: line {number}"
+            yield Node(_parse(position, line), position)
 
 
-def _parse(where: str, text: str) -> Any:
+def _parse(position: str, text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, " if error.lineno > 1 else ""
+        line = f"line {error.lineno}, " if error.lineno > 1 else ""
         raise FormatError(
-            f"{where}: is not JSON: {error.msg} ({place}column {error.colno})"
+            f"{position}: is not JSON: {error.msg} ({line}column {error.colno})"
         ) from None
     except RecursionError:
-        raise FormatError(f"{where}: is nested too deeply") from None
+        raise FormatError(f"{position}: is nested too deeply") from None

@@ -1,10 +1,10 @@
-"""Turns become memories: empty ones are left out, those that are too long are cut. Pure."""
+"""Makes memories from turns: leaves out empty ones, splits those that are too long. Pure."""
 
 from datetime import datetime
 
 from evaluation.benchmarks.dataset import Memory
 
-MAX_CONTENT_CHARS = 8_000  # of a memory, as the API has it
+MAX_CONTENT_CHARS = 8_000  # the API's limit for a memory
 
 
 class Haystack:
@@ -20,7 +20,7 @@ class Haystack:
     def add(
         self, session: str, turn: str, created_at: datetime, content: str, speaker: dict[str, str]
     ) -> None:
-        """Add a turn. `turn` may be there already: a copy of it, at another time."""
+        """Add a turn. If `turn` was added before, this is a copy of it at another time."""
         if not content.strip():
             self.empty_turns += 1
             return
@@ -33,7 +33,7 @@ class Haystack:
 
 
 def split(text: str, limit: int = MAX_CONTENT_CHARS) -> list[str]:
-    """Pieces of at most `limit` characters, cut at whitespace, or anywhere where there is none."""
+    """Pieces of at most `limit` characters, cut at whitespace, or anywhere if there is none."""
     if len(text) <= limit:
         return [text]
     pieces = []

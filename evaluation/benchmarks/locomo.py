@@ -1,4 +1,4 @@
-"""LoCoMo's samples: one long conversation, and questions about it. Pure."""
+"""Reads LoCoMo's samples: one long conversation, and questions about it. Pure."""
 
 import re
 from datetime import datetime, timedelta
@@ -17,13 +17,13 @@ _CATEGORIES = {
 }
 _ADVERSARIAL = 5
 _SESSION = re.compile(r"session_(\d+)")
-# As published: "D1:3", but also "D8:6; D9:17", "D4:36 D4:37", "D30:05", "D:11:26" and "D".
+# The published forms: "D1:3", but also "D8:6; D9:17", "D4:36 D4:37", "D30:05", "D:11:26" and "D".
 _TURN = re.compile(r"D:?(\d+):(\d+)", re.IGNORECASE)
 _DATE_FORMAT = "%I:%M %p on %d %B, %Y"  # 1:56 pm on 8 May, 2023
 
 
 def is_sample(entry: Node) -> bool:
-    """Whether the file is one of these."""
+    """Whether the entry is one of LoCoMo's samples."""
     return isinstance(entry.value, dict) and {"conversation", "qa"} <= entry.value.keys()
 
 
@@ -75,29 +75,29 @@ def _read_conversation(conversation: Node) -> tuple[Haystack, dict[str, str]]:
             turn_id = _turn_id(turn)
             session_of.setdefault(turn_id, session)
             speaker = turn.text("speaker")
-            said = _said(turn)
-            content = f"{speaker}: {said}" if said else ""
+            utterance = _utterance(turn)
+            content = f"{speaker}: {utterance}" if utterance else ""
             created_at = start + timedelta(seconds=position)
             haystack.add(session, turn_id, created_at, content, {"speaker": speaker})
     return haystack, session_of
 
 
-def _said(turn: Node) -> str:
-    """The text, and what a shared image shows."""
+def _utterance(turn: Node) -> str:
+    """The turn's text, and the caption of a shared image."""
     caption = turn.text("blip_caption").strip() if turn.has("blip_caption") else ""
     photo = f"[shares a photo: {caption}]" if caption else ""
     return f"{turn.text('text').strip()} {photo}".strip()
 
 
 def _turn_id(turn: Node) -> str:
-    found = _turns_in(turn.text("dia_id"))
-    if len(found) != 1:
+    turns = _turns_in(turn.text("dia_id"))
+    if len(turns) != 1:
         raise turn.fail(f"dia_id {turn.value['dia_id']!r} is not of the form D1:3")
-    return found[0]
+    return turns[0]
 
 
 def _read_evidence(entry: Node) -> list[str]:
-    """The turns that are named, each once; what names nothing is passed over."""
+    """The turns that are named, each once; evidence without a turn id is ignored."""
     if not entry.has("evidence"):
         return []
     return list(dict.fromkeys(turn for text in entry.texts("evidence") for turn in _turns_in(text)))
@@ -108,4 +108,4 @@ def _turns_in(text: str) -> list[str]:
 
 
 def _parse_date(text: str) -> datetime:
-    return datetime.strptime(text.strip(), _DATE_FORMAT)  # noqa: DTZ007 - Node adds it
+    return datetime.strptime(text.strip(), _DATE_FORMAT)  # noqa: DTZ007 - Node adds UTC

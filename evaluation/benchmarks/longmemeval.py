@@ -1,4 +1,4 @@
-"""LongMemEval's entries: a question with a haystack of sessions of its own. Pure."""
+"""Reads LongMemEval's entries: a question with its own haystack of sessions. Pure."""
 
 import re
 from datetime import datetime, timedelta
@@ -13,7 +13,7 @@ _WEEKDAY = re.compile(r"\s*\([^)]*\)\s*")
 
 
 def is_entry(entry: Node) -> bool:
-    """Whether the file is one of these."""
+    """Whether the entry is one of LongMemEval's."""
     return isinstance(entry.value, dict) and "haystack_sessions" in entry.value
 
 
@@ -23,11 +23,11 @@ def read_entry(entry: Node) -> Scope:
     question_id = entry.text("question_id")
     dated = entry.child("question_date").time(_parse_date)
     haystack, marked = _read_sessions(entry)
-    # Some questions are dated before their own evidence; it is among what is to be found.
+    # Some questions are dated before their own evidence, which a search must be able to find.
     asked_at = max([dated, *(memory.created_at for memory in haystack.memories)])
 
-    named = dict.fromkeys(entry.texts("answer_session_ids"))
-    sessions = tuple(session for session in named if session in haystack.starts)
+    evidence = dict.fromkeys(entry.texts("answer_session_ids"))
+    sessions = tuple(session for session in evidence if session in haystack.starts)
     question = Question(
         id=question_id,
         text=entry.text("question"),
@@ -48,7 +48,7 @@ def read_entry(entry: Node) -> Scope:
 
 
 def _read_sessions(entry: Node) -> tuple[Haystack, list[str]]:
-    """The memories, and the turns that are marked as evidence."""
+    """The memories, and the ids of the turns that are marked as evidence."""
     ids = entry.texts("haystack_session_ids")
     dates = entry.children("haystack_dates")
     sessions = entry.children("haystack_sessions")
@@ -61,8 +61,8 @@ def _read_sessions(entry: Node) -> tuple[Haystack, list[str]]:
     marked: dict[str, None] = {}
     versions: dict[str, list[Any]] = {}
     for session_id, date, session in zip(ids, dates, sessions, strict=True):
-        # Some ids are there twice. With the same turns it is one session at two times, whose
-        # turns are found by either copy; with others its turns need names of their own.
+        # Some ids occur twice. If the turns are identical, it is one session at two times, and
+        # finding either copy counts; otherwise the later session's turns need ids of their own.
         known = versions.setdefault(session_id, [])
         if session.value not in known:
             known.append(session.value)
@@ -81,4 +81,4 @@ def _read_sessions(entry: Node) -> tuple[Haystack, list[str]]:
 
 def _parse_date(text: str) -> datetime:
     """`2023/06/23 (Fri) 07:31`"""
-    return datetime.strptime(_WEEKDAY.sub(" ", text), "%Y/%m/%d %H:%M")  # noqa: DTZ007 - Node adds it
+    return datetime.strptime(_WEEKDAY.sub(" ", text), "%Y/%m/%d %H:%M")  # noqa: DTZ007 - Node adds UTC

@@ -1,4 +1,4 @@
-"""A value of a JSON file together with where it stands, so that an error can name the place."""
+"""A value from a JSON file with its position, so that errors can name it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,41 +10,41 @@ from evaluation.errors import FormatError
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Every reading either gives the expected type or raises FormatError."""
+    """A value and its position. Methods return the expected type or raise FormatError."""
 
     value: Any
-    where: str
+    position: str
 
-    def fail(self, what: str) -> FormatError:
-        """The error, to be raised by the caller."""
-        return FormatError(f"{self.where}: {what}")
+    def fail(self, problem: str) -> FormatError:
+        """The error for the caller to raise."""
+        return FormatError(f"{self.position}: {problem}")
 
     def named(self, key: str) -> Self:
-        """The same value, its place told by what `key` holds as well."""
-        return type(self)(self.value, f"{self.where} ({key} {self.text(key)})")
+        """The same value; its position also names the content of `key`."""
+        return type(self)(self.value, f"{self.position} ({key} {self.text(key)})")
 
     def has(self, key: str) -> bool:
-        """Whether an object's field is there and not null."""
+        """Whether the object has this field, and it is not null."""
         return self.fields().get(key) is not None
 
     def fields(self) -> dict[str, Any]:
-        """The value, which must be an object."""
+        """The fields of the value, which must be an object."""
         if not isinstance(self.value, dict):
             raise self.fail("must be an object")
         return self.value
 
     def child(self, key: str) -> Self:
-        """An object's field, which must be there."""
+        """A field of the object. Raises FormatError if it is missing."""
         if key not in self.fields():
             raise self.fail(f"{key} is missing")
-        return type(self)(self.value[key], f"{self.where}: {key}")
+        return type(self)(self.value[key], f"{self.position}: {key}")
 
     def elements(self) -> Iterator[Self]:
-        """The elements of a list, counted from 1."""
+        """The elements of a list; positions count from 1."""
         if not isinstance(self.value, list):
             raise self.fail("must be a list")
         for number, item in enumerate(self.value, start=1):
-            yield type(self)(item, f"{self.where} {number}")
+            yield type(self)(item, f"{self.position} {number}")
 
     def children(self, key: str) -> list[Self]:
         """The elements of a field that must be a list."""
@@ -65,7 +65,7 @@ class Node:
         return [item.as_text() for item in self.children(key)]
 
     def time(self, parse: Callable[[str], datetime]) -> datetime:
-        """The value as a time; the published files name no zone, which is taken as UTC."""
+        """The value as a UTC time, since the published files name no time zone."""
         text = self.as_text()
         try:
             return parse(text).replace(tzinfo=UTC)
@@ -74,7 +74,7 @@ class Node:
 
 
 def clean(text: str) -> str:
-    """Without what a service cannot store: NUL characters and halves of surrogate pairs."""
+    """`text` with U+FFFD for what a service cannot store: NUL and unpaired surrogates."""
     return (
         text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     )

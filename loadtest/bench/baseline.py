@@ -1,12 +1,12 @@
-"""What memex is compared with: the program that most people would write, on uvicorn's workers.
+"""The baseline for memex: the program that most people would write, on uvicorn's workers.
 
     BASELINE_DSN=… BASELINE_MODELS_DIR=… uvicorn loadtest.bench.baseline:app --workers 2
 
-Each request embeds its one text in a thread with fastembed, counts itself for a rate limit by an
-upsert, and makes one more statement: an insert, or the nearest of a user's memories (HNSW), three
-times as many as asked for, which Python ranks anew by meaning and age. With BASELINE_LEAN=1 it
-embeds by the service's own encoder on one inference thread, and counts nothing. No batches, no
-words, no explanations: in both it does less than memex for each request.
+For each request it embeds one text in a thread with fastembed, counts the request for a rate limit
+by an upsert, and runs one more statement: an insert, or a search for the user's nearest memories
+(HNSW), three times `top_k`, which Python then orders by meaning and age. With BASELINE_LEAN=1 it
+embeds with the service's own encoder on one inference thread, and does not count requests. Without
+batches, words and explanations, both do less than memex for each request.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ create unlogged table calls (
     agent_id text not null,
     operation text not null,
     minute timestamptz not null,
-    made integer not null,
+    number integer not null,
     primary key (agent_id, operation, minute)
 );
 """
@@ -64,7 +64,7 @@ limit $4
 """
 _COUNT_CALL = """
 insert into calls values ($1, $2, date_trunc('minute', now()), 1)
-on conflict (agent_id, operation, minute) do update set made = calls.made + 1
+on conflict (agent_id, operation, minute) do update set number = calls.number + 1
 """
 _ALPHA = 0.7
 _HALF_LIFE_DAYS = 30.0
@@ -98,8 +98,8 @@ class SearchOut(BaseModel):
     total: int
 
 
-_MEMORY = TypeAdapter(MemoryOut)
-_FOUND = TypeAdapter(SearchOut)
+_MEMORY_OUT = TypeAdapter(MemoryOut)
+_SEARCH_OUT = TypeAdapter(SearchOut)
 
 
 class Baseline:
@@ -124,18 +124,18 @@ class Baseline:
         body = MemoryIn.model_validate_json(await request.body())
         embedding = await self._embed(body.content)
         memory_id, now = uuid4(), datetime.now(UTC)
-        async with self._opened.acquire() as connection:
+        async with self._open_pool.acquire() as connection:
             await self._count(connection, body.agent_id, "write")
             await connection.execute(
                 _INSERT, memory_id, body.agent_id, body.user_id, body.content, embedding, now
             )
         memory = MemoryOut(id=memory_id, created_at=now, **body.model_dump())
-        return _answer(_MEMORY.dump_json(memory), 201)
+        return _answer(_MEMORY_OUT.dump_json(memory), 201)
 
     async def search(self, request: Request) -> Response:
         body = SearchIn.model_validate_json(await request.body())
         embedding = await self._embed(body.query)
-        async with self._opened.acquire() as connection:
+        async with self._open_pool.acquire() as connection:
             await self._count(connection, body.agent_id, "search")
             rows = await connection.fetch(
                 _NEAREST, embedding, body.agent_id, body.user_id, body.top_k * 3
@@ -154,11 +154,11 @@ class Baseline:
         ]
         hits.sort(key=lambda hit: hit.score or 0.0, reverse=True)
         best = hits[: body.top_k]
-        found = SearchOut(results=best, query=body.query, total=len(best))
-        return _answer(_FOUND.dump_json(found), 200)
+        answer = SearchOut(results=best, query=body.query, total=len(best))
+        return _answer(_SEARCH_OUT.dump_json(answer), 200)
 
     @property
-    def _opened(self) -> asyncpg.Pool:
+    def _open_pool(self) -> asyncpg.Pool:
         assert self._pool is not None
         return self._pool
 

@@ -1,6 +1,6 @@
-"""The baseline's encoder: the service's own model file, run by fastembed as anyone would.
+"""The baseline's encoder: the service's own model file, run by fastembed with its defaults.
 
-fastembed gives token ids as int64 and the file takes int32, so a copy of it has a cast before it.
+fastembed passes token ids as int64 and the file takes int32, so this adds a cast to a copy of it.
 """
 
 import shutil
@@ -21,14 +21,14 @@ _FILES = ("tokenizer.json", "tokenizer_config.json", "config.json", "special_tok
 
 
 class FastembedEncoder:
-    """Threads and batches as fastembed has them without being told."""
+    """fastembed with its default threads and batches."""
 
     def __init__(self, models_dir: Path) -> None:
         TextEmbedding.add_custom_model(
             model=_NAME,
             pooling=PoolingType.DISABLED,
             normalization=False,
-            sources=ModelSource(url="https://not.asked.example"),
+            sources=ModelSource(url="https://unused.example"),
             dim=384,
             model_file="model.onnx",
         )
@@ -43,7 +43,7 @@ class FastembedEncoder:
 
 
 def _folder(models_dir: Path) -> Path:
-    """What fastembed loads a model from, made where it is not there yet."""
+    """The folder that fastembed loads the model from; created if it does not exist."""
     folder = models_dir / "baseline"
     if folder.is_dir():
         return folder

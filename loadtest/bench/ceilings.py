@@ -1,4 +1,4 @@
-"""What the store's search statement could do alone, on all cores."""
+"""The rate of the store's search statement alone, on all cores."""
 
 import asyncio
 import multiprocessing
@@ -29,7 +29,7 @@ from serve_app.operations.machine import processes
 _QUERIES = 200
 _START_TIMEOUT_S = 60.0
 
-_all_ready: Barrier  # in the worker processes
+_all_ready: Barrier  # set in each worker process
 
 
 def cores() -> int:
@@ -37,7 +37,7 @@ def cores() -> int:
 
 
 def searches_per_s(dsn: str, models_dir: Path, duration_s: int) -> float:
-    """On the database of `dsn`, which this fills; one process with one connection for each core."""
+    """Fill the database of `dsn`, then search it, with a process and a connection for each core."""
     generation = asyncio.run(_fill(dsn, models_dir))
     return _on_all_cores(_search, models_dir, dsn, generation, duration_s)
 
@@ -55,12 +55,12 @@ def _on_all_cores(work: Callable[..., float], *arguments: object) -> float:
 def _begin(barrier: Barrier) -> None:
     global _all_ready
     _all_ready = barrier
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for our parent
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # only the parent handles the terminal's Ctrl-C
     processes.die_with_parent(signal.SIGKILL)
 
 
 async def _fill(dsn: str, models_dir: Path) -> int:
-    """As the service's scopes are filled. The generation of the vectors."""
+    """Fill scopes like those of the service; return the generation of the embeddings."""
     encoder = load_encoder(EmbeddingSettings(), models_dir, threads=1)
     settings = StoreSettings(max_pool_size=1)
     connection = await connect(dsn, settings)
@@ -97,13 +97,13 @@ async def _search_on(
     scopes = np.random.default_rng(os.getpid())
     await asyncio.to_thread(_all_ready.wait, _START_TIMEOUT_S)
     done, started = 0, time.perf_counter()
-    while (took := time.perf_counter() - started) < duration_s:
+    while (elapsed_s := time.perf_counter() - started) < duration_s:
         number = done % len(queries)
         query = SearchQuery(*_scope(int(scopes.integers(AGENTS * USERS))), queries[number])
         await store.searches.search(query, vectors[number], generation, None)
         done += 1
     await pool.close()
-    return done / took
+    return done / elapsed_s
 
 
 def _scope(pair: int) -> tuple[str, str]:

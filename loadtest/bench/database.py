@@ -1,4 +1,4 @@
-"""An embedded Postgres for what is measured without the service, with a database for each."""
+"""An embedded Postgres for measurements without the service, with a database for each."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from serve_app.operations.machine.embedded_postgres import EmbeddedPostgres
 
 
 class Database:
-    """Its server runs as `memex serve` runs its own, with the same settings."""
+    """The databases of one server, which has the settings that `memex serve` gives its own."""
 
     def __init__(self, dsn: str, pid: int, models_dir: Path) -> None:
         self.dsn = dsn
@@ -22,7 +22,7 @@ class Database:
         self.models_dir = models_dir
 
     def fresh(self, name: str) -> str:
-        """The address of a database of this name with the baseline's tables, empty."""
+        """Create an empty database of this name with the baseline's tables; return its address."""
         dsn = self.dsn.replace("/memex?", f"/{name}?")
         asyncio.run(self._create(name, dsn))
         return dsn
@@ -58,6 +58,6 @@ async def _execute(dsn: str, statement: str) -> None:
 
 
 def _postgres_pid() -> int:
-    """Of the server that this process has started, and no other."""
+    """The process id of the server that this process has started."""
     children = psutil.Process().children()
     return next(int(child.pid) for child in children if child.name() == "postgres")

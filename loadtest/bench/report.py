@@ -1,4 +1,4 @@
-"""From what was measured to one table, the ratios below it, and JSON."""
+"""Formats the measurements as one table, the ratios below it, and JSON."""
 
 import dataclasses
 import json
@@ -27,18 +27,18 @@ class Row:
     embedders: list[int]
     """Replicas, each second."""
     alone_per_s: float
-    """Texts that the encoder alone embedded on all cores beside the row: how quick the machine
-    was."""
+    """Texts/s of the encoder alone on all cores, just before and after the row: the machine's
+    speed then."""
 
     @property
     def share(self) -> float:
-        """Requests for each text that the encoder alone would have embedded: what compares with a
-        row of other minutes."""
+        """Requests for each text that the encoder alone could have embedded; comparable between
+        rows of different minutes."""
         return self.measured.per_s / self.alone_per_s
 
     @property
     def texts_p50(self) -> float | None:
-        """The p50 as the number of texts that the encoder alone would have embedded meanwhile."""
+        """The p50 as the number of texts that the encoder alone could have embedded meanwhile."""
         times = self.measured.times
         return None if times is None else times.p50 / 1_000 * self.alone_per_s
 
@@ -54,8 +54,7 @@ class Row:
 
 
 def typical(turns: Sequence[Row]) -> Row:
-    """Of the turns of one row, the one in the middle by what it answered, as quick as the machine
-    was."""
+    """The turn in the middle, by answered requests in relation to the machine's speed."""
     ordered = sorted(turns, key=lambda row: row.share)
     return ordered[(len(ordered) - 1) // 2]
 
@@ -66,9 +65,9 @@ class Results:
     rows: list[Row] = field(default_factory=list)
     searches_alone_per_s: float | None = None
     alone_per_s: list[float] = field(default_factory=list)
-    """Each look at the encoder alone."""
+    """Each measurement of the encoder alone."""
     idle_mib: dict[str, float] = field(default_factory=dict)
-    """Of each system before any load."""
+    """Memory of each system before any load."""
     warm_up: dict[str, str] = field(default_factory=dict)
 
     def of(self, system: str, scenario: str) -> Row | None:
@@ -78,7 +77,7 @@ class Results:
         )
 
     def best(self, kind: str, scenario: str) -> Row | None:
-        """Of the baselines of a kind, whatever their workers, the one that answers most."""
+        """The baseline of this kind that answers most, with any number of workers."""
         rows = [
             row
             for row in self.rows
@@ -106,15 +105,15 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def summary(results: Results) -> Iterator[str]:
-    """The ratios, for each variant of the service that was measured."""
+    """The ratios, for each measured variant of the service."""
     if alone := sorted(results.alone_per_s):
         yield (
             f"the encoder alone on all cores: {alone[len(alone) // 2]:.0f} texts/s at the median "
-            f"of {len(alone)} looks, {alone[0]:.0f} to {alone[-1]:.0f}"
+            f"of {len(alone)} measurements, {alone[0]:.0f} to {alone[-1]:.0f}"
         )
     if results.searches_alone_per_s is not None:
         yield f"the search statement alone on all cores: {results.searches_alone_per_s:.0f}/s"
-    yield from (f"{system}: {said}" for system, said in results.warm_up.items())
+    yield from (f"{system}: {text}" for system, text in results.warm_up.items())
     yield from (f"{system}: {mib:.0f} MiB when idle" for system, mib in results.idle_mib.items())
     for system in dict.fromkeys(row.system for row in results.rows):
         if system.rpartition(" x")[0] not in BASELINES:
@@ -129,18 +128,18 @@ def _of_service(results: Results, system: str) -> Iterator[str]:
         if row.system != system:
             continue
         name, compared = row.scenario.name, comparison(results, row)
-        for than in compared["baselines"]:
-            said = f"{name}: {than['times_per_s']:.2f} times the requests/s of {than['system']}"
-            if than["times_p50"] is not None:
-                said += f", {than['times_p50']:.2f} times its p50"
-            yield said
+        for base in compared["baselines"]:
+            line = f"{name}: {base['times_per_s']:.2f} times the requests/s of {base['system']}"
+            if base["times_p50"] is not None:
+                line += f", {base['times_p50']:.2f} times its p50"
+            yield line
         if row.texts_per_s:
             yield f"{name}: {compared['of_encoder']:.2f} of the texts/s of the encoder alone"
     for name, over_rest in OVER_MCP.items():
-        called, rest = results.of(system, name), results.of(system, over_rest)
-        if called and rest and called.measured.times and rest.measured.times:
-            more_ms = called.measured.times.p50 - rest.measured.times.p50
-            yield f"{name}: p50 {more_ms:+.1f} ms against {over_rest}"
+        mcp, rest = results.of(system, name), results.of(system, over_rest)
+        if mcp and rest and mcp.measured.times and rest.measured.times:
+            difference_ms = mcp.measured.times.p50 - rest.measured.times.p50
+            yield f"{name}: p50 {difference_ms:+.1f} ms against {over_rest}"
     usual = results.of(system, "distinct-64")
     for row in results.rows:
         if usual is not None and row.system == system and row.scenario.name.startswith("overload"):
@@ -148,9 +147,9 @@ def _of_service(results: Results, system: str) -> Iterator[str]:
 
 
 def comparison(results: Results, row: Row) -> dict[str, Any]:
-    """A row's figures over those of the best baselines, as far as they were measured, and of the
-    encoder alone: each as quick as the machine was beside it."""
-    found: dict[str, Any] = {
+    """A row's figures over those of the best baselines that were measured, and over the encoder
+    alone, all in relation to the machine's speed at their time."""
+    ratios: dict[str, Any] = {
         "baselines": [],
         "of_encoder": row.texts_per_s / row.alone_per_s,
     }
@@ -159,14 +158,14 @@ def comparison(results: Results, row: Row) -> dict[str, Any]:
         if base is None or base.texts_p50 is None:
             continue
         times_p50 = None if row.texts_p50 is None else row.texts_p50 / base.texts_p50
-        found["baselines"].append(
+        ratios["baselines"].append(
             {
                 "system": base.system,
                 "times_per_s": row.share / base.share,
                 "times_p50": times_p50,
             }
         )
-    return found
+    return ratios
 
 
 def _overload(name: str, usual: Measured, overload: Measured) -> Iterator[str]:

@@ -1,10 +1,10 @@
-"""What the service does under load, beside the program that people would write instead of it.
+"""Compares the service under load with the program that people would write instead.
 
     .venv/bin/python -m loadtest.bench [--duration-s 7] [--turns 1] [--rows distinct-64,…]
         [--variants default]
 
-README.md here says what is measured. All of it runs on this machine, on loopback, one thing at a
-time; the table comes last, and JSON below results/.
+loadtest/README.md explains the measurements. They run one after another on this machine, over
+loopback. Prints the table at the end, and writes JSON below results/.
 """
 
 import argparse
@@ -37,14 +37,14 @@ from loadtest.session import RESULTS, Progress, own_cpu_s, scratch, stop_by_sign
 
 _WARM_UP = Scenario("warm-up", "mix", 64)
 _WARM_UP_S = 30
-_SETTLE_S = 5.0  # a replica has its name before it has its model
+_SETTLE_S = 5.0  # a replica has its name before it has loaded its model
 _BASELINE_WARM_UP_S = 2
 _IDLE_S = 3.0
-_LOOK_LASTS_S = 1.0
+_SPEED_VALID_S = 1.0
 
 
 class Bench:
-    """One run. `rows` and `variants` are what was chosen of the tables in scenarios.py."""
+    """One run, of the chosen `rows` and `variants` of scenarios.py."""
 
     def __init__(
         self,
@@ -58,17 +58,17 @@ class Bench:
         self._rows = rows
         self._variants = variants
         self._turns = turns
-        self._measurements = itertools.count(1)  # texts of number 0 are the seeded ones
+        self._measurements = itertools.count(1)  # number 0 is for the seeded texts
         self._progress = Progress("bench")
         self._yardstick: Yardstick
-        self._looked_at = -math.inf
+        self._speed_measured_at = -math.inf
         self.results = Results(duration_s)
 
     def run(self) -> None:
-        self._progress.say(f"this takes about {math.ceil(self._expected_s() / 60)} minutes")
+        self._progress.log(f"this takes about {math.ceil(self._expected_s() / 60)} minutes")
         with contextlib.ExitStack() as stack:
             with database(self._root / "postgres") as server:
-                self._progress.say("the search statement alone")
+                self._progress.log("the search statement alone")
                 self.results.searches_alone_per_s = ceilings.searches_per_s(
                     server.dsn, server.models_dir, max(1, self.results.duration_s // 2)
                 )
@@ -98,16 +98,16 @@ class Bench:
         best = self.results.best("baseline", CHOOSING_SCENARIO)
         assert best is not None
         workers = int(best.system.rpartition("x")[2])
-        others = [scenario for scenario in rows if scenario not in choosing]
-        if others:
-            self._measure_workers(server, "baseline", workers, others)
+        remaining = [scenario for scenario in rows if scenario not in choosing]
+        if remaining:
+            self._measure_workers(server, "baseline", workers, remaining)
         self._measure_workers(server, "lean baseline", workers, rows)
 
     def _measure_workers(
         self, server: Database, kind: str, workers: int, rows: Sequence[Scenario]
     ) -> None:
         name = f"{kind} x{workers}"
-        self._progress.say(f"{name}: starting")
+        self._progress.log(f"{name}: starting")
         dsn = server.fresh("baseline")
         log = self._root / "baseline.log"
         is_lean = kind.startswith("lean")
@@ -121,7 +121,7 @@ class Bench:
 
     def _measure_service(self, variant: Variant) -> None:
         name = f"memex {variant.name}"
-        self._progress.say(f"{name}: starting")
+        self._progress.log(f"{name}: starting")
         with programs.service(self._root / f"memex-{variant.name}", variant.env) as (url, pid):
             self._idle(name, [pid])
             seed(url)
@@ -133,21 +133,21 @@ class Bench:
         self.results.idle_mib[name] = memory_mib(roots)
 
     def _warm_up(self, name: str, url: str, pid: int) -> None:
-        """Until there is another embedder, or for 30 s: scaling takes its time, and is not what
-        the rows are to show."""
+        """Run a load until there is another embedder, at most 30 s, because the rows should not
+        measure the scaling."""
         before = count([pid], "embedder")
-        self._progress.say(f"{name}: warming up, up to {_WARM_UP_S} s")
+        self._progress.log(f"{name}: warming up, up to {_WARM_UP_S} s")
         started = time.monotonic()
-        nowhere = self._root / "warm-up.json"
-        with wrk.running(url, _WARM_UP, next(self._measurements), _WARM_UP_S, nowhere) as load:
+        result = self._root / "warm-up.json"
+        with wrk.running(url, _WARM_UP, next(self._measurements), _WARM_UP_S, result) as load:
             while load.poll() is None and count([pid], "embedder") <= before:
                 time.sleep(0.5)
             if load.poll() is None:
                 time.sleep(_SETTLE_S)
-        took = time.monotonic() - started
-        said = f"embedders after {took:.0f} s of warm-up: {count([pid], 'embedder')}"
-        self.results.warm_up[name] = said
-        self._progress.say(f"{name}: {said}")
+        elapsed_s = time.monotonic() - started
+        message = f"embedders after {elapsed_s:.0f} s of warm-up: {count([pid], 'embedder')}"
+        self.results.warm_up[name] = message
+        self._progress.log(f"{name}: {message}")
 
     def _measure_by_turns(
         self, name: str, url: str, roots: Sequence[int], other: str, rows: Sequence[Scenario]
@@ -163,7 +163,7 @@ class Bench:
     def _measure(
         self, name: str, url: str, roots: Sequence[int], other: str, scenario: Scenario
     ) -> Row:
-        self._progress.say(f"{name}: {scenario.name}, {self.results.duration_s} s")
+        self._progress.log(f"{name}: {scenario.name}, {self.results.duration_s} s")
         alone_before = self._alone_per_s()
         before = own_cpu_s()
         with Watch(roots, other) as watch:
@@ -173,32 +173,34 @@ class Bench:
         return Row(name, scenario, measured, cpu_s, watch.peak_mib, watch.embedders, alone)
 
     def _alone_per_s(self) -> float:
-        """Of this moment: a look at the end of one row serves the next one."""
-        if time.monotonic() - self._looked_at > _LOOK_LASTS_S:
+        """Texts/s of the encoder now. The measurement after a row also serves the next one."""
+        if time.monotonic() - self._speed_measured_at > _SPEED_VALID_S:
             self.results.alone_per_s.append(self._yardstick.texts_per_s())
-            self._looked_at = time.monotonic()
+            self._speed_measured_at = time.monotonic()
         return self.results.alone_per_s[-1]
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__.split("\n")[0])
-    parser.add_argument("--duration-s", type=int, default=7, help="of each row (default: 7)")
-    parser.add_argument("--turns", type=int, default=1, help="that each row has (default: 1)")
+    parser.add_argument(
+        "--duration-s", type=int, default=7, help="seconds for each row (default: 7)"
+    )
+    parser.add_argument("--turns", type=int, default=1, help="turns of each row (default: 1)")
     rows = ",".join(scenario.name for scenario in SCENARIOS)
-    parser.add_argument("--rows", default=rows, help=f"of {rows}")
+    parser.add_argument("--rows", default=rows, help=f"names, out of {rows}")
     variants = ",".join(variant.name for variant in VARIANTS)
-    parser.add_argument("--variants", default=variants, help=f"of {variants}")
-    parser.add_argument("--out", type=Path, help="where the JSON goes (default: results/)")
+    parser.add_argument("--variants", default=variants, help=f"names, out of {variants}")
+    parser.add_argument("--out", type=Path, help="file for the JSON (default: below results/)")
     arguments = parser.parse_args()
     if arguments.duration_s < 1:
         parser.error("--duration-s must be 1 or more")
     if arguments.turns < 1:
         parser.error("--turns must be 1 or more")
     for option, known in (("rows", SCENARIOS), ("variants", VARIANTS)):
-        wanted = [name.strip() for name in getattr(arguments, option).split(",") if name.strip()]
-        if unknown := set(wanted) - {entry.name for entry in known}:
-            parser.error(f"--{option}: there is no {', '.join(sorted(unknown))}")
-        setattr(arguments, option, [entry for entry in known if entry.name in wanted])
+        chosen = [name.strip() for name in getattr(arguments, option).split(",") if name.strip()]
+        if unknown := set(chosen) - {entry.name for entry in known}:
+            parser.error(f"--{option}: unknown {', '.join(sorted(unknown))}")
+        setattr(arguments, option, [entry for entry in known if entry.name in chosen])
     return arguments
 
 

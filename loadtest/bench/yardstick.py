@@ -1,7 +1,7 @@
-"""How quick the machine is now: what the encoder alone does on all cores, asked again and again.
+"""Measures the machine's speed now: the rate of the encoder alone on all cores.
 
-A machine whose host others use is half as quick from one minute to the next. Two figures compare
-only where each is held against the encoder of its own moment.
+If others use the machine's host, its speed can halve from one minute to the next. Then figures are
+comparable only in relation to the encoder's rate at their time.
 """
 
 import contextlib
@@ -20,20 +20,20 @@ from loadtest.texts import text
 from serve_app.operations.machine import processes
 
 _BATCH = 32
-_TEXTS = 4_000  # that an encoder goes round; it remembers none
+_TEXTS = 4_000  # embedded in rotation; the encoder caches none
 _START_TIMEOUT_S = 120.0
 _PATIENCE_S = 30.0
 
 
 class Yardstick:
-    """One process with one thread for each core, which rest between two looks."""
+    """One process with one thread for each core; they are idle between two measurements."""
 
     def __init__(self, connections: list[Connection]) -> None:
         self._connections = connections
 
     def texts_per_s(self, duration_s: float = 1.0) -> float:
-        """On all cores, in batches of 32. By the CPU time that it took: what else runs on the
-        machine, a service at rest for one, does not make it less. Raises StartupError."""
+        """The rate on all cores, in batches of 32. Counted by CPU time, so that other programs,
+        such as an idle service, do not lower it. Raises StartupError."""
         for connection in self._connections:
             connection.send(duration_s)
         return sum(
@@ -43,20 +43,20 @@ class Yardstick:
 
 @contextlib.contextmanager
 def yardstick(models_dir: Path) -> Iterator[Yardstick]:
-    """With the service's model below `models_dir`, made where it is not there. Raises
-    StartupError."""
+    """Start the processes, with the service's model below `models_dir`, which is created if it
+    does not exist. Raises StartupError."""
     context = multiprocessing.get_context("spawn")
     with contextlib.ExitStack() as stack:
         connections = []
         for _ in os.sched_getaffinity(0):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_measure_when_told, args=(models_dir, theirs))
+            process = context.Process(target=_measure_on_request, args=(models_dir, theirs))
             process.start()
             theirs.close()
             stack.callback(process.join)
-            stack.callback(ours.close)  # which ends it
+            stack.callback(ours.close)  # which ends the process
             connections.append(ours)
-            _answer(ours, _START_TIMEOUT_S)  # the first one makes the model
+            _answer(ours, _START_TIMEOUT_S)  # the first process creates the model
         yield Yardstick(connections)
 
 
@@ -66,11 +66,11 @@ def _answer(connection: Connection, timeout_s: float) -> float:
             return float(connection.recv())
     except (EOFError, OSError):
         pass
-    raise StartupError("the encoder, which the rows are held against, does not answer")
+    raise StartupError("the encoder that measures the machine's speed does not answer")
 
 
-def _measure_when_told(models_dir: Path, connection: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for our parent
+def _measure_on_request(models_dir: Path, connection: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # only the parent handles the terminal's Ctrl-C
     processes.die_with_parent(signal.SIGKILL)
     encoder = load_encoder(EmbeddingSettings(), models_dir, threads=1)
     texts = [text(number) for number in range(_TEXTS)]

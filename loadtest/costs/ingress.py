@@ -1,9 +1,9 @@
-"""What a search costs an ingress: CPU time of REST and of MCP, past the SDK and through it.
+"""CPU time of a search in an ingress: REST, and MCP without and with the SDK.
 
     .venv/bin/python -m loadtest.costs.ingress [--hits 10] [--turns 12] [--searches 500]
 
-The applications are called in this process, by turns, with no server, no Ray and a service that has
-found its hits already; so it is the ingress's own work, and without that of Serve and uvicorn.
+Calls the applications in this process, in turns, without a server or Ray, and with a service whose
+hits are prepared. So this is only the ingress's own work, without that of Serve and uvicorn.
 """
 
 import argparse
@@ -46,13 +46,13 @@ _HEADERS = {
     "user-agent": "loadtest",
     "content-type": "application/json",
 }
-_VERSION = "mcp-protocol-version"
+_VERSION_HEADER = "mcp-protocol-version"
 
 Request = Callable[[], Awaitable[None]]
 
 
-class _Found:
-    """In the place of a MemoryService."""
+class _PreparedService:
+    """A MemoryService whose searches return prepared hits."""
 
     def __init__(self, hits: int) -> None:
         now = datetime.now(UTC)
@@ -77,17 +77,17 @@ class _Found:
         return SearchResult(self._hits)
 
 
-class _Uncounted:
-    def answered(self, method: str, route: str, status: int, duration_s: float) -> None: ...
+class _NoMetrics:
+    def count_request(self, method: str, route: str, status: int, duration_s: float) -> None: ...
 
-    def rate_limited(self, operation: str) -> None: ...
+    def count_rate_limited(self, operation: str) -> None: ...
 
-    def tool_called(self, tool: str, is_error: bool, duration_s: float) -> None: ...
+    def count_tool_call(self, tool: str, is_error: bool, duration_s: float) -> None: ...
 
 
 async def measure(hits: int, turns: int, searches: int) -> dict[str, float]:
-    """Microseconds of CPU time a search, the median of the turns."""
-    service, metrics = cast(MemoryService, _Found(hits)), _Uncounted()
+    """Microseconds of CPU time for a search: the median of the turns, by protocol."""
+    service, metrics = cast(MemoryService, _PreparedService(hits)), _NoMetrics()
     backend = ServiceBackend(service, metrics)
 
     def over_mcp(direct: ServiceBackend | None) -> Starlette:
@@ -99,17 +99,17 @@ async def measure(hits: int, turns: int, searches: int) -> dict[str, float]:
 
     rest = build_rest_app(service, metrics, exposition, (), "1")
     direct, through_sdk = over_mcp(backend), over_mcp(None)
-    named = {_VERSION: LATEST_MODERN_VERSION, "mcp-method": "tools/call"}
-    new = {**named, "mcp-name": "search_memories"}, _call({"_meta": _META})
-    old = {_VERSION: LATEST_HANDSHAKE_VERSION}, _call({})
+    headers = {_VERSION_HEADER: LATEST_MODERN_VERSION, "mcp-method": "tools/call"}
+    modern = {**headers, "mcp-name": "search_memories"}, _call({"_meta": _META})
+    handshake = {_VERSION_HEADER: LATEST_HANDSHAKE_VERSION}, _call({})
     requests = {
         "REST": _request(rest, "/v1/memories/search", "", {}, _SEARCH),
-        f"{LATEST_MODERN_VERSION}": _request(direct, "/mcp", "/mcp", *new),
-        f"{LATEST_MODERN_VERSION} (SDK)": _request(through_sdk, "/mcp", "/mcp", *new),
-        f"{LATEST_HANDSHAKE_VERSION}": _request(direct, "/mcp", "/mcp", *old),
-        f"{LATEST_HANDSHAKE_VERSION} (SDK)": _request(through_sdk, "/mcp", "/mcp", *old),
+        f"{LATEST_MODERN_VERSION}": _request(direct, "/mcp", "/mcp", *modern),
+        f"{LATEST_MODERN_VERSION} (SDK)": _request(through_sdk, "/mcp", "/mcp", *modern),
+        f"{LATEST_HANDSHAKE_VERSION}": _request(direct, "/mcp", "/mcp", *handshake),
+        f"{LATEST_HANDSHAKE_VERSION} (SDK)": _request(through_sdk, "/mcp", "/mcp", *handshake),
     }
-    seen: dict[str, list[float]] = {name: [] for name in requests}
+    times_us: dict[str, list[float]] = {name: [] for name in requests}
     async with AsyncExitStack() as stack:
         for app in (rest, direct, through_sdk):
             await stack.enter_async_context(app.router.lifespan_context(app))
@@ -118,12 +118,12 @@ async def measure(hits: int, turns: int, searches: int) -> dict[str, float]:
                 started = time.process_time()
                 for _ in range(searches):
                     await request()
-                seen[name].append((time.process_time() - started) / searches * 1e6)
-    return {name: statistics.median(each) for name, each in seen.items()}
+                times_us[name].append((time.process_time() - started) / searches * 1e6)
+    return {name: statistics.median(turn_us) for name, turn_us in times_us.items()}
 
 
-def _call(more: dict[str, Any]) -> dict[str, Any]:
-    params = {"name": "search_memories", "arguments": _SEARCH, **more}
+def _call(extra_params: dict[str, Any]) -> dict[str, Any]:
+    params = {"name": "search_memories", "arguments": _SEARCH, **extra_params}
     return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
 
 
@@ -131,7 +131,7 @@ def _request(
     app: Starlette, path: str, root_path: str, headers: dict[str, str], body: dict[str, Any]
 ) -> Request:
     raw = json.dumps(body).encode()
-    sent = {**_HEADERS, **headers, "content-length": str(len(raw))}
+    all_headers = {**_HEADERS, **headers, "content-length": str(len(raw))}
     scope: Scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -142,7 +142,7 @@ def _request(
         "raw_path": path.encode(),
         "root_path": root_path,
         "query_string": b"",
-        "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
+        "headers": [(name.encode(), value.encode()) for name, value in all_headers.items()],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 8000),
     }
@@ -163,8 +163,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="loadtest.costs.ingress", description=__doc__.split("\n")[0]
     )
-    parser.add_argument("--hits", type=int, default=10, help="(default: 10)")
-    parser.add_argument("--turns", type=int, default=12, help="(default: 12)")
+    parser.add_argument("--hits", type=int, default=10, help="of each search (default: 10)")
+    parser.add_argument("--turns", type=int, default=12, help="of each protocol (default: 12)")
     parser.add_argument("--searches", type=int, default=500, help="of each turn (default: 500)")
     arguments = parser.parse_args()
     costs = asyncio.run(measure(arguments.hits, arguments.turns, arguments.searches))

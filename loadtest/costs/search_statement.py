@@ -1,10 +1,10 @@
-"""How long a search takes in Postgres, by size of the scope and by mode, on a database of its own.
+"""Times of searches in Postgres, by size of the scope and by mode, on a database of its own.
 
     .venv/bin/python -m loadtest.costs.search_statement [rows …]
 
-Memories have about 20 terms, of a vocabulary of 20,000 words that are as frequent as words are
-(Zipf); queries have 8. One connection; the modes take turns, so that noise meets all of them alike.
-Median and 99th percentile in ms, and the ratio of the medians to that of semantic mode.
+Memories have about 20 terms, out of 20,000 words with natural frequencies (Zipf); queries have 8.
+There is one connection; the modes take turns, so that noise affects all of them equally. Prints
+median and 99th percentile in ms, and the ratio of each median to that of semantic mode.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ def unit_vectors(count: int) -> Embeddings:
 
 
 async def fill(store: PostgresStore, rows: int, generation: int) -> float:
-    """Seconds for each thousand memories."""
+    """Store memories; return the seconds for each thousand."""
     now = datetime.now(UTC)
     started = time.perf_counter()
     for start in tqdm(range(0, rows, 250), f"{rows} memories", leave=False):
@@ -68,14 +68,14 @@ async def fill(store: PostgresStore, rows: int, generation: int) -> float:
 
 
 async def measure(store: PostgresStore, rows: int, generation: int) -> dict[str, list[float]]:
-    took: dict[str, list[float]] = {name: [] for name in _RANKINGS}
+    times_ms: dict[str, list[float]] = {name: [] for name in _RANKINGS}
     for text, vector in zip(texts(_ROUNDS, 8), unit_vectors(_ROUNDS), strict=True):
         for name, ranking in _RANKINGS.items():
             query = SearchQuery("agent", str(rows), text, ranking=ranking)
             started = time.perf_counter()
             await store.searches.search(query, vector, generation, None)
-            took[name].append((time.perf_counter() - started) * 1_000)
-    return took
+            times_ms[name].append((time.perf_counter() - started) * 1_000)
+    return times_ms
 
 
 async def run(dsn: str, sizes: list[int]) -> None:
@@ -98,9 +98,9 @@ async def run(dsn: str, sizes: list[int]) -> None:
     await connection.close()
 
 
-def table(rows: int, took: dict[str, list[float]]) -> Iterator[str]:
-    base = float(np.median(took["semantic"]))
-    for name, times in took.items():
+def table(rows: int, times_ms: dict[str, list[float]]) -> Iterator[str]:
+    base = float(np.median(times_ms["semantic"]))
+    for name, times in times_ms.items():
         p50, p99 = np.percentile(times, (50, 99))
         yield f"{rows:>8} {name:>10} {p50:>8.2f} {p99:>8.2f} {p50 / base:>6.2f}"
 

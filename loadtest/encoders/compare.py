@@ -1,17 +1,16 @@
 """Compares CPU runtimes and batching schemes for the default model's encoder, on one thread.
 
-    uv pip install --python .venv/bin/python openvino      # and nncf, or without either of them
+    uv pip install --python .venv/bin/python openvino      # optional, as is nncf
     .venv/bin/python -m loadtest.encoders [--texts 400] [--seconds 4] [--only ORT]
 
-All embed the same texts. The contenders take turns, so that other load on the machine hits all of
-them alike, and times are of the CPU, which is waiting time where nothing else runs. Figures are
-medians of turns; `x` is the speed over the service's encoder (ORT int8). A text's time has its
-tokenising in it. `top 10` is how many of each text's ten nearest neighbours are those that exact
-embeddings find.
+All embed the same texts. The contenders take turns, so that other load on the machine affects all
+equally. Times are CPU times, including tokenising; if nothing else runs, they equal waiting times.
+Figures are medians of turns; `x` is the speed over the service's encoder (ORT int8). `top 10` is
+how many of each text's ten nearest neighbours are those that exact embeddings find.
 
-*Skip norms* is the service's graph with ONNX Runtime's fused operator for layer norms. Without a
-comma, batches have rows of equal length. *Padded*: one batch, with a mask; *steps of 8*: a batch
-for each length, rounded up; *packed*: one batch, several texts to a row.
+*Skip norms* is the service's graph with ONNX Runtime's fused operator for layer norms. A batch has
+rows of equal length, except for *padded* (one batch, with a mask), *steps of 8* (a batch for each
+length, rounded up) and *packed* (one batch, several texts to a row).
 """
 
 import argparse
@@ -34,7 +33,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from deployments.domain.embeddings import Embeddings
-from loadtest.encoders.contenders import EXACT, TODAY, Contender, Infer, write_files
+from loadtest.encoders.contenders import EXACT, SERVICE, Contender, Infer, write_files
 from loadtest.texts import ROW_TEXTS, text
 
 _BATCHES = (1, 8, 32)
@@ -55,12 +54,14 @@ class _Result:
 
 def main() -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    arguments = argparse.ArgumentParser(description="Compares encoders of the default model.")
-    arguments.add_argument("--texts", type=int, default=400)
-    arguments.add_argument("--seconds", type=float, default=4.0, help="each, for each batch size")
-    arguments.add_argument("--only", default="", help="contenders with this in their name")
-    options = arguments.parse_args()
-    texts = [text(number) for number in range(max(_TURN, options.texts))]
+    parser = argparse.ArgumentParser(description="Compares encoders of the default model.")
+    parser.add_argument("--texts", type=int, default=400)
+    parser.add_argument(
+        "--seconds", type=float, default=4.0, help="for each contender and batch size"
+    )
+    parser.add_argument("--only", default="", help="contenders whose name contains this")
+    arguments = parser.parse_args()
+    texts = [text(number) for number in range(max(_TURN, arguments.texts))]
     tokenizer = _tokenizer()
     calibration = [text(ROW_TEXTS + number) for number in range(_CALIBRATION)]
     with tempfile.TemporaryDirectory() as name:
@@ -68,14 +69,14 @@ def main() -> None:
         contenders = [
             contender
             for contender in write_files(folder, _model(), _windows(tokenizer, calibration))
-            if options.only in contender.name or contender.name in (TODAY, EXACT)
+            if arguments.only in contender.name or contender.name in (SERVICE, EXACT)
         ]
-        results = {contender.name: _loaded(contender, folder) for contender in contenders}
+        results = {contender.name: _measure_loading(contender, folder) for contender in contenders}
         encoders = {c.name: _encoder(tokenizer, c, c.load(folder / c.file)) for c in contenders}
     for contender in contenders:
         results[contender.name].embeddings = _in_batches(encoders[contender.name], texts, 32)
     for batch in _BATCHES:
-        _take_turns(encoders, results, texts, batch, options.seconds)
+        _take_turns(encoders, results, texts, batch, arguments.seconds)
     _report(results, tokenizer, texts)
 
 
@@ -114,21 +115,21 @@ def _encoder(tokenizer: Tokenizer, contender: Contender, infer: Infer) -> Encode
     return encode
 
 
-def _loaded(contender: Contender, folder: Path) -> _Result:
-    """Time and memory of loading, in a process of its own."""
+def _measure_loading(contender: Contender, folder: Path) -> _Result:
+    """Time and memory of loading, in a separate process."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(_load_alone, contender, folder).result()
+        return pool.submit(_load, contender, folder).result()
 
 
-def _load_alone(contender: Contender, folder: Path) -> _Result:
+def _load(contender: Contender, folder: Path) -> _Result:
     texts, tokenizer = [text(number) for number in range(32)], _tokenizer()
     windows = _windows(tokenizer, texts)
     before, started = psutil.Process().memory_info().rss, time.perf_counter()
     infer = contender.load(folder / contender.file)
-    took = time.perf_counter() - started
+    load_s = time.perf_counter() - started
     for _, inputs in contender.scheme(windows):
         infer(inputs)
-    return _Result(took, (psutil.Process().memory_info().rss - before) / _MIB)
+    return _Result(load_s, (psutil.Process().memory_info().rss - before) / _MIB)
 
 
 def _in_batches(encode: Encode, texts: list[str], size: int) -> Embeddings:
@@ -148,15 +149,15 @@ def _take_turns(
     seconds: float,
 ) -> None:
     for encode in encoders.values():
-        _in_batches(encode, texts, size)  # every shape has been seen once
+        _in_batches(encode, texts, size)  # warms up with every shape
     end, turn = time.perf_counter() + seconds * len(encoders), 0
     while time.perf_counter() < end:
         chosen = [texts[(turn * _TURN + number) % len(texts)] for number in range(_TURN)]
         for name, encode in encoders.items():
             started = time.process_time()
             _in_batches(encode, chosen, size)
-            took = time.process_time() - started
-            results[name].turns.setdefault(size, []).append(took)
+            cpu_s = time.process_time() - started
+            results[name].turns.setdefault(size, []).append(cpu_s)
         turn += 1
 
 
@@ -172,28 +173,28 @@ def _report(results: dict[str, _Result], tokenizer: Tokenizer, texts: list[str])
         print(f"tokenising {size}: {_tokenising_ms(tokenizer, texts, size):.3f} ms")
     for size in _BATCHES:
         print(f"\n{f'batches of {size}':30} {'ms':>8} {'text/s':>8} {'token/s':>8} {'x':>6}")
-        today = results[TODAY].turns[size]
+        service_turns = results[SERVICE].turns[size]
         for name, result in results.items():
             turns = result.turns[size]
-            each = statistics.median(turns) / _TURN
-            # Of the same texts at nearly the same time, so a slow moment is in both.
-            faster = statistics.median(a / b for a, b in zip(today, turns, strict=True))
+            text_s = statistics.median(turns) / _TURN
+            # Pairs have the same texts and nearly the same time, so a slow moment affects both.
+            speed = statistics.median(a / b for a, b in zip(service_turns, turns, strict=True))
             print(
-                f"{name:30} {each * size * 1e3:8.2f} {1 / each:8.0f} {mean / each:8.0f} "
-                f"{faster:6.2f}"
+                f"{name:30} {text_s * size * 1e3:8.2f} {1 / text_s:8.0f} {mean / text_s:8.0f} "
+                f"{speed:6.2f}"
             )
     print(f"\n{'':30} {'load s':>8} {'MiB':>8} {'cosine':>8} {'worst':>8} {'top 10':>8}")
     exact = results[EXACT].embeddings
     nearest = _nearest(exact)
     for name, result in results.items():
         cosines = np.sum(result.embeddings * exact, axis=1)
-        same = [
-            len(set(ours) & set(theirs)) / _NEIGHBOURS
-            for ours, theirs in zip(_nearest(result.embeddings), nearest, strict=True)
+        shares = [
+            len(set(own) & set(exact_ones)) / _NEIGHBOURS
+            for own, exact_ones in zip(_nearest(result.embeddings), nearest, strict=True)
         ]
         print(
             f"{name:30} {result.load_s:8.2f} {result.mib:8.0f} {cosines.mean():8.4f} "
-            f"{cosines.min():8.4f} {statistics.mean(same):8.3f}"
+            f"{cosines.min():8.4f} {statistics.mean(shares):8.3f}"
         )
 
 

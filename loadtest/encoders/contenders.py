@@ -1,4 +1,4 @@
-"""What compare.py compares: ways to batch texts, and runtimes with the default model."""
+"""The contenders of compare.py: ways to batch texts, and runtimes with the default model."""
 
 import functools
 import importlib.util
@@ -21,7 +21,7 @@ _PADDING = 0
 Inputs = Mapping[str, NDArray[Any]]
 Windows = Sequence[Sequence[int]]
 Scheme = Callable[[Windows], Iterator[tuple[list[int], Inputs]]]
-"""From windows (lists of tokens) to inferences: which windows each has, and its inputs."""
+"""Divides windows (lists of tokens) into inferences: the indices of each, and its inputs."""
 Infer = Callable[[Inputs], Embeddings]
 
 
@@ -34,7 +34,7 @@ class Contender:
 
 
 def equal(windows: Windows) -> Iterator[tuple[list[int], Inputs]]:
-    """What the service does: rows of one length, so no padding and no mask."""
+    """The service's scheme: rows of one length, so no padding and no mask."""
     lengths = [len(window) for window in windows]
     for batch in batches_of_equal_length(lengths, _MAX_ROWS, _MAX_TOKENS):
         yield batch, {"input_ids": np.array([windows[index] for index in batch], np.int32)}
@@ -43,7 +43,7 @@ def equal(windows: Windows) -> Iterator[tuple[list[int], Inputs]]:
 def padded(
     windows: Windows, step: int, mask_type: type[np.generic]
 ) -> Iterator[tuple[list[int], Inputs]]:
-    """Rows are padded up to a multiple of `step` tokens, and go together where that is the same."""
+    """Rows are padded to a multiple of `step` tokens; a batch has rows of one padded length."""
     longest = max(len(window) for window in windows)
     lengths = [min(longest, -(-len(window) // step) * step) for window in windows]
     for batch in batches_of_equal_length(lengths, _MAX_ROWS, _MAX_TOKENS):
@@ -57,7 +57,7 @@ def padded(
 
 
 def packed(windows: Windows) -> Iterator[tuple[list[int], Inputs]]:
-    """All in one inference, several windows to a row; each attends to itself alone."""
+    """One inference, with several windows to a row; each attends only to itself."""
     rows: list[list[int]] = []
     free: list[int] = []
     for index in sorted(range(len(windows)), key=lambda index: -len(windows[index])):
@@ -136,11 +136,11 @@ _steps_of_8 = functools.partial(padded, step=8, mask_type=np.int32)
 _all_padded_ov = functools.partial(padded, step=512, mask_type=np.float32)
 _steps_of_8_ov = functools.partial(padded, step=8, mask_type=np.float32)
 
-TODAY = "ORT int8"
+SERVICE = "ORT int8"
 EXACT = "ORT fp32"
 
 ONNX = (
-    Contender(TODAY, "int8.onnx", load_onnx, equal),
+    Contender(SERVICE, "int8.onnx", load_onnx, equal),
     Contender("ORT int8, padded", "int8-mask.onnx", load_onnx, _all_padded),
     Contender("ORT int8, steps of 8", "int8-mask.onnx", load_onnx, _steps_of_8),
     Contender("ORT int8, packed", "int8-pack.onnx", load_onnx, packed),
@@ -164,9 +164,9 @@ NNCF = (
 
 
 def write_files(folder: Path, model: Path, calibration: list[list[int]]) -> list[Contender]:
-    """The contenders that can take part here, after writing their files into `folder`.
+    """Write the contenders' files into `folder`; return those that can run here.
 
-    `model` has the weights and the configuration; `calibration` are windows that stand for all.
+    `model` has the weights and the configuration; `calibration` are representative windows.
     """
     from safetensors.numpy import load_file
 
@@ -177,12 +177,14 @@ def write_files(folder: Path, model: Path, calibration: list[list[int]]) -> list
     _write_onnx(folder, weights, config)
     contenders = [*ONNX]
     if importlib.util.find_spec("openvino") is None:
-        print("without OpenVINO: uv pip install --python .venv/bin/python openvino")
+        print(
+            "without OpenVINO, which is missing: uv pip install --python .venv/bin/python openvino"
+        )
         return contenders
     _write_openvino(folder, weights, config, calibration)
     contenders += OPENVINO
     if importlib.util.find_spec("nncf") is None:
-        print("without NNCF: uv pip install --python .venv/bin/python nncf")
+        print("without NNCF, which is missing: uv pip install --python .venv/bin/python nncf")
         return contenders
     from loadtest.encoders.openvino_graphs import save_by_nncf
 

@@ -1,4 +1,4 @@
-"""ONNX graphs of the default model that compare.py compares, made from the service's own.
+"""ONNX graphs of the default model for compare.py, made from the service's own.
 
 Each function changes the graph of deployments/embedder/models/graph.py in place.
 """
@@ -15,16 +15,16 @@ _FUSED = "com.microsoft"
 
 
 def fuse_norms(model: onnx.ModelProto) -> None:
-    """Writes each sum and layer norm as one SkipLayerNormalization."""
-    made_by = {node.output[0]: node for node in model.graph.node}
+    """Replace each sum and layer norm with one SkipLayerNormalization."""
+    producers = {node.output[0]: node for node in model.graph.node}
     parts: set[str] = set()
     nodes: list[NodeProto] = []
     for node in model.graph.node:
         if node.op_type == "LayerNormalization":
             total, gamma, beta = node.input
-            biased, skip = made_by[total].input
+            biased, skip = producers[total].input
             epsilon = next(a.f for a in node.attribute if a.name == "epsilon")
-            inputs = [made_by[biased].input[0], skip, gamma, beta, made_by[biased].input[1]]
+            inputs = [producers[biased].input[0], skip, gamma, beta, producers[biased].input[1]]
             parts |= {total, biased}
             node = _node("SkipLayerNormalization", inputs, node.output[0], _FUSED, epsilon=epsilon)
         nodes.append(node)
@@ -32,7 +32,7 @@ def fuse_norms(model: onnx.ModelProto) -> None:
 
 
 def mask_padding(model: onnx.ModelProto) -> None:
-    """Adds the input `mask (B, S) int32`: 1 for a token, 0 for padding."""
+    """Add the input `mask (B, S) int32`: 1 for a token, 0 for padding."""
     _add_input(model, "mask", TensorProto.INT32, ["batch", "tokens"])
     _add_constant(model, "last_axis", np.array([2], np.int64))
     nodes = list(model.graph.node)
@@ -41,7 +41,7 @@ def mask_padding(model: onnx.ModelProto) -> None:
         _node("Cast", ["mask"], "mask_float", to=TensorProto.FLOAT),
         _node("Unsqueeze", ["mask_float", "last_axis"], "mask_rows"),
         _node("Mul", [hidden, "mask_rows"], "masked"),
-        # A mean over the padding, too, will do: the vector's length is normalised next.
+        # A mean that includes padding suffices, since the vector is normalised next.
         _node("ReduceMean", ["masked"], "pooled", axes=[1], keepdims=0),
     ]
     _attend_to(nodes, "mask")
@@ -49,9 +49,9 @@ def mask_padding(model: onnx.ModelProto) -> None:
 
 
 def pack(model: onnx.ModelProto) -> None:
-    """Lets a row have several texts, one after the other.
+    """Let a row have several texts, one after the other.
 
-    Adds the inputs `positions (B, S) int32`, `mask (B, S, S) int32`, 1 where a token may attend to
+    Add the inputs `positions (B, S) int32`, `mask (B, S, S) int32`, 1 where a token may attend to
     another, and `pool (N, B * S) float32`, the tokens of each of N texts.
     """
     _add_input(model, "positions", TensorProto.INT32, ["batch", "tokens"])
@@ -60,7 +60,7 @@ def pack(model: onnx.ModelProto) -> None:
     nodes = list(model.graph.node)
     hidden = _pooling(model).input[0]
     flat = helper.make_tensor_value_info("flat", TensorProto.FLOAT, ["flat", _width(model)])
-    model.graph.value_info.append(flat)  # the quantiser does not find it out
+    model.graph.value_info.append(flat)  # the quantiser does not infer it
     _add_constant(model, "flat_shape", np.array([-1, _width(model)], np.int64))
     pooled = [
         _node("Reshape", [hidden, "flat_shape"], "flat"),
@@ -74,7 +74,7 @@ def pack(model: onnx.ModelProto) -> None:
 
 
 def save_quantised(model: onnx.ModelProto, path: Path) -> None:
-    """As deployments/embedder/models/convert.py does."""
+    """Quantise as deployments/embedder/models/convert.py does, and save."""
     helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
     full = path.with_suffix(".full")
     onnx.save(model, full)

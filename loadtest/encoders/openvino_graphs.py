@@ -1,6 +1,6 @@
-"""The default model as OpenVINO graphs, of its own operators, for compare.py.
+"""The default model as graphs of OpenVINO's own operators, for compare.py.
 
-`openvino` is not one of this project's dependencies: `uv pip install openvino`.
+`openvino` is no dependency of this project: `uv pip install openvino`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ Weights = Mapping[str, NDArray[np.float32]]
 Ranges = Mapping[str, tuple[float, float]]
 Quantisation = Literal["none", "weights", "static"]
 
-_ALL_PADDING = 1e4  # as good as infinite in a softmax
+_ALL_PADDING = 1e4  # effectively infinite in a softmax
 
 
 def save(
@@ -29,10 +29,10 @@ def save(
     quantisation: Quantisation = "none",
     ranges: Ranges | None = None,
 ) -> None:
-    """Input `input_ids (B, S) int32` and, if `masked`, `mask (B, S) float32`.
+    """Save a graph with input `input_ids (B, S) int32` and, if `masked`, `mask (B, S) float32`.
 
-    `weights`: int8 weights, the activations are quantised by row as it runs. `static`: int8 both,
-    the activations by `ranges`, which calibrate() finds.
+    `weights`: int8 weights; activations are quantised by row at run time. `static`: both are int8,
+    activations by `ranges`, which calibrate() returns.
     """
     model = _Graph(weights, config, masked, quantisation, ranges).model()
     openvino.save_model(model, path, compress_to_fp16=False)
@@ -54,15 +54,15 @@ def calibrate(
 
 
 def save_by_nncf(path: Path, full: Path, windows: Iterable[list[int]]) -> None:
-    """int8 as NNCF quantises the graph in `full`; it smooths the activations' outliers first."""
+    """Save the graph in `full` as int8, by NNCF, which first smooths the activations' outliers."""
     import nncf
 
     model = openvino.Core().read_model(full)
     inputs: list[Any] = []
     for window in windows:
         input_ids = np.array([window], np.int32)
-        one = len(model.inputs) == 1
-        inputs.append(input_ids if one else (input_ids, np.ones_like(input_ids, np.float32)))
+        has_mask = len(model.inputs) > 1
+        inputs.append((input_ids, np.ones_like(input_ids, np.float32)) if has_mask else input_ids)
     quantised = nncf.quantize(
         model,
         nncf.Dataset(inputs),
@@ -84,7 +84,7 @@ def _options(precision: str) -> dict[str, Any]:
         "INFERENCE_NUM_THREADS": 1,
         "NUM_STREAMS": 1,
         "ENABLE_CPU_PINNING": False,
-        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 384,  # of use to int8 weights alone
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 384,  # only affects int8 weights
     }
 
 
@@ -103,21 +103,21 @@ class _Graph:
         self._quantisation = quantisation
         self._ranges = ranges or {}
         self.products: dict[str, Any] = {}
-        """Name of each multiplication by weights, and its input."""
+        """The input of each multiplication by weights, by its name."""
 
     def model(self, with_inputs: bool = False) -> openvino.Model:
         ids = ops.parameter([-1, -1], np.int32, name="input_ids")
         mask = ops.parameter([-1, -1], np.float32, name="mask")
         bias = None
         if self._masked:
-            shut = ops.multiply(ops.subtract(mask, _constant(1.0)), _constant(_ALL_PADDING))
-            bias = ops.unsqueeze(shut, _axes(1, 2))
+            penalty = ops.multiply(ops.subtract(mask, _constant(1.0)), _constant(_ALL_PADDING))
+            bias = ops.unsqueeze(penalty, _axes(1, 2))
         hidden = self._embed(ids)
         for layer in range(self._config.num_hidden_layers):
             hidden = self._layer(f"encoder.layer.{layer}.", hidden, bias)
         if self._masked:
             hidden = ops.multiply(hidden, ops.unsqueeze(mask, _axes(-1)))
-        # A sum will do: the length of the vector is normalised next.
+        # A sum suffices, since the vector is normalised next.
         pooled = ops.reduce_sum(hidden, _axes(1))
         outputs = [ops.normalize_l2(pooled, _axes(-1), 1e-12, "add")]
         if with_inputs:
@@ -157,8 +157,8 @@ class _Graph:
         return self._norm(ops.add(narrow, hidden), f"{prefix}output.LayerNorm")
 
     def _norm(self, values: Any, name: str) -> Any:
-        even = ops.mvn(values, _axes(-1), True, self._config.layer_norm_eps, "INSIDE_SQRT")
-        scaled = ops.multiply(even, _constant(self._weights[f"{name}.weight"]))
+        normalised = ops.mvn(values, _axes(-1), True, self._config.layer_norm_eps, "INSIDE_SQRT")
+        scaled = ops.multiply(normalised, _constant(self._weights[f"{name}.weight"]))
         return ops.add(scaled, _constant(self._weights[f"{name}.bias"]))
 
     def _product(self, name: str, values: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The table of all measurements, and where the scaling ends by what."""
+"""The table of all measurements, and the bottleneck that ends linear scaling."""
 
 import dataclasses
 import itertools
@@ -10,12 +10,12 @@ from loadtest.replicas.rows import Row, connections
 
 _LINEAR = 0.85
 _BUSY = 0.85
-"""Of the machine's cores, or of one core for a process: what has no more to give."""
+"""The share of all cores, or of one core for a process, that counts as fully used."""
 
 
 def of_linear(row: Row, rows: Sequence[Row]) -> float | None:
-    """Its requests/s over as many times those of the fewest replicas; None where these answered
-    nothing."""
+    """The row's requests/s over those of the fewest replicas, scaled up linearly; None if these
+    answered nothing."""
     least = min((r for r in rows if r.cost_ms == row.cost_ms), key=lambda r: r.replicas)
     linear = least.measured.per_s * row.replicas / least.replicas
     return row.measured.per_s / linear if linear else None
@@ -42,7 +42,7 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def summary(rows: Sequence[Row], cores: int) -> Iterator[str]:
-    """For each cost: how far it goes, and what ends it."""
+    """For each cost: how far scaling is linear, and the bottleneck beyond that."""
     for cost_ms, group in itertools.groupby(rows, key=lambda row: row.cost_ms):
         is_linear = True
         for row in group:
@@ -58,19 +58,19 @@ def summary(rows: Sequence[Row], cores: int) -> Iterator[str]:
 
 
 def bottleneck(row: Row, cores: int) -> str:
-    """What has no more to give, by its CPU."""
+    """The part that has no CPU time left, if there is one."""
     used, busiest = sum(row.cores.values()), row.busiest
-    first = sorted(row.cores.items(), key=lambda entry: entry[1], reverse=True)[:3]
-    named = ", ".join(f"{kind} {share:.2f}" for kind, share in first)
+    top = sorted(row.cores.items(), key=lambda entry: entry[1], reverse=True)[:3]
+    shares = ", ".join(f"{kind} {share:.2f}" for kind, share in top)
     if used >= _BUSY * cores:
-        return f"all cores are used, {used:.2f} of {cores} ({named})"
+        return f"all cores are used, {used:.2f} of {cores} ({shares})"
     if row.machine_cores >= _BUSY * cores:
-        others = row.machine_cores - used
-        return f"the machine is not quiet, {others:.2f} cores are used by others ({named})"
+        other_cores = row.machine_cores - used
+        return f"the machine is not quiet, other programs use {other_cores:.2f} cores ({shares})"
     if row.of_a_core[busiest] >= _BUSY:
         return f"{busiest}, each process of which uses {row.of_a_core[busiest]:.2f} of a core"
     return (
-        f"no CPU: {used:.2f} of {cores} cores are used ({named}), and the replicas sleep "
+        f"no CPU: {used:.2f} of {cores} cores are used ({shares}), and the replicas sleep "
         f"{row.measured.per_s / row.most_per_s:.0%} of the time for a text"
     )
 

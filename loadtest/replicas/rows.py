@@ -1,10 +1,10 @@
-"""What one measurement of a number of replicas found."""
+"""One measurement with a number of replicas."""
 
 from dataclasses import dataclass
 
 from loadtest.wrk import Measured
 
-_CALLS_OF_REPLICA = 8  # under way: with fewer, some replicas are idle while others have a queue
+_CALLS_PER_REPLICA = 8  # in flight; with fewer, some replicas idle while others have a queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +15,9 @@ class Row:
     cpu_s: dict[str, float]
     """By kind of process."""
     processes: dict[str, int]
-    """How many there are, of the kinds where each does the same."""
+    """Their number, for the kinds whose processes all do the same."""
     machine_cores: float
-    """How many cores were used by all that ran on the machine."""
+    """How many cores all programs on the machine used."""
 
     @property
     def cores(self) -> dict[str, float]:
@@ -26,12 +26,12 @@ class Row:
 
     @property
     def of_a_core(self) -> dict[str, float]:
-        """How much of a core one process of a kind used; `ray` and `generator` all together."""
+        """How much of a core one process of a kind used; `ray` and `generator` count as one."""
         return {kind: cores / self.processes.get(kind, 1) for kind, cores in self.cores.items()}
 
     @property
     def busiest(self) -> str:
-        """The kind whose processes have the least of a core left."""
+        """The kind whose processes each used most of a core."""
         return max(self.of_a_core, key=lambda kind: self.of_a_core[kind])
 
     @property
@@ -42,10 +42,10 @@ class Row:
 
     @property
     def most_per_s(self) -> float:
-        """What the replicas could answer if they never waited."""
+        """Requests/s that the replicas could answer if they never waited."""
         return self.replicas * 1_000 / self.cost_ms
 
 
 def connections(replicas: int) -> int:
-    """Clients, and calls to the embedder at once: enough that no replica waits for work."""
-    return _CALLS_OF_REPLICA * replicas
+    """Clients, and calls to the embedder in flight: enough that no replica waits for work."""
+    return _CALLS_PER_REPLICA * replicas

@@ -1,16 +1,16 @@
-"""Requests/s against the number of embedder replicas, with a sleep in the model's place.
+"""Requests/s by the number of embedder replicas, with a sleep in place of the model.
 
     make bench-replicas                                               # needs wrk
     make bench-replicas ARGS="--replicas 1,4,16 --stand-in-ms 60 --duration-s 15"
 
-A replica that sleeps takes a text's time and no core, so a machine of few cores has room for many
-replicas, and what is measured is all else: HAProxy, the ingress and its edges, routing, the store,
-Postgres. Searches alone, no text twice, no cache; every text is a call of its own, so that each
-request is routed. Two costs of a text: one as the model's on one core, where the machine's cores
-end the scaling early, and one so large that 16 replicas want less than two cores can route.
+A replica that sleeps takes a text's time but no core. So a machine with few cores has room for many
+replicas, and everything else is measured: HAProxy, the ingress and its edges, routing, the store,
+Postgres. The load is searches, without a cache and with no text twice; each text is a separate
+call, so that each request is routed. A text costs as much as the model's on one core, where the
+machine's cores soon end the scaling, or so much that two cores can route for 16 replicas.
 
-All runs are on the same memories, the largest numbers of replicas first; the table comes last, and
-JSON below results/.
+All runs use the same memories, those with most replicas first. Prints the table at the end, and
+writes JSON below results/.
 """
 
 import argparse
@@ -40,20 +40,20 @@ from serve_app.settings import ROOT
 
 _REPLICAS = (1, 2, 4, 8, 16)
 _COSTS_MS = (2.0, 60.0)
-_REPLICA_CPUS = 0.05  # for Ray's books alone: 16 of them beside the rest must fit on two cores
+_REPLICA_CPUS = 0.05  # only for Ray's scheduling: 16 and all else must fit on two cores
 _WARM_UP_S = 3
 _SETTLE_S = 3.0
-_ALIKE = ("embedder", "store", "ingress", "haproxy", "postgres")
+_UNIFORM_KINDS = ("embedder", "store", "ingress", "haproxy", "postgres")
 
 
 class Bench:
     """One run: each number of replicas with each cost of a text."""
 
     def __init__(self, replicas: Sequence[int], costs_ms: Sequence[float], duration_s: int) -> None:
-        self._replicas = sorted(replicas, reverse=True)  # the first one embeds what is seeded
+        self._replicas = sorted(replicas, reverse=True)  # the first one embeds the first memories
         self._costs_ms = sorted(costs_ms)
         self._duration_s = duration_s
-        self._measurements = itertools.count(1)  # texts of number 0 are the seeded ones
+        self._measurements = itertools.count(1)  # number 0 is for the seeded texts
         self._is_seeded = False
         self._progress = Progress("replicas")
         self.rows: list[Row] = []
@@ -61,9 +61,9 @@ class Bench:
     def run(self, root: Path) -> None:
         runs = list(itertools.product(self._costs_ms, self._replicas))
         each_s = 35 + _WARM_UP_S + self._duration_s
-        self._progress.say(f"this takes about {-(-len(runs) * each_s // 60)} minutes")
+        self._progress.log(f"this takes about {-(-len(runs) * each_s // 60)} minutes")
         for cost_ms, replicas in runs:
-            self._progress.say(f"{cost_ms:g} ms a text, {replicas} replicas: starting")
+            self._progress.log(f"{cost_ms:g} ms a text, {replicas} replicas: starting")
             self.rows.append(self._measure(root, cost_ms, replicas))
 
     def _measure(self, root: Path, cost_ms: float, replicas: int) -> Row:
@@ -73,18 +73,18 @@ class Bench:
         load = Scenario(f"searches-{replicas}", "searches", connections(replicas))
         with programs.service(root / "memex", env) as (url, pid):
             if not self._is_seeded:
-                self._progress.say("storing the first memories")
+                self._progress.log("storing the first memories")
                 seed(url)
                 self._is_seeded = True
             time.sleep(_SETTLE_S)
             wrk.measure(url, load, next(self._measurements), _WARM_UP_S)
-            self._progress.say(f"{cost_ms:g} ms a text, {replicas} replicas: measuring")
+            self._progress.log(f"{cost_ms:g} ms a text, {replicas} replicas: measuring")
             before, machine_before = own_cpu_s(), _machine_cpu_s()
             with Watch([pid], "ray") as watch:
                 measured = wrk.measure(url, load, next(self._measurements), self._duration_s)
             cpu_s = watch.cpu_s() | {"generator": own_cpu_s() - before}
             machine_cores = (_machine_cpu_s() - machine_before) / measured.duration_s
-            processes = {kind: max(1, count([pid], kind)) for kind in _ALIKE}
+            processes = {kind: max(1, count([pid], kind)) for kind in _UNIFORM_KINDS}
         return Row(cost_ms, replicas, measured, cpu_s, processes, machine_cores)
 
 
@@ -94,7 +94,7 @@ def _machine_cpu_s() -> float:
 
 
 def profile_of(replicas: int) -> dict[str, Any]:
-    """The laptop's, with so many embedder replicas."""
+    """The laptop profile with this number of embedder replicas."""
     laptop = yaml.safe_load((ROOT / "configs" / "laptop.yaml").read_text(encoding="utf-8"))
     profile: dict[str, Any] = copy.deepcopy(laptop)
     embedder = profile["deployments"]["Embedder"]
@@ -120,16 +120,18 @@ def _numbers(text: str) -> list[float]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench-replicas", description=__doc__.split("\n")[0])
-    for option, default, of in (
+    for option, default, text in (
         ("--replicas", _REPLICAS, "numbers of replicas"),
-        ("--stand-in-ms", _COSTS_MS, "what a text costs a replica"),
+        ("--stand-in-ms", _COSTS_MS, "ms that a text costs a replica"),
     ):
-        said = ",".join(f"{number:g}" for number in default)
+        numbers = ",".join(f"{number:g}" for number in default)
         parser.add_argument(
-            option, type=_numbers, default=list(default), help=f"{of} (default: {said})"
+            option, type=_numbers, default=list(default), help=f"{text} (default: {numbers})"
         )
-    parser.add_argument("--duration-s", type=int, default=8, help="of each row (default: 8)")
-    parser.add_argument("--out", type=Path, help="where the JSON goes (default: results/)")
+    parser.add_argument(
+        "--duration-s", type=int, default=8, help="seconds for each row (default: 8)"
+    )
+    parser.add_argument("--out", type=Path, help="file for the JSON (default: below results/)")
     arguments = parser.parse_args()
     if not arguments.replicas or any(n < 1 or n != int(n) for n in arguments.replicas):
         parser.error("--replicas must be whole numbers of 1 or more")
@@ -156,13 +158,13 @@ def main() -> int:
     except KeyboardInterrupt:
         print("replicas: stopped", file=sys.stderr)
         exit_code = 130
-    if bench.rows:  # those that were measured before something went wrong, too
+    if bench.rows:  # after an error or Ctrl-C, the rows until then
         _report(bench.rows, arguments)
     return exit_code
 
 
-def _report(measured: Sequence[Row], arguments: argparse.Namespace) -> None:
-    rows = sorted(measured, key=lambda row: (row.cost_ms, row.replicas))
+def _report(unordered: Sequence[Row], arguments: argparse.Namespace) -> None:
+    rows = sorted(unordered, key=lambda row: (row.cost_ms, row.replicas))
     cores = len(os.sched_getaffinity(0))
     print(*table(rows), "", *summary(rows, cores), sep="\n")
     path = arguments.out or RESULTS / f"replicas-{datetime.now(UTC):%Y%m%d-%H%M%S}.json"

@@ -1,1 +1,1 @@
-"""What searches cost among a million memories: `python -m loadtest.scale`; run.py has more."""
+"""Latency and recall of searches among a million memories; see run.py."""

@@ -1,6 +1,6 @@
-"""Other indexes of vectors, by the statement for the nearest alone: what the product might do.
+"""Compares other vector indexes with the product's, by only the statement for the nearest memories.
 
-Each is built beside the product's own table and index, measured and dropped.
+Builds each one in addition to the product's table and index, measures it, and drops it.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from loadtest.scale.load import build_index
 PRODUCT = "product"
 _HALF = f"halfvec({DIMENSIONS})"
 _STORED = {"vector": "embedding", "halfvec": f"embedding::{_HALF}"}
-_ASKED = {"vector": "$3", "halfvec": f"$3::{_HALF}"}
+_QUERY = {"vector": "$3", "halfvec": f"$3::{_HALF}"}
 _OPTION = re.compile(r"(m|ef_construction)=\d+")
 _CANDIDATES = 200
 _TOP_K = 10
@@ -33,16 +33,16 @@ _COLUMNS = "id, agent_id, user_id, created_at, embedding"
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """`product`, which is there, or one to be built: `halfvec:m=24:ef_construction=128`."""
+    """`product`, which exists, or one to build, such as `halfvec:m=24:ef_construction=128`."""
 
     text: str
     embedding: str
-    """What it stores: vector or halfvec."""
+    """The type it stores: vector or halfvec."""
     options: tuple[str, ...]
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """ValueError where it is none."""
+        """Raises ValueError if `text` names no index."""
         embedding, *options = text.split(":")
         if embedding not in (PRODUCT, *_STORED) or (embedding == PRODUCT and options):
             raise ValueError(text)
@@ -63,11 +63,12 @@ class Index:
         )
 
     def statement(self, table: str) -> str:
-        """For the nearest: the product's index has the rows that are marked, others have all."""
-        marked = "" if self.is_built else "and indexed "
+        """The statement for the nearest memories. The product's index has only rows marked
+        `indexed`; others have all."""
+        condition = "" if self.is_built else "and indexed "
         return (
-            f"select id from {table} where agent_id = $1 and user_id = $2 {marked}"  # noqa: S608
-            f"order by {_STORED[self.embedding]} <=> {_ASKED[self.embedding]} limit {_CANDIDATES}"
+            f"select id from {table} where agent_id = $1 and user_id = $2 {condition}"  # noqa: S608
+            f"order by {_STORED[self.embedding]} <=> {_QUERY[self.embedding]} limit {_CANDIDATES}"
         )
 
 
@@ -81,7 +82,7 @@ class Compared:
     recall: float | None
     fewest_rows: int
     plan: str
-    """The nodes that the first search went through."""
+    """The nodes of the first search's plan."""
 
 
 class Comparison:
@@ -100,23 +101,23 @@ class Comparison:
         efs: Sequence[int],
         partitions: Sequence[int],
     ) -> list[Compared]:
-        """On the product's table, and those that are built on a table of so many partitions."""
-        asked = {scope: self._world.questions(scope, _WARM_UP + count) for scope in scopes}
-        best = {scope: exact(self._world, asked[scope][_WARM_UP:]) for scope in scopes}
+        """Measure all on the product's table, and the built ones also on partitioned tables."""
+        questions = {scope: self._world.questions(scope, _WARM_UP + count) for scope in scopes}
+        best = {scope: exact(self._world, questions[scope][_WARM_UP:]) for scope in scopes}
         built = [index for index in indexes if index.is_built]
-        found: list[Compared] = []
+        results: list[Compared] = []
         async with self._session() as session:
             for index in indexes:
                 async with self._built(session, "memories", index):
-                    found += await self._measure(session, "memories", index, efs, asked, best)
+                    results += await self._measure(session, "memories", index, efs, questions, best)
             for parts in partitions:
                 await self._partition(session, parts)
                 for index in built:
                     async with self._built(session, _TABLE, index):
-                        rows = await self._measure(session, _TABLE, index, efs, asked, best)
-                        found += [replace(row, table=f"hash x{parts}") for row in rows]
+                        rows = await self._measure(session, _TABLE, index, efs, questions, best)
+                        results += [replace(row, table=f"hash x{parts}") for row in rows]
                 await session.execute(f"drop table {_TABLE}")
-        return found
+        return results
 
     @contextlib.asynccontextmanager
     async def _built(
@@ -125,12 +126,12 @@ class Comparison:
         if not index.is_built:
             yield
             return
-        name, said = "memories_compared", f"{table}, {index.text}"
-        await session.execute(f"drop index if exists {name}")  # of a run that was stopped
+        name, label = "memories_compared", f"{table}, {index.text}"
+        await session.execute(f"drop index if exists {name}")  # left by a stopped run
         started = time.perf_counter()
         await build_index(self._dsn, session, name, index.definition(name, table))
-        self.index_s[said] = time.perf_counter() - started
-        self.index_bytes[said] = await session.fetchval(
+        self.index_s[label] = time.perf_counter() - started
+        self.index_bytes[label] = await session.fetchval(
             "select sum(pg_relation_size(relid))::bigint from pg_partition_tree($1)", name
         ) or await session.fetchval("select pg_relation_size($1::regclass)", name)
         try:
@@ -172,25 +173,25 @@ class Comparison:
         table: str,
         index: Index,
         efs: Sequence[int],
-        asked: dict[str, list[Question]],
+        questions: dict[str, list[Question]],
         best: dict[str, list[list[tuple[str, float]]]],
     ) -> list[Compared]:
-        found = []
-        pairs = [(scope, ef) for scope in asked for ef in efs]
+        results = []
+        statement = index.statement(table)
+        pairs = [(scope, ef) for scope in questions for ef in efs]
         for scope, ef in tqdm(pairs, f"{table} {index.text}", leave=False):
             await session.execute(f"set hnsw.ef_search = {ef}")
-            questions, statement = asked[scope], index.statement(table)
-            await _ask(session, statement, questions[:_WARM_UP])
-            times, answers = await _ask(session, statement, questions[_WARM_UP:])
+            await _ask(session, statement, questions[scope][:_WARM_UP])
+            times, answers = await _ask(session, statement, questions[scope][_WARM_UP:])
             shares = [
                 share
                 for answer, truth in zip(answers, best[scope], strict=True)
                 if (share := recall(answer, truth, _TOP_K)) is not None
             ]
             plan = await session.fetch(
-                f"explain (costs off) {statement}", *_arguments(questions[0])
+                f"explain (costs off) {statement}", *_arguments(questions[scope][0])
             )
-            found.append(
+            results.append(
                 Compared(
                     table,
                     index.text,
@@ -202,7 +203,7 @@ class Comparison:
                     nodes(row[0] for row in plan),
                 )
             )
-        return found
+        return results
 
     @contextlib.asynccontextmanager
     async def _session(self) -> AsyncIterator[asyncpg.Connection]:
@@ -238,7 +239,7 @@ def _arguments(question: Question) -> tuple[Any, ...]:
 
 
 def nodes(lines: Iterable[str]) -> str:
-    """Of a plan, from the top down."""
+    """A plan's nodes that scan, sort or gather, from the top down."""
     stripped = [line.strip() for line in lines]
     heads = [
         line.removeprefix("->").strip()
@@ -250,13 +251,13 @@ def nodes(lines: Iterable[str]) -> str:
 
 
 def exact(world: World, questions: Sequence[Question]) -> list[list[tuple[str, float]]]:
-    """The best of each question's agent, by cosine, from the vectors themselves."""
+    """The ids and cosines of each question's nearest memories, from all of its agent's vectors."""
     best: list[list[tuple[str, float]]] = [[] for _ in questions]
-    wanted = np.stack([question.vector for question in questions])
+    queries = np.stack([question.vector for question in questions])
     owners = np.array([question.owner for question in questions])
     for number in tqdm(range(world.plan.batches), "exact", leave=False):
         batch = world.batch(number)
-        cosines = np.where(owners[:, None] == batch.owners, wanted @ batch.vectors.T, -np.inf)
+        cosines = np.where(owners[:, None] == batch.owners, queries @ batch.vectors.T, -np.inf)
         first = np.argsort(-cosines, axis=1)[:, :_TOP_K]
         for question, rows in enumerate(first):
             new = [

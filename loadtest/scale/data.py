@@ -1,10 +1,10 @@
-"""Synthetic memories of any number, the same for the same plan, and searches that fit them.
+"""Any number of synthetic memories, identical for identical plans, and searches that fit them.
 
-Vectors lie around centres of unequal weight. Their variance falls off as that of the principal
-components of an encoder's output does, which are turned at random, so that dimensions vary alike,
-as an encoder's do: no matter for distances, but for signs. A content's words are partly those of
-its cluster's topic, partly any words, as frequent as words are (Zipf), and partly stop words. Rows
-come in the order of time, those of all scopes mixed, as a service would have written them.
+Vectors lie around centres of unequal weight. Their variance falls off like that of the principal
+components of an encoder's output. A random rotation makes dimensions vary alike, as an encoder's
+do, which matters for signs but not for distances. A content's words are partly from its cluster's
+topic, partly any words, with natural frequencies (Zipf), and partly stop words. Rows are in the
+order of time, with those of all scopes mixed, as a service would have written them.
 """
 
 import itertools
@@ -19,33 +19,33 @@ from numpy.typing import NDArray
 
 from deployments.domain.embeddings import Embeddings
 
-VERSION = 2  # of what the same plan gives
+VERSION = 2  # increase it if the memories of a plan change
 DIMENSIONS = 384
 BATCH = 5_000
-USER = "user"  # each agent has this one
+USER = "user"  # the only user of each agent
 SCOPES = ("large", "medium", "small")
 
 _CLUSTERS = 2_000
-_SPREAD = 0.9  # the length of a vector's noise where its centre's is 1
-_QUERY_SPREAD = 0.5  # of a query around the memory it is after
+_SPREAD = 0.9  # the length of a vector's noise; its centre has length 1
+_QUERY_SPREAD = 0.5  # the length of the noise between a query and its memory
 _FALL_OFF = 0.4  # component n has the standard deviation n ** -0.4
-_CLUSTER_FALL_OFF = 0.5  # the n-th largest cluster has n ** -0.5 of the largest one's rows
+_CLUSTER_FALL_OFF = 0.5  # the n-th largest cluster has n ** -0.5 times the largest one's rows
 _VOCABULARY = 40_000
 _ZIPF = 1.05
 _TOPIC_WORDS = 60
-_TOPIC_FROM = 200  # the words before are everybody's
+_TOPIC_FROM = 200  # more frequent words are in no topic
 _LENGTHS = (8, 30)
 _QUERY_LENGTHS = (3, 8)
 _STOP_SHARE, _TOPIC_SHARE = 0.35, 0.3
 _QUERY_TOPIC_SHARE = 0.5
-_QUERIES_OF_BATCH = 20
+_QUERIES_PER_BATCH = 20
 _STOP_WORDS = (
     "the", "a", "of", "and", "to", "in", "is", "was", "for", "on", "with", "that", "it", "as", "at",
     "by", "from", "this",
 )  # fmt: skip
 _DAYS = 730
 _PROJECTS = 100
-_RARE = 10_000  # one row of so many
+_RARE = 10_000  # one row in 10,000
 _TYPES = ("episodic", "semantic", "procedural")
 _TYPE_SHARES = (0.6, 0.3, 0.1)
 _SOURCES = ("chat", "mail", "note", "call", "form")
@@ -68,7 +68,7 @@ class Plan:
 
     @property
     def agents(self) -> list[tuple[str, int]]:
-        """Of the few that may be large, and how many rows each has."""
+        """The two agents that may be large, and how many rows each has."""
         return [(agent_of(0), self.rows), (agent_of(1), self.medium_rows)]
 
     @property
@@ -78,7 +78,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Neighbouring rows; each list has one entry for each of them."""
+    """Consecutive rows; each list has one entry for each row."""
 
     ids: list[UUID]
     owners: NDArray[np.int32]
@@ -93,7 +93,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What one search is after: words and a vector near those of a memory of its agent."""
+    """One search: words and a vector near those of a memory of its agent."""
 
     owner: int
     text: str
@@ -107,7 +107,7 @@ class Question:
 
 
 class World:
-    """Everything that a plan implies."""
+    """The memories and questions that a plan determines."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -151,14 +151,14 @@ class World:
         )
 
     def questions(self, scope: str, count: int) -> list[Question]:
-        """For one of SCOPES; several small agents take turns. Fewer are the first of more."""
+        """Questions for one of SCOPES; `small` is many agents. A lower `count` gives the first."""
         rng = self._rng(2, SCOPES.index(scope))
-        found: list[Question] = []
-        while len(found) < count:
+        questions: list[Question] = []
+        while len(questions) < count:
             batch = self.batch(int(rng.integers(self.plan.batches)))
             rows = np.flatnonzero(_is_of(batch.owners, scope))
-            found += self._questions(rng, batch, rng.permutation(rows)[:_QUERIES_OF_BATCH])
-        return found[:count]
+            questions += self._questions(rng, batch, rng.permutation(rows)[:_QUERIES_PER_BATCH])
+        return questions[:count]
 
     def _questions(
         self, rng: np.random.Generator, batch: Batch, rows: NDArray[np.int64]
@@ -197,7 +197,7 @@ class World:
         ]
 
     def _normal(self, rng: np.random.Generator, count: int) -> Embeddings:
-        """[count, DIMENSIONS], of length 1 on average."""
+        """Random vectors, [count, DIMENSIONS], of length 1 on average."""
         return rng.standard_normal((count, DIMENSIONS), dtype=np.float32) @ self._components
 
     def _rng(self, *numbers: int) -> np.random.Generator:
@@ -209,8 +209,8 @@ def agent_of(owner: int) -> str:
 
 
 def team_of(cluster: int) -> str:
-    """Each team has clusters of its own, one in a hundred: a filter by another team than that of
-    the query's neighbours leaves none of them."""
+    """The cluster's team; each team has one cluster in a hundred. A filter by another team than
+    that of the query's neighbours excludes all of them."""
     return f"t{cluster % 100}"
 
 
@@ -220,7 +220,7 @@ def unit(vectors: Embeddings) -> Embeddings:
 
 
 def pseudo_words(rng: np.random.Generator, count: int) -> list[str]:
-    """Different words that can be spoken; the first, which are the most frequent, are short."""
+    """Distinct pronounceable words; the first, which are the most frequent, are short."""
     onsets = (
         "b", "c", "d", "f", "g", "h", "k", "l", "m", "n", "p", "r", "s", "t", "v", "br", "ch", "cl",
         "dr", "fl", "gr", "pl", "pr", "sh", "st", "str", "th", "tr",
@@ -228,11 +228,11 @@ def pseudo_words(rng: np.random.Generator, count: int) -> list[str]:
     nuclei = ("a", "e", "i", "o", "u", "ai", "ea", "ou")
     codas = ("", "", "n", "r", "l", "s", "t", "m", "nd", "ck", "rt")
     syllables = ["".join(parts) for parts in itertools.product(onsets, nuclei, codas)]
-    found: dict[str, None] = {}
-    while len(found) < count:
-        parts = 1 if len(found) < count // 40 else 2 if len(found) < count // 4 else 3
-        found["".join(syllables[n] for n in rng.integers(len(syllables), size=parts))] = None
-    return list(found)
+    words: dict[str, None] = {}
+    while len(words) < count:
+        parts = 1 if len(words) < count // 40 else 2 if len(words) < count // 4 else 3
+        words["".join(syllables[n] for n in rng.integers(len(syllables), size=parts))] = None
+    return list(words)
 
 
 def _owners(plan: Plan) -> NDArray[np.int32]:
@@ -247,8 +247,8 @@ def _is_of(owners: NDArray[np.int32], scope: str) -> NDArray[np.bool_]:
 
 
 def _components(rng: np.random.Generator) -> Embeddings:
-    """[DIMENSIONS, DIMENSIONS]: orthogonal rows, each as long as that component's standard
-    deviation; of length 1 together."""
+    """[DIMENSIONS, DIMENSIONS]: orthogonal rows, each as long as its component's standard
+    deviation; together of length 1."""
     deviations = np.arange(1, DIMENSIONS + 1, dtype=np.float32) ** -_FALL_OFF
     deviations /= np.linalg.norm(deviations)
     axes, _ = np.linalg.qr(rng.standard_normal((DIMENSIONS, DIMENSIONS)))
@@ -264,7 +264,7 @@ def _cumulative(count: int, exponent: float) -> NDArray[np.float64]:
 
 
 def _ids(rng: np.random.Generator, created_at: list[datetime]) -> list[UUID]:
-    """UUIDs of version 7, as domain/ids.py makes them, but of this generator."""
+    """UUIDs of version 7, like those of deployments/runtime/ids.py, but drawn from `rng`."""
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     high = rng.integers(1 << 12, size=len(created_at))
     low = rng.integers(1 << 62, size=len(created_at))

@@ -1,4 +1,4 @@
-"""Percentiles of times, and recall of answers that may have ties."""
+"""Percentiles of times, and recall of hits that may have ties."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from typing import Self
 
 import numpy as np
 
-# Scores have four decimals: what differs by less is a tie, in spite of how floats add up.
+# Scores have four decimals: a smaller difference is a tie, whatever the rounding of floats.
 _TIE = 5e-5
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Of `count` searches, in ms."""
+    """Times of `count` searches, in ms."""
 
     count: int
     p50: float
@@ -27,16 +27,16 @@ class Latency:
 
 
 def relevant(scored: Sequence[tuple[str, float]], top_k: int) -> set[str]:
-    """Of an exact answer, best first: the first `top_k`, and those that tie with the last."""
+    """From all scores, best first: the first `top_k`, and those that tie with the last of them."""
     if len(scored) <= top_k:
         return {name for name, _ in scored}
     last = scored[top_k - 1][1]
     return {name for name, score in scored if score >= last - _TIE}
 
 
-def recall(found: Collection[str], scored: Sequence[tuple[str, float]], top_k: int) -> float | None:
-    """The share of the best `top_k` that was found; None where there are none."""
-    wanted = min(top_k, len(scored))
-    if not wanted:
+def recall(hits: Collection[str], scored: Sequence[tuple[str, float]], top_k: int) -> float | None:
+    """The share of the best `top_k` that is among the hits; None if nothing has a score."""
+    expected = min(top_k, len(scored))
+    if not expected:
         return None
-    return min(wanted, len(relevant(scored, top_k).intersection(found))) / wanted
+    return min(expected, len(relevant(scored, top_k).intersection(hits))) / expected

@@ -1,8 +1,8 @@
 """Fills a database with a plan's memories, as the store itself would have written them.
 
-By COPY, without the triggers that count terms and without HNSW and GIN indexes; then all terms are
-counted at once and those indexes built, each timed. What has been done stands in `scale.json` of
-the data folder, so that a second run takes up where the first one ended.
+Inserts them by COPY, without the triggers that count terms and without HNSW and GIN indexes; then
+counts all terms at once and builds those indexes. Times each step, and records it in `scale.json`
+of the data folder, so that a second run continues where the first one ended.
 """
 
 import asyncio
@@ -70,27 +70,27 @@ _POLL_S = 1.0
 class State:
     plan: Plan
     version: int = 1
-    """Of the data; those of the first did not say."""
+    """Of the data; files of version 1 do not have this field."""
     generation: int = 0
     loaded: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
-    """Of each step."""
+    """Duration of each step."""
     index_s: dict[str, float] = field(default_factory=dict)
     definitions: dict[str, str] = field(default_factory=dict)
-    """Of the indexes that are built after the load."""
+    """SQL of the indexes that are built after the load."""
 
     @classmethod
     def read(cls, path: Path) -> "State | None":
         if not path.exists():
             return None
-        found = json.loads(path.read_text())
-        until = datetime.fromisoformat(found["plan"].pop("until"))
-        return cls(**found | {"plan": Plan(**found["plan"], until=until)})
+        fields = json.loads(path.read_text())
+        until = datetime.fromisoformat(fields["plan"].pop("until"))
+        return cls(**fields | {"plan": Plan(**fields["plan"], until=until)})
 
     def write(self, path: Path) -> None:
-        scratch = path.with_suffix(".new")
-        scratch.write_text(json.dumps(dataclasses.asdict(self), indent=1, default=str) + "\n")
-        scratch.rename(path)
+        new = path.with_suffix(".new")
+        new.write_text(json.dumps(dataclasses.asdict(self), indent=1, default=str) + "\n")
+        new.rename(path)
 
     @property
     def rows_per_s(self) -> float:
@@ -98,8 +98,8 @@ class State:
 
 
 class Loader:
-    """Brings the database of `dsn` to what `plan` asks for. `build` are settings of the session
-    that builds indexes."""
+    """Fills the database of `dsn` by `plan`. `build` are Postgres settings of the session that
+    builds indexes."""
 
     def __init__(self, dsn: str, root: Path, plan: Plan, build: dict[str, str]) -> None:
         self._dsn = dsn
@@ -109,7 +109,7 @@ class Loader:
 
     async def run(self) -> None:
         async with _connection(self._dsn) as connection:
-            for name, value in self._build_settings.items():  # migrations build, too
+            for name, value in self._build_settings.items():  # migrations build indexes, too
                 await connection.execute(f"set {name} = '{value}'")
             if not self.state.loaded:
                 await connection.execute("drop schema public cascade; create schema public")
@@ -151,11 +151,11 @@ class Loader:
 
     async def _build(self, connection: asyncpg.Connection) -> None:
         state = self.state
-        there = {row["name"] for row in await connection.fetch(_SLOW_INDEXES)}
-        missing = {name: text for name, text in state.definitions.items() if name not in there}
+        existing = {row["name"] for row in await connection.fetch(_SLOW_INDEXES)}
+        missing = {name: text for name, text in state.definitions.items() if name not in existing}
         for name, definition in missing.items():
             if name in state.index_s:
-                continue  # a migration has dropped it since
+                continue  # a later migration has dropped it
             started = time.perf_counter()
             await build_index(self._dsn, connection, name, definition)
             state.index_s[name] = time.perf_counter() - started
@@ -177,13 +177,13 @@ class Loader:
 
 
 async def build_index(dsn: str, connection: asyncpg.Connection, name: str, definition: str) -> None:
-    """With a bar of what Postgres reports of it."""
+    """Build an index, with a progress bar from Postgres's reports."""
     building = asyncio.create_task(connection.execute(definition, timeout=None))
     try:
-        async with _connection(dsn) as watching:
+        async with _connection(dsn) as monitor:
             with tqdm(desc=f"index {name}", leave=False) as bar:
                 while not (await asyncio.wait({building}, timeout=_POLL_S))[0]:
-                    row = await watching.fetchrow(
+                    row = await monitor.fetchrow(
                         "select phase, tuples_done, tuples_total, blocks_done, blocks_total "
                         "from pg_stat_progress_create_index limit 1"
                     )
@@ -197,7 +197,7 @@ async def build_index(dsn: str, connection: asyncpg.Connection, name: str, defin
 
 
 async def sizes(dsn: str) -> dict[str, int]:
-    """Bytes of the table and of each of its indexes."""
+    """Bytes of the tables and of each of their indexes."""
     async with _connection(dsn) as connection:
         return {row["name"]: row["bytes"] for row in await connection.fetch(_SIZES)}
 
@@ -233,7 +233,7 @@ def _records(
 
 
 async def _set_codecs(connection: asyncpg.Connection) -> None:
-    """COPY takes binary codecs alone; the store's own for jsonb is of text."""
+    """Set binary codecs, because COPY takes only these; the store's own for jsonb is text."""
     await register_vector(connection)
     await connection.set_type_codec(
         "jsonb",
@@ -250,7 +250,7 @@ async def _connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
     try:
         yield connection
     finally:
-        connection.terminate()  # at once, also where a statement is being given up
+        connection.terminate()  # at once, even if a statement is still running
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Latency and recall of searches, by the store's own code without Ray.
 
-What is exact is asked of the same store with the setting that has each scope scored whole, so that
-both have one definition of the score; it is kept in `exact.json` of the data folder.
+The exact hits come from the same store, with the setting that scores each scope whole, so that both
+use one definition of the score. They are kept in `exact.json` of the data folder.
 """
 
 import contextlib
@@ -44,8 +44,8 @@ set enable_seqscan = off;
 select count(signs) from memory_sketches where created_at > '-infinity';
 reset enable_seqscan
 """
-_FEWEST = 10
-_EXACT_TOP = 3 * TOP_K  # ties with the tenth lie within
+_MIN_SEARCHES = 10
+_EXACT_TOP = 3 * TOP_K  # includes ties with the tenth
 _EXACT_TIMEOUT_S = 600.0
 _EXACT_SETTINGS = "work_mem=1GB"
 
@@ -59,14 +59,14 @@ class Case:
     def __str__(self) -> str:
         return f"{self.scope}, {self.ranking}, {self.filters}"
 
-    def query(self, question: Question, plan: Plan, **other: Any) -> SearchQuery:
+    def query(self, question: Question, plan: Plan, **options: Any) -> SearchQuery:
         return SearchQuery(
             question.agent_id,
             USER,
             question.text,
             ranking=RANKINGS[self.ranking],
             filters=_filters(self.filters, question, plan),
-            **({"top_k": TOP_K} | other),
+            **({"top_k": TOP_K} | options),
         )
 
 
@@ -75,19 +75,19 @@ class Measured:
     case: Case
     latency: Latency
     cpu_ms: float | None
-    """Of the connection's process for one search, on average: what others on the machine do
-    moves it less than the latency. None where the process was another in the end."""
+    """CPU time of the connection's server process for one search, on average; other programs
+    affect it less than the latency. None if the connection was replaced meanwhile."""
     recall: float | None
-    """The mean over the questions that have an answer."""
+    """The mean over the questions that have exact hits."""
     worst_recall: float | None
     recalled: int
-    """Questions that recall was taken of."""
+    """The number of questions that recall is the mean of."""
     too_few: int
-    """Of those, the ones answered with fewer hits than there were."""
+    """How many of these questions got fewer hits than exist."""
 
 
 def _filters(name: str, question: Question, plan: Plan) -> SearchFilters:
-    """`project` is spread over all clusters; `team` has clusters of its own, mostly far away."""
+    """`project` is spread over all clusters; `team` has its own, usually far from the query."""
     return {
         "none": SearchFilters(),
         "project 1%": SearchFilters(metadata={"project": question.project}),
@@ -100,13 +100,13 @@ def _filters(name: str, question: Question, plan: Plan) -> SearchFilters:
 
 
 def cases(plan: Plan, filters: Sequence[str], rankings: Sequence[str]) -> list[Case]:
-    there = {"large": plan.rows, "medium": plan.medium_rows, "small": plan.small_agents}
-    scopes = [scope for scope in SCOPES if there[scope]]
+    sizes = {"large": plan.rows, "medium": plan.medium_rows, "small": plan.small_agents}
+    scopes = [scope for scope in SCOPES if sizes[scope]]
     return [Case(*names) for names in itertools.product(scopes, rankings, filters)]
 
 
 class Measurement:
-    """Of one filled database."""
+    """Measures searches of one filled database."""
 
     def __init__(
         self, dsn: str, root: Path, world: World, generation: int, settings: StoreSettings
@@ -116,14 +116,14 @@ class Measurement:
         self._plan = world.plan
         self._generation = generation
         self._settings = settings
-        self._exact = _Kept(root / "exact.json")
+        self._exact = _ExactHits(root / "exact.json")
 
     async def run(
         self, cases: Sequence[Case], count: int, recalled: int, case_s: float
     ) -> list[Measured]:
         scopes = dict.fromkeys(case.scope for case in cases)
         questions = {scope: self._world.questions(scope, _WARM_UP + count) for scope in scopes}
-        found = []
+        results = []
         with tqdm(total=len(cases), unit="case", leave=False) as bar:
             async with _store(self._dsn, self._settings) as (store, pool):
                 for scope in scopes:
@@ -131,20 +131,23 @@ class Measurement:
                     await self._warm_up(store, pool, scope, _WARM_UP + count)
                 for case in cases:
                     bar.set_description(str(case))
-                    asked = questions[case.scope]
-                    found.append(await self._measure(store, pool, case, asked, recalled, case_s))
+                    results.append(
+                        await self._measure(
+                            store, pool, case, questions[case.scope], recalled, case_s
+                        )
+                    )
                     bar.update()
-        return found
+        return results
 
-    async def _warm_up(self, store: PostgresStore, pool: Pool, scope: str, asked: int) -> None:
-        """Postgres has just started: it reads each page at its first use, where one that has run
-        for a while has them in its buffers. By other questions than are `asked` of the scope."""
-        questions = self._world.questions(scope, asked + _WARM_UP_SEARCHES)[asked:]
+    async def _warm_up(self, store: PostgresStore, pool: Pool, scope: str, measured: int) -> None:
+        """Fill Postgres's buffers as if it had run for a while; it has just started. Uses other
+        questions than the `measured` ones."""
+        questions = self._world.questions(scope, measured + _WARM_UP_SEARCHES)[measured:]
         agents = list({question.agent_id for question in questions})
         async with pool.acquire() as connection:
             await connection.execute(_READ_ALL, agents, USER)
             await connection.execute(_READ_SKETCHES)
-        for ranking in ("cosine", "hybrid"):  # either reads an index: of vectors, of words
+        for ranking in ("cosine", "hybrid"):  # they read different indexes: of vectors, of terms
             await self._times(store, Case(scope, ranking, "none"), questions, _WARM_UP_S, 1)
 
     async def _measure(
@@ -159,13 +162,13 @@ class Measurement:
         await self._times(store, case, questions[:_WARM_UP], case_s / 4, 1)
         pid = await _pid(pool)
         cpu_before_ms = _cpu_ms(pid)
-        times = await self._times(store, case, questions[_WARM_UP:], case_s, _FEWEST)
+        times = await self._times(store, case, questions[_WARM_UP:], case_s, _MIN_SEARCHES)
         cpu_ms = None
         if await _pid(pool) == pid:  # the pool replaces it after many statements
             cpu_ms = (_cpu_ms(pid) - cpu_before_ms) / len(times)
         shares, too_few = [], 0
         for question, best in await self._best(case, questions[_WARM_UP:][:recalled]):
-            # Ages are counted to one time for both: what is exact stays so.
+            # With the `as_of` of the exact search, so that ages are equal and its hits stay valid.
             query = case.query(question, self._plan, as_of=self._plan.until)
             hits = await store.searches.search(query, question.vector, self._generation, None)
             too_few += len(hits) < min(TOP_K, len(best))
@@ -186,26 +189,26 @@ class Measurement:
         store: PostgresStore,
         case: Case,
         questions: Sequence[Question],
-        most_s: float,
-        fewest: int,
+        limit_s: float,
+        min_searches: int,
     ) -> list[float]:
-        """In ms; of the `fewest`, however long they take."""
+        """Times in ms of the searches within `limit_s`, but of `min_searches` at least."""
         times: list[float] = []
-        began = time.perf_counter()
+        first_started = time.perf_counter()
         for question in questions:
             query = case.query(question, self._plan)
             started = time.perf_counter()
             await store.searches.search(query, question.vector, self._generation, None)
             ended = time.perf_counter()
             times.append((ended - started) * 1_000)
-            if ended - began > most_s and len(times) >= fewest:
+            if ended - first_started > limit_s and len(times) >= min_searches:
                 break
         return times
 
     async def _best(
         self, case: Case, questions: Sequence[Question]
     ) -> list[tuple[Question, list[tuple[str, float]]]]:
-        found = []
+        answers = []
         changes = {"exact_search_rows": 1_000_000_000, "statement_timeout_s": _EXACT_TIMEOUT_S}
         settings = self._settings.model_copy(update=changes)
         async with _store(f"{self._dsn}&{_EXACT_SETTINGS}", settings) as (store, _pool):
@@ -220,13 +223,13 @@ class Measurement:
                     )
                     best = [(str(hit.id), hit.score or 0.0) for hit in hits]
                     self._exact.put(name, best)
-                found.append((question, best))
+                answers.append((question, best))
         self._exact.write()
-        return found
+        return answers
 
 
-class _Kept:
-    """Exact answers by the name of the search."""
+class _ExactHits:
+    """Exact hits by the name of the search, kept in a file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -242,14 +245,14 @@ class _Kept:
         self._answers[name] = best
 
     def write(self) -> None:
-        scratch = self._path.with_suffix(".new")
-        scratch.write_text(json.dumps(self._answers))
-        scratch.rename(self._path)
+        new = self._path.with_suffix(".new")
+        new.write_text(json.dumps(self._answers))
+        new.rename(self._path)
 
 
 def _name(case: Case, question: Question) -> str:
-    """Of all that an exact answer depends on."""
-    said: Mapping[str, object] = {
+    """The search's name, from everything that its exact hits depend on."""
+    inputs: Mapping[str, object] = {
         "case": str(case),
         "ranking": repr(RANKINGS[case.ranking]),
         "agent": question.agent_id,
@@ -257,7 +260,7 @@ def _name(case: Case, question: Question) -> str:
         "project": question.project,
         "team": question.team,
     }
-    digest = hashlib.sha256(json.dumps(said).encode() + question.vector.tobytes())
+    digest = hashlib.sha256(json.dumps(inputs).encode() + question.vector.tobytes())
     return f"{case} {digest.hexdigest()[:16]}"
 
 
@@ -271,7 +274,7 @@ async def _store(dsn: str, settings: StoreSettings) -> AsyncIterator[tuple[Postg
 
 
 async def _pid(pool: Pool) -> int:
-    """The process of its only connection."""
+    """The server process of the pool's only connection."""
     async with pool.acquire() as connection:
         return int(connection.get_server_pid())
 

@@ -1,4 +1,4 @@
-"""From what was measured to tables and JSON."""
+"""Formats the measurements as tables and JSON."""
 
 import dataclasses
 import json
@@ -23,9 +23,9 @@ _MIB = 1 << 20
 class Report:
     state: State
     settings: dict[str, str]
-    """Of Postgres, as a session of the store has them."""
+    """Postgres's settings in a session of the store."""
     build: dict[str, str]
-    """What was set besides while indexes were built."""
+    """Further settings while indexes were built."""
     sizes: dict[str, int]
     measured: Sequence[Measured] = ()
     compared: Sequence[Compared] = ()
@@ -39,8 +39,8 @@ class Report:
         if self.compared:
             yield from ("", *_compared(self.compared))
             for name, size in self.compared_index_bytes.items():
-                took = self.compared_index_s.get(name)
-                built = "" if took is None else f", built in {took:.0f} s"
+                build_s = self.compared_index_s.get(name)
+                built = "" if build_s is None else f", built in {build_s:.0f} s"
                 yield f"{name}: {size / _MIB:.0f} MiB{built}"
 
     def _load(self) -> Iterator[str]:
@@ -50,7 +50,7 @@ class Report:
             f"{plan.small_rows:,} of each of {plan.small_agents:,}"
         )
         yield f"loaded at {state.rows_per_s:.0f} rows/s; " + ", ".join(
-            f"{step} {took:.0f} s" for step, took in state.seconds.items()
+            f"{step} {seconds:.0f} s" for step, seconds in state.seconds.items()
         )
         yield "Postgres: " + ", ".join(f"{name} {value}" for name, value in self.settings.items())
         built = ", ".join(f"{name} {value}" for name, value in self.build.items())
@@ -58,16 +58,16 @@ class Report:
         yield ""
         yield f"{'':<34}{'MiB':>9}{'bytes/row':>11}{'built in s':>12}"
         for name, size in self.sizes.items():
-            took = state.index_s.get(name)
-            built = "" if took is None else f"{took:.0f}"
+            build_s = state.index_s.get(name)
+            built = "" if build_s is None else f"{build_s:.0f}"
             yield f"{name:<34}{size / _MIB:>9.0f}{size / plan.total:>11.0f}{built:>12}"
 
     def as_json(self) -> dict[str, Any]:
-        found = dataclasses.asdict(self)
-        found["state"]["rows_per_s"] = self.state.rows_per_s
+        fields = dataclasses.asdict(self)
+        fields["state"]["rows_per_s"] = self.state.rows_per_s
         return {
             "machine": {"cores": len(os.sched_getaffinity(0)), "system": platform.platform()},
-            **found,
+            **fields,
             "lines": list(self.lines()),
         }
 
@@ -77,15 +77,15 @@ class Report:
 
 
 def misses(row: Measured) -> list[str]:
-    """Which of the goals."""
-    found = []
+    """The goals that the row misses."""
+    missed = []
     if row.latency.p99 > GOALS_MS[row.case.scope]:
-        found.append("p99")
+        missed.append("p99")
     if row.recall is not None and row.recall < GOAL_RECALL:
-        found.append("recall")
+        missed.append("recall")
     if row.too_few:
-        found.append("too few")
-    return found
+        missed.append("too few")
+    return missed
 
 
 def _measured(rows: Sequence[Measured]) -> Iterator[str]:

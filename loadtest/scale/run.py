@@ -1,14 +1,15 @@
-"""Searches among a million memories: how long they take, and what they miss.
+"""Latency and recall of searches among a million memories.
 
     make bench-scale ARGS="--rows 1000000 --small-agents 1000 --small-rows 100 --queries 200"
-    make bench-scale ARGS="--data-dir /tmp/scale-1m …"       # keeps the database; the second run
+    make bench-scale ARGS="--data-dir /tmp/scale-1m …"       # keeps the database; a second run
                                                              # with it skips the load
     make bench-scale ARGS="--compare --index product,halfvec:m=24 …"
 
-Fills a Postgres of its own (one agent with --rows memories, one with --medium-rows, and many small
-ones), then asks the store's own code, one search after another, and compares with what scoring
-every memory finds. With --compare it measures the statement for the nearest alone, over other
-indexes and a partitioned table, and nothing else. Tables come last, and JSON below results/.
+Fills its own Postgres (an agent with --rows memories, one with --medium-rows, and many small ones).
+Then searches with the store's own code, one search after another, and compares the hits with those
+of scoring every memory. With --compare it only measures the statement for the nearest memories,
+over other indexes and a partitioned table. Prints tables at the end, and writes JSON below
+results/.
 """
 
 import argparse
@@ -33,7 +34,7 @@ _SHOWN = (
     "max_parallel_workers_per_gather", "jit", "hnsw.ef_search", "hnsw.iterative_scan",
     "hnsw.max_scan_tuples", "hnsw.scan_mem_multiplier",
 )  # fmt: skip
-_STATEMENT_TIMEOUT_S = 300.0  # slow searches are to be measured, not refused
+_STATEMENT_TIMEOUT_S = 300.0  # long, so that slow searches are measured
 
 
 async def _run(arguments: argparse.Namespace, dsn: str, root: Path) -> Report:
@@ -51,9 +52,9 @@ async def _run(arguments: argparse.Namespace, dsn: str, root: Path) -> Report:
     )
     loader = Loader(dsn, root, plan, build)
     if loader.state.version != VERSION:
-        raise BadSetting(f"{root} was filled with other data, by an older version: it is of no use")
+        raise BadSetting(f"{root} has data of another version; delete it")
     if loader.state.plan != plan and loader.state.loaded:
-        _say(f"{root} is filled: what it holds is measured")
+        _log(f"{root} is already filled; measuring its data")
     await loader.run()
     state = loader.state
     settings = StoreSettings(max_pool_size=1, statement_timeout_s=_STATEMENT_TIMEOUT_S)
@@ -86,9 +87,8 @@ async def _settings(dsn: str, settings: StoreSettings) -> dict[str, str]:
     pool = Pool(dsn, settings)
     try:
         async with pool.acquire() as connection:
-            await connection.fetchval(
-                "select '[1]'::vector"
-            )  # its settings come with its first use
+            # pgvector defines its settings at its first use in a session.
+            await connection.fetchval("select '[1]'::vector")
             return {
                 name: await connection.fetchval("select current_setting($1, true)", name) or "-"
                 for name in _SHOWN
@@ -100,28 +100,28 @@ async def _settings(dsn: str, settings: StoreSettings) -> dict[str, str]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench-scale", description=__doc__.split("\n")[0])
     add = parser.add_argument
-    add("--rows", type=_count, default=1_000_000, help="of the large agent (1000000)")
-    add("--medium-rows", type=_count, default=0, help="of another agent (0: there is none)")
-    add("--small-agents", type=_count, default=1_000, help="how many (1000)")
-    add("--small-rows", type=_count, default=100, help="of each of them (100)")
+    add("--rows", type=_count, default=1_000_000, help="memories of the large agent (1000000)")
+    add("--medium-rows", type=_count, default=0, help="memories of another agent (0: none)")
+    add("--small-agents", type=_count, default=1_000, help="number of small agents (1000)")
+    add("--small-rows", type=_count, default=100, help="memories of each small agent (100)")
     add("--seed", type=_count, default=1)
-    add("--queries", type=_count, default=200, help="of each case (200)")
-    add("--recall-queries", type=_count, default=30, help="of those, for recall (30)")
-    add("--case-s", type=float, default=20, help="the most a case's searches are timed for (20)")
+    add("--queries", type=_count, default=200, help="searches of each case (200)")
+    add("--recall-queries", type=_count, default=30, help="how many of these for recall (30)")
+    add("--case-s", type=float, default=20, help="time limit for a case's searches (20)")
     chosen = (("scopes", SCOPES), ("rankings", tuple(RANKINGS)), ("filters", FILTERS))
     for option, known in chosen:
         add(
             f"--{option}",
             type=_list,
             default=list(known),
-            help=f"of: {', '.join(known)}".replace("%", "%%"),
+            help=f"names, out of: {', '.join(known)}".replace("%", "%%"),
         )
-    add("--data-dir", type=Path, help="keeps the database there; where it is full, measures it")
+    add("--data-dir", type=Path, help="keep the database there; if it is filled, measure it")
     add("--load-only", action="store_true")
-    add("--shared-buffers", default="4GB", help="of Postgres (4GB)")
-    add("--maintenance-work-mem", default="6GB", help="of building indexes (6GB)")
-    add("--maintenance-workers", type=_count, default=2, help="of building indexes (2)")
-    add("--compare", action="store_true", help="measure indexes of vectors instead")
+    add("--shared-buffers", default="4GB", help="Postgres's setting (4GB)")
+    add("--maintenance-work-mem", default="6GB", help="to build indexes (6GB)")
+    add("--maintenance-workers", type=_count, default=2, help="to build indexes (2)")
+    add("--compare", action="store_true", help="measure only vector indexes")
     add(
         "--index",
         type=_indexes,
@@ -132,14 +132,19 @@ def _arguments() -> argparse.Namespace:
         "--ef-search",
         type=_counts,
         default=[40, 100, 200, 400, 1_000],
-        help="of HNSW (40,100,200,400,1000)",
+        help="HNSW's hnsw.ef_search (40,100,200,400,1000)",
     )
-    add("--partitions", type=_counts, default=[], help="hash partitions by agent, such as 8,16")
-    add("--out", type=Path, help="where the JSON goes (default: results/)")
+    add(
+        "--partitions",
+        type=_counts,
+        default=[],
+        help="numbers of hash partitions by agent, such as 8,16",
+    )
+    add("--out", type=Path, help="file for the JSON (default: below results/)")
     arguments = parser.parse_args()
     for option, known in chosen:
         if unknown := set(getattr(arguments, option)) - set(known):
-            parser.error(f"--{option}: there is no {', '.join(sorted(unknown))}")
+            parser.error(f"--{option}: unknown {', '.join(sorted(unknown))}")
     if arguments.partitions and not any(index.is_built for index in arguments.index):
         parser.error("--partitions: needs an --index that is built, such as halfvec")
     if not arguments.queries or not arguments.rows:
@@ -161,7 +166,7 @@ def _indexes(text: str) -> list[Index]:
     try:
         return [Index.parse(part) for part in _list(text)]
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"there is no {error}") from None
+        raise argparse.ArgumentTypeError(f"unknown {error}") from None
 
 
 def _counts(text: str) -> list[int]:
@@ -181,10 +186,10 @@ def main() -> int:
         with data_folder(arguments.data_dir) as root, postgres(root, options) as dsn:
             report = asyncio.run(_run(arguments, dsn, root))
     except MemexError as error:
-        _say(str(error))
+        _log(str(error))
         return 1
     except KeyboardInterrupt:
-        _say("stopped")
+        _log("stopped")
         return 130
     print(*report.lines(), sep="\n")
     path = arguments.out or RESULTS / f"scale-{datetime.now(UTC):%Y%m%d-%H%M%S}.json"
@@ -193,5 +198,5 @@ def main() -> int:
     return 0
 
 
-def _say(text: str) -> None:
+def _log(text: str) -> None:
     print(f"bench-scale: {text}", file=sys.stderr, flush=True)

@@ -1,1 +1,1 @@
-"""The `memex` command: main.py has the table of commands, commands/ a module for each."""
+"""The `memex` command: main.py has the table of commands, data/ and service/ a module for each."""

@@ -1,4 +1,4 @@
-"""The `memex` command: one table of commands."""
+"""The `memex` command: the table of commands, and `main`, which runs one of them."""
 
 import argparse
 import importlib.metadata
@@ -26,7 +26,10 @@ COMMANDS: tuple[Command, ...] = (
 
 
 def main() -> int:
-    """Exit code 0 if all went well, 1 if a command cannot be carried out, 2 for bad usage."""
+    """The exit code: 0 for success, 1 for a failed command, 130 after Ctrl-C.
+
+    argparse exits with 2 for bad usage.
+    """
     arguments = _parser().parse_args()
     command: Command = arguments.command
     code = _run(command, arguments)
@@ -44,9 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
-        of_command = commands.add_parser(command.name, help=command.help)
-        command.add_arguments(of_command)
-        of_command.set_defaults(command=command)
+        subparser = commands.add_parser(command.name, help=command.help)
+        command.add_arguments(subparser)
+        subparser.set_defaults(command=command)
     return parser
 
 
@@ -57,5 +60,5 @@ def _run(command: Command, arguments: argparse.Namespace) -> int:
         print(f"memex: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:  # `serve` handles signals itself
-        print(f"memex: {command.if_stopped}", file=sys.stderr)
+        print(f"memex: {command.stop_message}", file=sys.stderr)
         return 130

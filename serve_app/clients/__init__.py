@@ -1,1 +1,1 @@
-"""Deployment handles as the domain's ports."""
+"""Clients of the nodes: deployment handles as the domain's ports."""

@@ -1,4 +1,4 @@
-"""Calls over a deployment handle: deadlines, safe retries, errors unwrapped in one place."""
+"""Calls over a deployment handle: sets deadlines, retries if that is safe, translates errors."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
@@ -15,9 +15,9 @@ from deployments.domain.errors import Fault, MemexError, Unavailable
 from serve_app.clients.propagation import propagate_request_context
 
 _ATTEMPTS = 3
-_PAUSE_S = 0.05
-# Serve's default, cloudpickle, asks Python about each value in turn, which takes twice the time.
-# What we send is of modules that both sides have.
+_FIRST_PAUSE_S = 0.05
+# Serve's default, cloudpickle, inspects each value in Python, which takes twice the time. pickle is
+# enough, because both sides have the modules of all values.
 _SERIALIZATION = {"request_serialization": "pickle", "response_serialization": "pickle"}
 
 
@@ -31,38 +31,37 @@ class Call:
 
 
 class Edge:
-    """Calls to one deployment. With `cancel_late`, a call that nobody waits for any longer is
-    cancelled in its replica too; without, it is left to end there."""
+    """Calls to one deployment. With `cancel_late`, a call that times out or is cancelled is also
+    cancelled in its replica; without, the replica finishes it."""
 
     def __init__(
         self, part: str, handle: DeploymentHandle, timeout_s: float, *, cancel_late: bool = False
     ) -> None:
-        """`part` names the deployment in errors. `timeout_s` is for all attempts of a call
-        together."""
+        """`part` names the deployment in errors. `timeout_s` covers all attempts of a call."""
         self._part = part
         self._handle = handle
         self._timeout_s = timeout_s
         self._cancel_late = cancel_late
         self._methods: dict[tuple[str, bool], DeploymentHandle] = {}
 
-    async def retried(self, call: Call, again: Callable[[], Call] | None = None) -> Any:
-        """A call that may be made more than once: if a replica dies under it, another one is tried,
-        with the call that `again` gives. Raises Unavailable."""
+    async def retried(self, call: Call, build_retry: Callable[[], Call] | None = None) -> Any:
+        """The result of a call that may be repeated: if its replica dies, another replica gets the
+        call, or the one that `build_retry` returns. Raises Unavailable."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 for attempt in range(_ATTEMPTS):
-                    if attempt == 1 and again is not None:
-                        call = again()
+                    if attempt == 1 and build_retry is not None:
+                        call = build_retry()
                     try:
                         return await self._call(call)
                     except _ReplicaDied:
-                        await asyncio.sleep(_PAUSE_S * 2**attempt)
+                        await asyncio.sleep(_FIRST_PAUSE_S * 2**attempt)
         except TimeoutError as error:
             raise Unavailable(self._part) from error
         raise Unavailable(self._part)
 
     async def once(self, call: Call, timeout_s: float | None = None) -> Any:
-        """A call that is made once. Raises Unavailable."""
+        """The result of a call that is never repeated. Raises Unavailable."""
         try:
             async with asyncio.timeout(timeout_s or self._timeout_s):
                 return await self._call(call)
@@ -70,10 +69,12 @@ class Edge:
             raise Unavailable(self._part) from error
 
     async def stream(self, call: Call) -> AsyncGenerator[Any, None]:
-        """The items of a generator, each when it is asked for: Ray's gRPC, which memex runs with,
-        lets the other side go ahead only by its window. Closing this cancels the other side.
+        """The items of a replica's generator, each on request: Ray's gRPC, which memex runs with,
+        lets the replica produce items in advance only up to its window. Closing this generator
+        cancels the replica's.
 
-        If a replica dies before the first item, another one is tried. `timeout_s` is for each item.
+        If a replica dies before the first item, another one is called. `timeout_s` applies to each
+        item. Raises Unavailable.
         """
         has_begun = False
         for attempt in range(_ATTEMPTS):
@@ -84,7 +85,7 @@ class Edge:
                 while True:
                     try:
                         async with asyncio.timeout(self._timeout_s):
-                            with self._translated_errors():
+                            with self._translate_errors():
                                 item = await anext(response)
                     except StopAsyncIteration:
                         return
@@ -95,18 +96,18 @@ class Edge:
                     raise Unavailable(self._part) from error
             finally:
                 response.cancel()
-            await asyncio.sleep(_PAUSE_S * 2**attempt)
+            await asyncio.sleep(_FIRST_PAUSE_S * 2**attempt)
         raise Unavailable(self._part)
 
     async def _call(self, call: Call) -> Any:
         with (
-            self._translated_errors(),
+            self._translate_errors(),
             propagate_request_context(self._part, call.method) as extra,
         ):
             response = self._method(call.method).remote(*call.args, **call.kwargs, **extra)
             try:
                 return await response
-            except asyncio.CancelledError:  # late, or the request has gone away
+            except asyncio.CancelledError:  # timed out, or the request was cancelled
                 if self._cancel_late:
                     response.cancel()
                 raise
@@ -120,15 +121,15 @@ class Edge:
         return method
 
     @contextmanager
-    def _translated_errors(self) -> Iterator[None]:
-        """Turns Ray's many ways to fail into ours; raises _ReplicaDied if another replica may
+    def _translate_errors(self) -> Iterator[None]:
+        """Translate Ray's errors into memex's. Raises _ReplicaDied if another replica may
         answer."""
         try:
             yield
-        except (MemexError, Fault):  # raised in the replica; or it comes as a RayTaskError below
+        except (MemexError, Fault):  # raised in the replica; Ray may wrap it as below
             raise
         except RayTaskError as error:
-            raise _unwrapped(error, self._part) from None
+            raise _original_error(error, self._part) from None
         except RayActorError as error:
             raise _ReplicaDied from error
         except (RayServeException, RayError, grpc.RpcError) as error:
@@ -139,8 +140,8 @@ class _ReplicaDied(Exception):
     pass
 
 
-def _unwrapped(error: RayTaskError, part: str) -> Exception:
-    """The error that the replica raised: one of ours unchanged; any other as a Fault, without its
+def _original_error(error: RayTaskError, part: str) -> Exception:
+    """The error that the replica raised: memex's own unchanged, any other as a Fault without its
     message, which may quote a memory."""
     cause = error.cause
     while isinstance(cause, RayTaskError):

@@ -1,4 +1,4 @@
-"""How a port's methods are called over an edge: one line for each method of a port.
+"""Declares how a port's methods are called over an edge, in one line for each method.
 
 class RemoteMemories(Remote):
     get = retried(Memories.get)
@@ -19,37 +19,42 @@ _Method = Callable[Concatenate[Any, _P], Coroutine[Any, Any, _T]]
 _Generator = Callable[Concatenate[Any, _P], AsyncGenerator[_T, None]]
 
 ChangeArguments = Callable[[dict[str, Any]], None]
-"""Changes a call's arguments, by name, for the attempts after the first."""
+"""Changes a call's arguments, by name, for all attempts after the first."""
 
 
 class Remote:
-    """A port over a deployment's edge."""
+    """A port, implemented by calls over a deployment's edge."""
 
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
 
 
-def retried(method: _Method[_P, _T], again: ChangeArguments | None = None) -> _Method[_P, _T]:
-    """The method may be called more than once: it reads, or does the same when it is done twice."""
+def retried(
+    method: _Method[_P, _T], change_arguments: ChangeArguments | None = None
+) -> _Method[_P, _T]:
+    """For a method that may be called again: it only reads, or a second call changes nothing."""
     name, signature = method.__name__, inspect.signature(method)
 
     @functools.wraps(method)
     async def call(self: Any, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        def changed() -> Call:
-            assert again is not None
+        def build_retry() -> Call:
+            assert change_arguments is not None
             bound = signature.bind(self, *args, **kwargs)
-            again(bound.arguments)
+            change_arguments(bound.arguments)
             return Call(name, bound.args[1:], bound.kwargs)
 
         first = Call(name, args, kwargs)
-        result: _T = await self._edge.retried(first, changed if again is not None else None)
+        result: _T = await self._edge.retried(
+            first, None if change_arguments is None else build_retry
+        )
         return result
 
     return call
 
 
 def once(method: _Method[_P, _T], timeout_s: float | None = None) -> _Method[_P, _T]:
-    """The method must not be called again: a second call would give another answer."""
+    """For a method that must not be called again, because the second answer would differ.
+    `timeout_s` replaces the edge's."""
     name = method.__name__
 
     @functools.wraps(method)
@@ -61,7 +66,7 @@ def once(method: _Method[_P, _T], timeout_s: float | None = None) -> _Method[_P,
 
 
 def streamed(method: _Generator[_P, _T]) -> _Generator[_P, _T]:
-    """The method is a generator."""
+    """For a method that is an asynchronous generator."""
     name = method.__name__
 
     @functools.wraps(method)

@@ -1,5 +1,4 @@
-"""What a call to a deployment takes along of the requests it is made for: their ids, and their
-trace."""
+"""Adds to a call to a deployment the ids and the trace of the requests that it is made for."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +14,8 @@ _SEPARATOR = ", "  # an id has no space
 
 @contextmanager
 def propagate_request_context(part: str, method: str) -> Iterator[dict[str, Any]]:
-    """Around a call; yields the arguments it must have beside its own: none, unless a span is to be
-    continued."""
+    """Around a call; yields the arguments to add to its own: none, unless the replica continues a
+    span."""
     requests = current_requests()
     token = _set_serve_context(requests)
     try:
@@ -24,7 +23,7 @@ def propagate_request_context(part: str, method: str) -> Iterator[dict[str, Any]
         if not spans:
             yield {}
             return
-        with tracing.calling(part, method, spans) as carrier:
+        with tracing.call_span(part, method, spans) as carrier:
             yield {} if carrier is None else {"trace": carrier}
     finally:
         if token is not None:
@@ -32,15 +31,18 @@ def propagate_request_context(part: str, method: str) -> Iterator[dict[str, Any]
 
 
 def _set_serve_context(requests: tuple[RequestContext, ...]) -> Any:
-    """Serve hands on the id of the request that a call is made in, and puts it into each line of
-    the log there. If a call is made for several requests, or for another than the one it is made
-    in, Serve has to be told. Such a call must not be cancelled with the request it is made in, when
-    that client goes away: so to Serve it is no child of it."""
+    """Set the request id that Serve sends with a call, if it differs from the current request's; a
+    token to reset it, or None.
+
+    Serve puts the id into each log line of the replica. A call for several requests, or for another
+    request than the current one, needs their ids. It must not be cancelled when the current
+    request's client disconnects, so it gets a new context, which is no child of that request.
+    """
     ids = _SEPARATOR.join(request.request_id for request in requests)
-    serves = serve_context._get_serve_request_context()
-    if not ids or ids == serves.request_id:
+    current = serve_context._get_serve_request_context()
+    if not ids or ids == current.request_id:
         return None
-    ours = serve_context._RequestContext(
-        route=serves.route, request_id=ids, app_name=serves.app_name
+    detached = serve_context._RequestContext(
+        route=current.route, request_id=ids, app_name=current.app_name
     )
-    return serve_context._serve_request_context.set(ours)
+    return serve_context._serve_request_context.set(detached)

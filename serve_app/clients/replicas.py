@@ -1,21 +1,21 @@
-"""Whether a deployment's handle has anywhere to send a call to."""
+"""Waits for a deployment's first replica."""
 
 import asyncio
 import contextlib
 
 from ray.serve.handle import DeploymentHandle
 
-_LOOK_EVERY_S = 0.02
+_POLL_INTERVAL_S = 0.02
 
 
-async def wait_for_one(handle: DeploymentHandle, patience_s: float) -> None:
-    """Until `handle` knows of a replica, for `patience_s` at most.
+async def wait_for_replica(handle: DeploymentHandle, timeout_s: float) -> None:
+    """Wait until `handle` knows a replica, for at most `timeout_s`. Raises nothing if none appears.
 
-    A call made before goes to Serve's autoscaler at once, where it counts as if it went on for ten
-    seconds: two ingresses that ask the embedder which model it has would have a second one started.
+    Serve reports a call before that to its autoscaler at once, which counts it as if it lasted ten
+    seconds: two ingresses that ask the embedder for its model would start a second embedder.
     """
-    handle.options()  # from here on it is told of replicas
+    handle.options()  # from now on Serve updates the handle's replicas
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(patience_s):
-            while not handle.running_replicas_populated():  # noqa: ASYNC110  # no event tells it
-                await asyncio.sleep(_LOOK_EVERY_S)
+        async with asyncio.timeout(timeout_s):
+            while not handle.running_replicas_populated():  # noqa: ASYNC110  # no event exists
+                await asyncio.sleep(_POLL_INTERVAL_S)

@@ -1,4 +1,4 @@
-"""The Reranker's handle as its port: never waited for longer than a search can wait."""
+"""The Reranker's handle as its port, with the deadline of a search."""
 
 from ray.serve.handle import DeploymentHandle
 
@@ -10,8 +10,8 @@ from serve_app.clients.policies import Remote, once
 class RemoteReranker(Remote):
     """The Reranker port.
 
-    A search is complete without it and waits only so long: no call is made twice, and a late one is
-    cancelled, so that its replica does not go on with work that nobody waits for.
+    A search is complete without it and waits for at most `timeout_s`. So no call is retried, and a
+    late call is cancelled in its replica, because no search waits for the result.
     """
 
     def __init__(self, handle: DeploymentHandle, timeout_s: float) -> None:

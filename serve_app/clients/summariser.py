@@ -7,7 +7,7 @@ from serve_app.clients.edge import Call, Edge
 
 
 class RemoteSummariser:
-    """The Summariser port. A pass takes as long as its budget, and a little more."""
+    """The Summariser port. A pass may exceed its budget by `timeout_s`."""
 
     def __init__(self, handle: DeploymentHandle, timeout_s: float) -> None:
         self._edge = Edge("summariser", handle, timeout_s)

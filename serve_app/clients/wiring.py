@@ -1,4 +1,4 @@
-"""What an ingress replica is built on: the service, over clients of the other nodes."""
+"""Builds an ingress replica's service over clients of the other nodes."""
 
 import functools
 from collections.abc import Mapping
@@ -23,11 +23,12 @@ from serve_app.services.reranking import Reranking
 from serve_app.settings import EdgeSettings, Settings
 
 Nodes = Mapping[str, DeploymentHandle]
-"""The handles of the graph's nodes by name; without optional nodes that are not deployed."""
+"""The handles of the deployed nodes, by name."""
 
 
 def build_service(settings: Settings, nodes: Nodes) -> MemoryService:
-    """With coalescers and a cache of its own. Call it once in a replica: it makes instruments."""
+    """The service, with its own coalescers and cache. Call it only once in a replica, because it
+    registers metrics."""
     timeout_s, metrics = settings.request_timeout_s, EdgeMetrics(settings.metrics)
     count_cpu(settings.metrics)
     by_model = embedder_by_model(nodes["Embedder"], timeout_s, metrics)
@@ -40,32 +41,32 @@ def build_service(settings: Settings, nodes: Nodes) -> MemoryService:
         searches_per_minute=settings.rate_limit.searches_per_minute,
         reranking=None if reranker is None else _reranking(settings, reranker),
         summariser=None if summariser is None else RemoteSummariser(summariser, timeout_s),
-        observe_hits=metrics.found,
+        observe_hits=metrics.observe_results,
         lists_agents=settings.list_agents,
     )
 
 
 def embedder_by_model(
-    home: DeploymentHandle, timeout_s: float, metrics: EdgeMetrics | None = None
+    handle: DeploymentHandle, timeout_s: float, metrics: EdgeMetrics | None = None
 ) -> EmbedderByModel:
-    """The graph's own embedder, and any that is served beside it."""
-    remote = RemoteEmbedder(home, timeout_s)
+    """The graph's own embedder, by its handle, and embedders in applications of their own."""
+    remote = RemoteEmbedder(handle, timeout_s)
     find = functools.partial(deployed.find, timeout_s=timeout_s)
     if metrics is None:
         return EmbedderByModel(remote, find)
-    return EmbedderByModel(remote, find, metrics.embedding_failed)
+    return EmbedderByModel(remote, find, metrics.count_embedding_error)
 
 
 def _embedder(edge: EdgeSettings, inner: BatchedEmbedder, metrics: EdgeMetrics) -> Embedder:
     coalesced = CoalescedEmbedder(
         inner,
         _bounds(edge),
-        functools.partial(metrics.called, "embedder"),
-        functools.partial(metrics.shed, "embedder"),
+        functools.partial(metrics.observe_batch, "embedder"),
+        functools.partial(metrics.count_shed, "embedder"),
     )
     cache_bytes = edge.cache_mib * 1024 * 1024
     return CachedEmbedder(
-        coalesced, cache_bytes, observe_hits=metrics.hit, observe_misses=metrics.missed
+        coalesced, cache_bytes, observe_hits=metrics.count_hits, observe_misses=metrics.count_misses
     )
 
 
@@ -73,8 +74,8 @@ def _store(edge: EdgeSettings, inner: BatchedStore, metrics: EdgeMetrics) -> Sto
     return coalesced_store(
         inner,
         _bounds(edge),
-        functools.partial(metrics.called, "store"),
-        functools.partial(metrics.shed, "store"),
+        functools.partial(metrics.observe_batch, "store"),
+        functools.partial(metrics.count_shed, "store"),
     )
 
 

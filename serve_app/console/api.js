@@ -1,6 +1,6 @@
-// The REST API, by relative addresses, so that the page works behind any path.
+// Calls of the REST API. Addresses are relative, so that the page works below any path.
 
-// What went wrong, in one line. `retryAfter_s` where the service says when to come back.
+// A failed call; `message` is one line. `retryAfter_s` is 0 unless the service sent Retry-After.
 export class Failure extends Error {
   constructor(message, status = 0, retryAfter_s = 0) {
     super(message);
@@ -9,10 +9,11 @@ export class Failure extends Error {
   }
 }
 
-// `request` may have `query`, `body` and `signal`. Undefined, null and empty parameters are left out.
+// The JSON of the answer; null if there is none. Undefined, null and empty query parameters are left
+// out. Throws Failure, or an AbortError.
 async function call(method, address, { query = {}, body, signal } = {}) {
-  const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "");
-  const search = given.length ? `?${new URLSearchParams(given)}` : "";
+  const parameters = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  const search = parameters.length ? `?${new URLSearchParams(parameters)}` : "";
   const options = { method, signal, headers: { Accept: "application/json" } };
   if (body !== undefined) {
     options.headers["Content-Type"] = "application/json";
@@ -29,7 +30,7 @@ async function call(method, address, { query = {}, body, signal } = {}) {
   return answer.status === 204 ? null : parsed(await answer.text());
 }
 
-// JSON, with integers beyond JavaScript's kept as they are written, where the browser can.
+// Parses JSON. Integers too large for JavaScript stay as written, if the browser supports that.
 export const parsed = (text) =>
   JSON.parse(text, (_name, value, context) =>
     Number.isInteger(value) && !Number.isSafeInteger(value) && context?.source && JSON.rawJSON
@@ -41,7 +42,7 @@ async function failure(answer) {
   try {
     ({ detail } = await answer.json());
   } catch {
-    // not one of the API's own answers: a proxy's, say
+    // not an answer of the API, but of a proxy, for example
   }
   const retryAfter_s = Number(answer.headers.get("Retry-After")) || 0;
   return new Failure(detail ? sentence(detail) : `The service answered ${answer.status}.`, answer.status, retryAfter_s);
@@ -50,7 +51,7 @@ async function failure(answer) {
 const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1).replace(/\.$/, "")}.`;
 
 const path = (memory) => `v1/memories/${encodeURIComponent(memory.id)}`;
-const owner = (memory) => ({ agent_id: memory.agent_id });
+const agentOf = (memory) => ({ agent_id: memory.agent_id });
 
 export const agents = (after) => call("GET", "v1/agents", { query: { limit: 100, after } });
 export const users = (agent, after) =>
@@ -59,12 +60,12 @@ export const count = (scope, signal) => call("GET", "v1/memories/count", { query
 export const list = (query, signal) => call("GET", "v1/memories", { query, signal });
 export const search = (body, signal) => call("POST", "v1/memories/search", { body, signal });
 export const timeline = (query, signal) => call("GET", "v1/memories/timeline", { query, signal });
-export const change = (memory, patch) => call("PATCH", path(memory), { query: owner(memory), body: patch });
-export const remove = (memory) => call("DELETE", path(memory), { query: owner(memory) });
-export const sources = (memory) => call("GET", `${path(memory)}/sources`, { query: owner(memory) });
-export const restore = (memory) => call("POST", `${path(memory)}/restore`, { query: owner(memory) });
+export const change = (memory, patch) => call("PATCH", path(memory), { query: agentOf(memory), body: patch });
+export const remove = (memory) => call("DELETE", path(memory), { query: agentOf(memory) });
+export const sources = (memory) => call("GET", `${path(memory)}/sources`, { query: agentOf(memory) });
+export const restore = (memory) => call("POST", `${path(memory)}/restore`, { query: agentOf(memory) });
 
-// The text of /metrics, or null where there are none.
+// The text of /metrics; null if the service has none.
 export async function metrics(signal) {
   const answer = await fetch("metrics", { signal });
   return answer.ok ? answer.text() : null;

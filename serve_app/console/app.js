@@ -1,4 +1,4 @@
-// Puts the page together: what is chosen, what the address says, and what is shown of it.
+// Connects the parts of the page: the state in the address, the controls, and the results.
 
 import * as api from "./api.js";
 import { byId, debounced } from "./dom.js";
@@ -14,33 +14,33 @@ const FILTER_WAIT_MS = 300;
 const WIDE = matchMedia("(min-width: 60rem)");
 
 let state = states.read();
-let counting = null;
+let counting = null; // the AbortController of the running count
 
 const agent = new Picker(byId("agent"), byId("agent-list"), {
   load: async (after) => {
     const page = await api.agents(after);
     return { items: page.agents.map((entry) => ({ ...entry, id: entry.agent_id })), next: page.next_after };
   },
-  picked: (id) => choose(id),
+  onPick: (id) => choose(id),
 });
 const user = new Picker(byId("user"), byId("user-list"), {
-  everything: "All users",
+  allLabel: "All users",
   load: async (after) => {
     if (!state.agent) return { items: [], next: null };
     const page = await api.users(state.agent, after);
     return { items: page.users.map((entry) => ({ ...entry, id: entry.user_id })), next: page.next_after };
   },
-  picked: (id) => change({ user: id, query: id ? state.query : "" }, { isStep: true, isOther: true }),
+  onPick: (id) => change({ user: id, query: id ? state.query : "" }, { isStep: true, isOther: true }),
 });
 const results = new Results({
-  changed: () => {
-    tally();
+  onChange: () => {
+    showCount();
     agent.forget();
     user.forget();
     timeline.load(scope());
   },
-  filter: (name, value) => change({ meta: JSON.stringify({ [name]: value }) }),
-  clear: () => change({ ...states.FILTERS }),
+  onFilter: (name, value) => change({ meta: JSON.stringify({ [name]: value }) }),
+  onClear: () => change({ ...states.FILTERS }),
 });
 const timeline = new Timeline((day) => {
   const isShown = state.from === day && state.to === day;
@@ -49,7 +49,7 @@ const timeline = new Timeline((day) => {
 
 const scope = () => ({ agent_id: state.agent, user_id: state.user });
 
-// Its only user, where there is but one: searches are of one user.
+// Shows an agent. If it has only one user, shows that user, because a search needs one.
 async function choose(id) {
   user.forget();
   change({ agent: id, user: "", query: "", ...states.FILTERS }, { isStep: true, isOther: true, isShown: false });
@@ -59,25 +59,26 @@ async function choose(id) {
   else render();
 }
 
-// `isStep`: Back returns to what was before. `isOther`: of another agent or user. Without `isShown`
-// the results are shown by another call.
+// Applies values to the state. `isStep`: the browser's Back undoes this. `isOther`: the agent or the
+// user is another one. `isShown`: show the results now; otherwise the caller does so later.
 function change(values, { isStep = false, isOther = false, isShown = true } = {}) {
   state = { ...state, ...values };
   states.write(state, isStep);
-  fill();
+  fillControls();
   if (isOther && state.agent) {
-    tally();
+    showCount();
     timeline.load(scope());
   }
   if (isShown) render();
 }
 
 function render() {
-  if (metadataProblem()) return;
+  if (showMetadataError()) return;
   results.show(state);
 }
 
-function metadataProblem() {
+// Shows why the metadata filter cannot be read, and returns it; empty if it can.
+function showMetadataError() {
   let message = "";
   try {
     states.metadata(state.meta);
@@ -90,8 +91,8 @@ function metadataProblem() {
   return message;
 }
 
-// What the address or a choice says, into the controls.
-function fill() {
+// Copies the state into the controls.
+function fillControls() {
   agent.show(state.agent);
   user.show(state.user);
   byId("user").disabled = !state.agent;
@@ -117,7 +118,7 @@ function fill() {
   document.title = [state.user, state.agent, "memex console"].filter(Boolean).join(" · ");
 }
 
-async function tally() {
+async function showCount() {
   counting?.abort();
   counting = new AbortController();
   byId("total").textContent = "…";
@@ -131,12 +132,12 @@ async function tally() {
   }
 }
 
-const rank = debounced(render, SLIDER_WAIT_MS);
-const narrow = debounced(render, FILTER_WAIT_MS);
+const renderRanked = debounced(render, SLIDER_WAIT_MS);
+const renderFiltered = debounced(render, FILTER_WAIT_MS);
 
 function slide(values) {
   change(values, { isShown: false });
-  rank();
+  renderRanked();
 }
 
 function listen() {
@@ -157,11 +158,11 @@ function listen() {
   }
   byId("condensed").addEventListener("change", (event) => {
     change({ condensed: event.target.checked ? "1" : "" });
-    if (state.agent) tally();
+    if (state.agent) showCount();
   });
   byId("meta").addEventListener("input", (event) => {
     change({ meta: event.target.value }, { isShown: false });
-    if (!metadataProblem()) narrow();
+    if (!showMetadataError()) renderFiltered();
   });
   byId("clear").addEventListener("click", () => change({ ...states.FILTERS }));
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
@@ -187,7 +188,7 @@ async function begin() {
     change({}, { isOther: true });
     return;
   }
-  fill();
+  fillControls();
   await agent.more();
   if (state.agent) return;
   if (agent.items.length) choose(agent.items[0].id);
@@ -197,7 +198,7 @@ async function begin() {
 function welcome() {
   byId("status").textContent = agent.message
     ? `${agent.message} Type an agent's id above.`
-    : "No memories yet. What an agent stores with POST /v1/memories, or over MCP, shows up here.";
+    : "No memories yet. Memories that agents store with POST /v1/memories or over MCP appear here.";
 }
 
 begin();

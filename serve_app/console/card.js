@@ -1,4 +1,4 @@
-// A memory as a list's entry.
+// A memory as an entry of a list.
 
 import { el } from "./dom.js";
 import { short, time, whole } from "./format.js";
@@ -6,31 +6,31 @@ import { scoreBar } from "./score.js";
 
 const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 
-// A summary is a memory that stands for others, its sources.
+// A summary is a memory that was condensed from others, its sources.
 export const isSummary = (memory) => isObject(memory.metadata.summary);
 
-// What the summariser says of it, in words; null where that is not how it says it.
-function summaryOf(memory) {
+// The text of a summary's badge; null if the metadata is not as the summariser writes it.
+function summaryText(memory) {
   const { memories: count, from, to } = isSummary(memory) ? memory.metadata.summary : {};
   if (!Number.isSafeInteger(count) || count < 1 || Number.isNaN(Date.parse(from)) || Number.isNaN(Date.parse(to))) return null;
   return `summary of ${whole(count)}`;
 }
 
-// `context`: whether users differ (`withUser`), a hit's `place` and the `highest` possible score, and
-// what can be done: `edit`, `remove`, `sources`, `restore`, `filter(name, value)`; each may be left out.
+// `context`, all of it optional: `withUser` shows the user; `rank` and the `highest` possible score
+// belong to a hit; `edit`, `remove`, `sources`, `restore` and `filter(name, value)` are actions.
 export function card(memory, context) {
   const content = el("p", { class: "content", text: memory.content });
   const entry = el("li", { class: "card", "data-id": memory.id },
-    context.place && el("p", { class: "rank" },
-      el("span", { class: "place", text: `${context.place}` }),
+    context.rank && el("p", { class: "rank" },
+      el("span", { class: "place", text: `${context.rank}` }),
       el("span", { class: "score", text: memory.score.toFixed(4), title: "Score" })),
     content,
     memory.explanation && scoreBar(memory, context.highest),
     tags(memory, context.filter),
     el("div", { class: "foot" }, el("p", { class: "facts" },
       el("span", { class: `badge type-${memory.memory_type}`, text: memory.memory_type }),
-      isSummary(memory) && el("span", { class: "badge summary", text: summaryOf(memory) ?? "summary", title: "It stands for the memories that it was condensed from" }),
-      memory.superseded_by && context.remove && el("span", { class: "badge condensed", text: "condensed", title: "A summary stands for it" }),
+      isSummary(memory) && el("span", { class: "badge summary", text: summaryText(memory) ?? "summary", title: "Condensed from other memories" }),
+      memory.superseded_by && context.remove && el("span", { class: "badge condensed", text: "condensed", title: "Condensed into a summary" }),
       context.withUser && el("span", { class: "of-user", text: memory.user_id }),
       el("time", { datetime: memory.created_at, text: time(memory.created_at) }),
       memory.importance !== 1 && el("span", { text: `importance ${short(memory.importance)}` }),
@@ -52,7 +52,7 @@ function shorten(content) {
 }
 
 function tags(memory, filter) {
-  const entries = Object.entries(memory.metadata).filter(([name]) => name !== "summary" || !summaryOf(memory));
+  const entries = Object.entries(memory.metadata).filter(([name]) => name !== "summary" || !summaryText(memory));
   if (!entries.length) return null;
   return el("ul", { class: "tags", "aria-label": "Metadata" }, ...entries.map(([name, value]) => {
     const text = typeof value === "string" ? value : JSON.stringify(value);
@@ -73,7 +73,7 @@ function actions(memory, context) {
   return buttons.length ? el("div", { class: "actions" }, ...buttons) : null;
 
   function button(text, action, kind = "") {
-    const about = `${text}: ${memory.content.slice(0, 60)}`;
-    return el("button", { class: `quiet ${kind}`, type: "button", text, "aria-label": about, on: { click: action } });
+    const label = `${text}: ${memory.content.slice(0, 60)}`;
+    return el("button", { class: `quiet ${kind}`, type: "button", text, "aria-label": label, on: { click: action } });
   }
 }

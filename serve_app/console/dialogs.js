@@ -1,4 +1,4 @@
-// Edit, delete, sources and restore, in the page's one dialog. Escape closes it.
+// Edit, delete, sources and restore, in the page's only dialog. Escape closes it.
 
 import * as api from "./api.js";
 import { card, isSummary } from "./card.js";
@@ -8,9 +8,9 @@ import { TYPES } from "./state.js";
 
 const PREVIEW_CHARS = 240;
 
-// `act()` is awaited on the button named `verb`; what it throws is shown in one line, and the dialog
-// stays. What it returns is called once the dialog is closed: until then nothing else can have the
-// focus. Without `verb` there is only a button to close it.
+// The button `verb` awaits `act()`. An error that it throws is shown in one line, and the dialog stays
+// open. The function that it returns is called after the dialog has closed, because nothing else can
+// have the focus before. Without `verb` there is only a button that closes the dialog.
 function ask(title, body, { verb, kind = "primary", act } = {}) {
   const dialog = byId("dialog");
   const problem = el("p", { class: "error", role: "alert", hidden: true });
@@ -24,9 +24,9 @@ function ask(title, body, { verb, kind = "primary", act } = {}) {
     confirm.disabled = true;
     problem.hidden = true;
     try {
-      const after = await act();
+      const onClosed = await act();
       dialog.close();
-      after();
+      onClosed();
     } catch (error) {
       problem.textContent = error.message;
       problem.hidden = false;
@@ -42,7 +42,7 @@ function ask(title, body, { verb, kind = "primary", act } = {}) {
 const preview = (memory) =>
   el("blockquote", { text: memory.content.length > PREVIEW_CHARS ? `${memory.content.slice(0, PREVIEW_CHARS)}…` : memory.content });
 
-// `done(memory)` is told of the changed memory.
+// Calls `done(memory)` with the changed memory.
 export function edit(memory, done) {
   const metadata = JSON.stringify(memory.metadata, null, 2);
   const fields = {
@@ -84,9 +84,9 @@ function json(text) {
 }
 
 export function remove(memory, done) {
-  const others = isSummary(memory) ? " The memories that it was condensed from go with it."
-    : memory.superseded_by ? " Its summary goes, too; what else that was condensed from is back." : "";
-  const text = `It is gone for good, with what it said before.${others}`;
+  const consequence = isSummary(memory) ? " So are the memories that it was condensed from."
+    : memory.superseded_by ? " Its summary is deleted, too, and the summary's other sources are restored." : "";
+  const text = `The memory and its history are deleted for good.${consequence}`;
   ask("Delete this memory?", [preview(memory), el("p", { text })], {
     verb: "Delete",
     kind: "danger",
@@ -110,9 +110,9 @@ export async function sources(memory) {
   }
 }
 
-// `done(restored)` is told of the memories that are back.
+// Calls `done(memories)` with the restored memories.
 export function restore(memory, done) {
-  const body = [preview(memory), el("p", { text: "Its sources come back in its place." })];
+  const body = [preview(memory), el("p", { text: "Its sources are restored, and the summary is deleted." })];
   ask("Undo this summary?", body, {
     verb: "Restore",
     act: async () => {

@@ -1,20 +1,20 @@
-// Elements from values. Text is only ever set as text, so that no memory can become markup.
+// Makes elements. Text is only ever set as text, so that no memory can become markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
 export const byId = (id) => document.getElementById(id);
 
-// `properties` are attributes, but for `text` and, under `on`, listeners. Those that are false,
-// null or undefined are left out.
+// `properties` are attributes, except for `text` and the listeners in `on`. Attributes that are false,
+// null or undefined are left out, and so are children that are falsy.
 export function el(tag, properties = {}, ...children) {
-  return filled(document.createElement(tag), properties, children);
+  return fill(document.createElement(tag), properties, children);
 }
 
 export function svg(tag, properties = {}, ...children) {
-  return filled(document.createElementNS(SVG, tag), properties, children);
+  return fill(document.createElementNS(SVG, tag), properties, children);
 }
 
-function filled(node, { text, on = {}, ...attributes }, children) {
+function fill(node, { text, on = {}, ...attributes }, children) {
   if (text !== undefined) node.textContent = text;
   for (const [name, value] of Object.entries(attributes)) {
     if (value === true) node.setAttribute(name, "");

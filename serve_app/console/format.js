@@ -1,4 +1,4 @@
-// Numbers, times and durations as people read them. All times are UTC.
+// Formats numbers, times and durations for people. All times are UTC.
 
 const WHOLE = new Intl.NumberFormat("en");
 const SHORT = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
@@ -14,7 +14,7 @@ export const short = (value) => SHORT.format(value);
 export const time = (iso) => `${TIME.format(new Date(iso))} UTC`;
 export const day = (date) => DAY.format(date);
 
-// A count that may be of the first so many alone.
+// A count; with a plus if there are more than were counted.
 export const counted = (count, isExact) => (isExact ? whole(count) : `${whole(count)}+`);
 
 export const memories = (count) => (count === 1 ? "memory" : "memories");

@@ -1,4 +1,4 @@
-// Prometheus's text format, and what the strip makes of it.
+// Parses Prometheus's text format, and computes the strip's figures.
 
 const SAMPLE = /^([A-Za-z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)/;
 const LABEL = /([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"/g;
@@ -9,7 +9,7 @@ const DURATION = "memex_http_request_duration_seconds_bucket";
 const HITS = "memex_embedding_cache_hits_total";
 const MISSES = "memex_embedding_cache_misses_total";
 const HEALTHY = "ray_serve_deployment_replica_healthy";
-const OWN_ROUTE = "/metrics"; // looking must not count
+const OWN_ROUTE = "/metrics"; // not counted, because the strip itself calls it
 
 // A Map from each name to its samples, `{labels, value}`.
 export function parse(text) {
@@ -27,19 +27,20 @@ export function parse(text) {
   return found;
 }
 
-// What two looks differ by is what happened between them; a counter that fell began anew.
-// `seconds` lie between; without a look before, all is of the whole time and there is no rate.
+// The figures between two samplings, which are `seconds` apart. A counter that fell was restarted.
+// Without `before`, or without requests in between, durations are of the whole time; without `before`
+// there is no rate. The cache's hit rate is always of the whole time.
 export function figures(now, before, seconds) {
   const requests = total(now, REQUESTS);
   const buckets = bucketsOf(now);
   const earlier = before ? bucketsOf(before) : new Map();
-  const asked = before ? new Map([...buckets].map(([le, n]) => [le, risen(n, earlier.get(le) || 0)])) : buckets;
-  const quiet = before && !(asked.get(Infinity) > 0);
-  const durations = quiet ? buckets : asked;
+  const recent = before ? new Map([...buckets].map(([le, n]) => [le, increase(n, earlier.get(le) || 0)])) : buckets;
+  const isQuiet = before && !(recent.get(Infinity) > 0);
+  const durations = isQuiet ? buckets : recent;
   const hits = total(now, HITS);
   const texts = hits + total(now, MISSES);
   return {
-    rps: before ? risen(requests, total(before, REQUESTS)) / seconds : null,
+    rps: before ? increase(requests, total(before, REQUESTS)) / seconds : null,
     p50_s: quantile(0.5, durations),
     p99_s: quantile(0.99, durations),
     hits: texts > 0 ? hits / texts : null,
@@ -47,7 +48,7 @@ export function figures(now, before, seconds) {
   };
 }
 
-const risen = (now, before) => (now >= before ? now - before : now);
+const increase = (now, before) => (now >= before ? now - before : now);
 
 function total(samples, name) {
   return counted(samples, name).reduce((sum, { value }) => sum + value, 0);
@@ -57,7 +58,7 @@ function counted(samples, name) {
   return (samples.get(name) || []).filter(({ labels }) => labels.route !== OWN_ROUTE);
 }
 
-// Upper bound in seconds → how many were not above it.
+// Upper bound in seconds → the number of durations up to it.
 function bucketsOf(samples) {
   const found = new Map();
   for (const { labels, value } of counted(samples, DURATION)) {
@@ -67,7 +68,7 @@ function bucketsOf(samples) {
   return new Map([...found].sort(([a], [b]) => a - b));
 }
 
-// As Prometheus's histogram_quantile: linear within a bucket. Null where nothing was counted.
+// Like Prometheus's histogram_quantile: linear within a bucket. Null if nothing was counted.
 export function quantile(q, buckets) {
   const count = buckets.get(Infinity) || 0;
   if (count === 0) return null;
@@ -82,8 +83,8 @@ export function quantile(q, buckets) {
   return low;
 }
 
-// Deployment → how many replicas are well. Serve says it anew every few seconds: unlike the counters of
-// a replica that is gone, this goes.
+// Deployment → the number of healthy replicas. Serve reports it every few seconds, so it disappears with
+// a replica, unlike a replica's counters.
 function replicas(samples) {
   const found = new Map();
   for (const { labels, value } of samples.get(HEALTHY) || []) {

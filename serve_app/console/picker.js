@@ -1,13 +1,13 @@
-// A text field with a list of what there is (ARIA's combobox): agents, or an agent's users.
+// A text field with a list to pick from (ARIA's combobox): agents, or an agent's users.
 
 import { el } from "./dom.js";
 import { counted, memories } from "./format.js";
 
-// `load(after)` gives `{items: [{id, memories, is_exact}], next}`; `picked(id)` is told of a choice.
-// `everything` is the label of the choice of no id, where there is one.
+// `load(after)` returns a page `{items: [{id, memories, is_exact}], next}`. `onPick(id)` is called with
+// a picked id, which is empty for the option `allLabel`, if that is given.
 export class Picker {
-  constructor(input, list, { load, picked, everything = null }) {
-    Object.assign(this, { input, list, load, picked, everything, value: "" });
+  constructor(input, list, { load, onPick, allLabel = null }) {
+    Object.assign(this, { input, list, load, onPick, allLabel, value: "" });
     this.forget();
     input.addEventListener("focus", () => this.open());
     input.addEventListener("click", () => this.open());
@@ -21,7 +21,7 @@ export class Picker {
     });
   }
 
-  // What was loaded is no longer true.
+  // Drops the loaded items, because they have changed.
   forget() {
     this.items = [];
     this.next = undefined; // null once there is no more
@@ -34,7 +34,7 @@ export class Picker {
     this.input.value = id;
   }
 
-  // The next page; resolves when it is there. Failures are shown in the list.
+  // Loads the next page. Errors are shown in the list.
   more() {
     if (this.next === null) return Promise.resolve();
     this.loading ??= this.#load();
@@ -45,7 +45,7 @@ export class Picker {
     const { items } = this;
     try {
       const page = await this.load(this.next);
-      if (items !== this.items) return; // forgotten meanwhile
+      if (items !== this.items) return; // forget() was called meanwhile
       items.push(...page.items);
       this.next = page.next;
     } catch (error) {
@@ -80,10 +80,10 @@ export class Picker {
     const typed = this.input.value === this.value ? "" : this.input.value.trim().toLowerCase();
     const found = this.items.filter(({ id }) => id.toLowerCase().includes(typed));
     const rows = found.map((item) => this.#option(item.id, item.id, counted(item.memories, item.is_exact)));
-    if (this.everything && !typed) rows.unshift(this.#option("", this.everything, ""));
+    if (this.allLabel && !typed) rows.unshift(this.#option("", this.allLabel, ""));
     let note = this.message;
     if (!note && this.next !== null) note = "Loading…";
-    else if (!note && !found.length) note = typed ? "None of this name is listed. Enter takes it as it is." : "There is none yet.";
+    else if (!note && !found.length) note = typed ? "No match in the list. Press Enter to use this id." : "None yet.";
     if (note) rows.push(el("li", { class: "note", role: "presentation", text: note }));
     this.list.replaceChildren(...rows);
     this.list.hidden = false;
@@ -100,13 +100,13 @@ export class Picker {
     return option;
   }
 
-  #activate(place) {
+  #activate(index) {
     const options = this.#options;
-    this.active = Math.max(-1, Math.min(place, options.length - 1));
+    this.active = Math.max(-1, Math.min(index, options.length - 1));
     this.input.removeAttribute("aria-activedescendant");
-    options.forEach((option, at) => {
-      option.id = `${this.list.id}-${at}`;
-      option.classList.toggle("active", at === this.active);
+    options.forEach((option, n) => {
+      option.id = `${this.list.id}-${n}`;
+      option.classList.toggle("active", n === this.active);
     });
     if (this.active < 0) return;
     this.input.setAttribute("aria-activedescendant", options[this.active].id);
@@ -123,7 +123,7 @@ export class Picker {
       const option = this.isOpen ? this.#options[this.active] : null;
       const typed = this.input.value.trim();
       if (option) this.#choose(option);
-      else if (typed || this.everything) this.#take(typed);
+      else if (typed || this.allLabel) this.#pick(typed);
     } else if (event.key === "Escape" && this.isOpen) {
       this.close();
     } else return;
@@ -131,13 +131,13 @@ export class Picker {
   }
 
   #choose(option) {
-    if (option) this.#take(option.dataset.id);
+    if (option) this.#pick(option.dataset.id);
   }
 
-  #take(id) {
+  #pick(id) {
     const isOther = id !== this.value;
     this.show(id);
     this.close();
-    if (isOther) this.picked(id);
+    if (isOther) this.onPick(id);
   }
 }

@@ -1,4 +1,4 @@
-// The list below: a scope's memories newest first, page by page, or a search's hits.
+// The list of results: a scope's memories, newest first and page by page, or the hits of a search.
 
 import * as api from "./api.js";
 import { card, isSummary } from "./card.js";
@@ -9,37 +9,37 @@ import { filters, hasFilters } from "./state.js";
 
 const PAGE = 50;
 const HITS = 20;
-const MOST_HITS = 50;
+const MAX_HITS = 50;
 
-// `changed()` is told when memories were changed or deleted; `filter(name, value)` when a piece of
-// metadata was chosen; `clear()` when the filters are to go.
+// `onChange()` is called after memories were changed or deleted, `onFilter(name, value)` when a metadata
+// field is picked, and `onClear()` to clear the filters.
 export class Results {
-  constructor({ changed, filter, clear }) {
-    Object.assign(this, { changed, filter, clear });
+  constructor({ onChange, onFilter, onClear }) {
+    Object.assign(this, { onChange, onFilter, onClear });
     this.list = byId("memories");
     this.after = byId("after");
-    this.seen = new IntersectionObserver((entries) => {
+    this.observer = new IntersectionObserver((entries) => {
       if (entries.some((entry) => entry.isIntersecting)) this.more();
     }, { rootMargin: "600px" });
-    this.seen.observe(this.after);
+    this.observer.observe(this.after);
   }
 
-  // Shows what `state` asks for, in place of what there is; the latest call wins.
+  // Shows the results for `state` in place of the current ones; the latest call wins.
   show(state) {
     this.loading?.abort();
-    clearTimeout(this.waiting);
+    clearTimeout(this.retryTimer);
     this.loading = new AbortController();
     this.state = state;
     this.cursor = null;
     this.isBusy = false;
-    this.top = this.isSearch && this.top > HITS && this.asked === state.query ? this.top : HITS;
-    this.asked = state.query;
+    this.top = this.isSearch && this.top > HITS && this.lastQuery === state.query ? this.top : HITS;
+    this.lastQuery = state.query;
     this.#tail();
     if (!state.agent) {
       this.list.replaceChildren();
-      return this.#say("");
+      return this.#setStatus("");
     }
-    this.#busy(true);
+    this.#setBusy(true);
     return this.isSearch ? this.#search() : this.#page();
   }
 
@@ -47,19 +47,19 @@ export class Results {
     return Boolean(this.state?.query && this.state.user);
   }
 
-  // The next page, where there is one.
+  // Loads the next page, if there is one.
   more() {
     if (this.cursor && !this.isBusy) this.#page();
   }
 
-  #busy(isBusy) {
+  #setBusy(isBusy) {
     this.isBusy = isBusy;
     this.list.setAttribute("aria-busy", String(isBusy));
   }
 
   async #page() {
     const { state, cursor, loading } = this;
-    this.#busy(true);
+    this.#setBusy(true);
     if (cursor) this.#tail(el("p", { class: "hint", text: "Loading more…" }));
     else if (!this.list.childElementCount) this.list.replaceChildren(...skeleton());
     try {
@@ -74,25 +74,25 @@ export class Results {
       if (cursor) this.list.append(...cards);
       else this.list.replaceChildren(...cards);
       this.cursor = page.next_cursor;
-      this.#busy(false);
-      this.#listed();
+      this.#setBusy(false);
+      this.#afterPage();
     } catch (error) {
-      this.#failed(error, loading, () => this.#page());
+      this.#showFailure(error, loading, () => this.#page());
     }
   }
 
-  #listed() {
+  #afterPage() {
     const shown = this.list.querySelectorAll(".card").length;
     const which = hasFilters(this.state) ? " that pass the filters" : "";
     byId("parts").hidden = true;
-    if (!shown && !this.cursor) return this.#none();
-    this.#say(`${whole(shown)} ${plural(shown)}${which}, newest first${this.cursor ? "; more below" : ""}`);
+    if (!shown && !this.cursor) return this.#showEmpty();
+    this.#setStatus(`${whole(shown)} ${plural(shown)}${which}, newest first${this.cursor ? "; more below" : ""}`);
     this.#tail(this.cursor
       ? el("button", { class: "quiet", type: "button", text: "Load more", on: { click: () => this.more() } })
       : el("p", { class: "hint", text: "That is all." }));
-    // The observer tells of changes alone: a page that does not fill the window leaves it in sight.
-    this.seen.unobserve(this.after);
-    this.seen.observe(this.after);
+    // The observer only reports changes, but `after` stays visible if the page does not fill the window.
+    this.observer.unobserve(this.after);
+    this.observer.observe(this.after);
     return undefined;
   }
 
@@ -106,58 +106,58 @@ export class Results {
       }, loading.signal);
       if (loading !== this.loading) return;
       const highest = 1 + state.importance;
-      const before = places(this.list);
+      const before = positions(this.list);
       this.list.replaceChildren(...found.results.map((hit, n) =>
-        card(hit, { ...this.#context(), place: n + 1, highest })));
-      moved(this.list, before);
-      this.#busy(false);
-      this.#found(found, top);
+        card(hit, { ...this.#context(), rank: n + 1, highest })));
+      animateMoves(this.list, before);
+      this.#setBusy(false);
+      this.#afterSearch(found, top);
     } catch (error) {
-      if (error.status === 429 && loading === this.loading) this.#wait(error);
-      else this.#failed(error, loading, () => this.show(this.state));
+      if (error.status === 429 && loading === this.loading) this.#retryLater(error);
+      else this.#showFailure(error, loading, () => this.show(this.state));
     }
   }
 
-  #found({ results, reranked }, top) {
+  #afterSearch({ results, reranked }, top) {
     byId("parts").hidden = !results.length;
-    if (!results.length) return this.#none();
+    if (!results.length) return this.#showEmpty();
     const order = reranked ? ", in the reranker's order" : "";
-    this.#say(`The best ${whole(results.length)} for “${this.state.query}”${order}`);
-    if (results.length < top || top >= MOST_HITS) return this.#tail();
-    return this.#tail(el("button", { class: "quiet", type: "button", text: `Show up to ${MOST_HITS}`,
-      on: { click: () => { this.top = MOST_HITS; this.show(this.state); } } }));
+    this.#setStatus(`The best ${whole(results.length)} for “${this.state.query}”${order}`);
+    if (results.length < top || top >= MAX_HITS) return this.#tail();
+    return this.#tail(el("button", { class: "quiet", type: "button", text: `Show up to ${MAX_HITS}`,
+      on: { click: () => { this.top = MAX_HITS; this.show(this.state); } } }));
   }
 
-  // The service counts an agent's searches: what was asked for last is asked for again.
-  #wait(error) {
+  // The agent's rate limit is reached: repeats the latest search after Retry-After.
+  #retryLater(error) {
     const pause_s = Math.max(1, error.retryAfter_s);
-    this.#busy(false);
-    this.#say(`Too many searches of this agent; again in ${whole(pause_s)} s.`);
-    this.waiting = setTimeout(() => this.show(this.state), pause_s * 1000);
+    this.#setBusy(false);
+    this.#setStatus(`Too many searches by this agent; trying again in ${whole(pause_s)} s.`);
+    this.retryTimer = setTimeout(() => this.show(this.state), pause_s * 1000);
   }
 
-  #none() {
-    this.#say("");
+  #showEmpty() {
+    this.#setStatus("");
     const isFiltered = hasFilters(this.state);
     const title = isFiltered ? "No memory passes these filters" : "No memories yet";
     const text = isFiltered
-      ? "Widen the time, or drop one of them."
-      : "What the agent stores with POST /v1/memories, or over MCP, shows up here.";
+      ? "Widen the dates, or remove a filter."
+      : "Memories that the agent stores with POST /v1/memories or over MCP appear here.";
     this.list.replaceChildren();
     return this.#tail(el("div", { class: "empty" }, el("p", { class: "title", text: title }), el("p", { text }),
-      isFiltered && el("button", { class: "quiet", type: "button", text: "Clear filters", on: { click: this.clear } })));
+      isFiltered && el("button", { class: "quiet", type: "button", text: "Clear filters", on: { click: this.onClear } })));
   }
 
-  #failed(error, loading, again) {
+  #showFailure(error, loading, retry) {
     if (error.name === "AbortError" || loading !== this.loading) return;
-    this.#busy(false);
+    this.#setBusy(false);
     if (!this.cursor) this.list.replaceChildren();
-    this.#say("");
+    this.#setStatus("");
     this.#tail(el("div", { class: "failed", role: "alert" }, el("p", { class: "error", text: error.message }),
-      el("button", { class: "quiet", type: "button", text: "Try again", on: { click: again } })));
+      el("button", { class: "quiet", type: "button", text: "Try again", on: { click: retry } })));
   }
 
-  #say(text) {
+  #setStatus(text) {
     byId("status").textContent = text;
   }
 
@@ -168,28 +168,28 @@ export class Results {
   #context() {
     return {
       withUser: !this.state.user,
-      filter: this.filter,
+      filter: this.onFilter,
       edit: (memory) => dialogs.edit(memory, (changed) => this.#replace(memory, changed)),
       remove: (memory) => dialogs.remove(memory, () => this.#drop(memory)),
       sources: dialogs.sources,
-      restore: (memory) => dialogs.restore(memory, () => this.#anew({ isElsewhere: true })),
+      restore: (memory) => dialogs.restore(memory, () => this.#reload({ isFocusLost: true })),
     };
   }
 
   #replace(memory, changed) {
     if (changed === memory) return;
     if (this.isSearch) {
-      this.#anew();
+      this.#reload();
       return;
     }
     this.#cardOf(memory)?.replaceWith(card(changed, this.#context()));
     this.#cardOf(memory)?.querySelector(".actions button")?.focus();
-    this.changed();
+    this.onChange();
   }
 
   #drop(memory) {
-    if (isSummary(memory) || memory.superseded_by) { // others come or go with it
-      this.#anew({ isElsewhere: true });
+    if (isSummary(memory) || memory.superseded_by) { // other memories are deleted or restored with it
+      this.#reload({ isFocusLost: true });
       return;
     }
     const entry = this.#cardOf(memory);
@@ -197,15 +197,15 @@ export class Results {
     entry?.remove();
     if (next) next.querySelector(".actions button")?.focus();
     else byId("results").focus();
-    if (!this.isSearch) this.#listed();
-    this.changed();
+    if (!this.isSearch) this.#afterPage();
+    this.onChange();
   }
 
-  // `isElsewhere`: what had the focus is gone.
-  #anew({ isElsewhere = false } = {}) {
-    if (isElsewhere) byId("results").focus();
+  // `isFocusLost`: the element that had the focus is gone.
+  #reload({ isFocusLost = false } = {}) {
+    if (isFocusLost) byId("results").focus();
     this.show(this.state);
-    this.changed();
+    this.onChange();
   }
 
   #cardOf(memory) {
@@ -215,15 +215,16 @@ export class Results {
 
 const skeleton = () => Array.from({ length: 3 }, () => el("li", { class: "card skeleton", "aria-hidden": "true" }, el("span"), el("span")));
 
-// Each card's height on the page, by id; and from there to where it is now, as a short movement.
-const places = (list) => new Map([...list.querySelectorAll(".card[data-id]")].map((entry) => [entry.dataset.id, entry.offsetTop]));
+// Each card's vertical position in pixels, by id.
+const positions = (list) => new Map([...list.querySelectorAll(".card[data-id]")].map((entry) => [entry.dataset.id, entry.offsetTop]));
 
-function moved(list, before) {
+// Moves each card from its position before to its present one, in a short animation.
+function animateMoves(list, before) {
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
-  for (const [id, now] of places(list)) {
-    const way = before.get(id) - now;
-    if (!way) continue;
+  for (const [id, now] of positions(list)) {
+    const distance = before.get(id) - now;
+    if (!distance) continue;
     const entry = list.querySelector(`[data-id="${CSS.escape(id)}"]`);
-    entry.animate([{ transform: `translateY(${way}px)` }, { transform: "none" }], { duration: 180, easing: "ease-out" });
+    entry.animate([{ transform: `translateY(${distance}px)` }, { transform: "none" }], { duration: 180, easing: "ease-out" });
   }
 }

@@ -1,12 +1,12 @@
-// Why a hit ranks where it does: its score as a bar of three parts, which add up to it.
+// Explains a hit's score: a bar of three parts, which add up to the score.
 
 import { el } from "./dom.js";
 
 const PARTS = ["similarity", "recency", "importance"];
 const UNITS = 10_000; // scores have four decimals
 
-// `[name, part]` of each, in ten-thousandths. Rounding each on its own may miss the sum by one or two
-// of those, which go to the largest part.
+// `[name, part]` of each part, in ten-thousandths. Rounded parts may differ from the score by one or
+// two of these, which are added to the largest part.
 export function parts(hit) {
   const { weights } = hit.explanation;
   const found = PARTS.map((name) => [name, Math.round(weights[name] * hit.explanation[name] * UNITS)]);
@@ -22,8 +22,8 @@ const decimals = (units) => (units / UNITS).toFixed(4);
 // `highest` is the score that fills the bar.
 export function scoreBar(hit, highest) {
   const found = parts(hit);
-  const told = found.map(([name, part]) => `${name} ${decimals(part)}`).join(", ");
-  const bar = el("div", { class: "bar", role: "img", "aria-label": `Score ${hit.score.toFixed(4)}: ${told}` });
+  const description = found.map(([name, part]) => `${name} ${decimals(part)}`).join(", ");
+  const bar = el("div", { class: "bar", role: "img", "aria-label": `Score ${hit.score.toFixed(4)}: ${description}` });
   for (const [name, part] of found) {
     const piece = el("span", { class: `part-${name}`, title: `${name} ${decimals(part)}` });
     piece.style.width = `${(Math.max(0, part) / UNITS / highest) * 100}%`;
@@ -31,8 +31,8 @@ export function scoreBar(hit, highest) {
     bar.append(piece);
   }
   const sum = el("p", { class: "sum" });
-  found.forEach(([name, part], place) => {
-    if (place) sum.append(" + ");
+  found.forEach(([name, part], n) => {
+    if (n) sum.append(" + ");
     sum.append(el("span", { class: `value-${name}`, text: decimals(part), title: name }));
   });
   sum.append(` = ${hit.score.toFixed(4)}`);

@@ -1,5 +1,5 @@
-// What the page shows, kept in the address behind the #: it can be shared and reloaded, and never
-// reaches a server's log.
+// The state of the page, kept in the address after the #. So it can be shared and reloaded, and it
+// never appears in a server's log.
 
 import { parsed } from "./api.js";
 
@@ -8,8 +8,8 @@ export const TYPES = ["episodic", "semantic", "procedural"];
 
 export const RANKING = { alpha: 0.7, halfLife: 30, importance: 0 };
 export const FILTERS = { type: "", from: "", to: "", meta: "" };
-// `condensed`: with what stands behind summaries.
-const NOTHING = { agent: "", user: "", query: "", condensed: "", ...RANKING, ...FILTERS };
+// `condensed`: "1" also shows the memories that were condensed into summaries.
+const DEFAULTS = { agent: "", user: "", query: "", condensed: "", ...RANKING, ...FILTERS };
 
 const DATE = /^\d{4}-\d\d-\d\d$/;
 const isShare = (value) => value >= 0 && value <= 1;
@@ -23,28 +23,28 @@ const CHECKS = {
   to: (value) => DATE.test(value) && !Number.isNaN(Date.parse(value)),
 };
 
-// Of the address; whatever cannot be is left out.
+// The state in the address. Invalid values are ignored.
 export function read() {
-  const state = { ...NOTHING };
+  const state = { ...DEFAULTS };
   for (const [name, text] of new URLSearchParams(location.hash.slice(1))) {
-    if (!(name in NOTHING)) continue;
-    const value = typeof NOTHING[name] === "number" ? Number(text) : text;
+    if (!(name in DEFAULTS)) continue;
+    const value = typeof DEFAULTS[name] === "number" ? Number(text) : text;
     if (!CHECKS[name] || CHECKS[name](value)) state[name] = value;
   }
   return state;
 }
 
-// `isStep`: the browser's Back returns to what was shown before.
+// Writes the state into the address. `isStep`: the browser's Back returns to the state before.
 export function write(state, isStep) {
-  const told = Object.entries(state).filter(([name, value]) => value !== NOTHING[name]);
-  const hash = `#${new URLSearchParams(told)}`;
+  const changed = Object.entries(state).filter(([name, value]) => value !== DEFAULTS[name]);
+  const hash = `#${new URLSearchParams(changed)}`;
   if (hash === (location.hash || "#")) return;
   history[isStep ? "pushState" : "replaceState"](null, "", hash);
 }
 
 export const hasFilters = (state) => Object.keys(FILTERS).some((name) => state[name] !== "");
 
-// The filters as the API names them. Throws an Error that says why the metadata cannot be read.
+// The filters, as parameters of the API. Throws an Error if the metadata cannot be read.
 export function filters(state) {
   return {
     memory_type: state.type || undefined,
@@ -59,7 +59,7 @@ const startOf = (date, daysLater) => new Date(Date.parse(date) + daysLater * 86_
 // The API's bounds are exclusive, and its times have microseconds.
 const justBefore = (date) => new Date(Date.parse(date) - 1).toISOString().replace("999Z", "999999Z");
 
-// `{"a": 1}`, or `a=1, b=text`; undefined where there is none.
+// Parses `{"a": 1}`, or `a=1, b=text`; undefined if the text is empty. Throws an Error.
 export function metadata(text) {
   const trimmed = text.trim();
   if (!trimmed) return undefined;
@@ -72,15 +72,15 @@ export function metadata(text) {
   }
   const found = {};
   for (const pair of trimmed.split(",")) {
-    const at = pair.indexOf("=");
-    const name = pair.slice(0, at).trim();
-    if (at < 0 || !name) throw new Error("Write name=value, or a JSON object.");
-    found[name] = valueOf(pair.slice(at + 1).trim());
+    const equals = pair.indexOf("=");
+    const name = pair.slice(0, equals).trim();
+    if (equals < 0 || !name) throw new Error("Write name=value, or a JSON object.");
+    found[name] = valueOf(pair.slice(equals + 1).trim());
   }
   return found;
 }
 
-// A number, true, false, null or "quoted" as JSON has it; anything else is text.
+// A JSON value, such as a number, true, null or "text"; anything else is text.
 function valueOf(text) {
   try {
     return parsed(text);

@@ -1,4 +1,4 @@
-"""What answers a server's requests: the service itself, in a replica of the graph."""
+"""Answers an MCP server's calls from the service, in a replica of the graph."""
 
 import logging
 import time
@@ -25,7 +25,7 @@ from deployments.domain.errors import (
     Unavailable,
 )
 from deployments.runtime import logs
-from serve_app.mcp.errors import FAULT, explained, failed
+from serve_app.mcp.errors import FAULT, error_result, explanation
 from serve_app.mcp.prompts import recall
 from serve_app.mcp.resources import JSON, read_resource
 from serve_app.mcp.results import as_text
@@ -37,100 +37,100 @@ _logger = logging.getLogger(logs.NAME)
 
 
 class Backend(Protocol):
-    """Behind the server: the graph, or over stdio a running service."""
+    """Answers a server's calls: from the graph, or, over stdio, from a running service."""
 
     async def call_tool(
-        self, name: str, arguments: dict[str, Any], scope: FixedScope
+        self, name: str, arguments: dict[str, Any], fixed: FixedScope
     ) -> CallToolResult: ...
 
-    async def read_resource(self, uri: str, scope: FixedScope) -> ReadResourceResult: ...
+    async def read_resource(self, uri: str, fixed: FixedScope) -> ReadResourceResult: ...
 
-    async def recall(self, arguments: dict[str, str], scope: FixedScope) -> GetPromptResult: ...
+    async def recall(self, arguments: dict[str, str], fixed: FixedScope) -> GetPromptResult: ...
 
 
 class CallMetrics(Protocol):
-    """Told of calls, and of those that the rate limit refused."""
+    """Counts tool calls, and calls that the rate limit refused."""
 
-    def rate_limited(self, operation: str) -> None: ...
+    def count_rate_limited(self, operation: str) -> None: ...
 
-    def tool_called(self, tool: str, is_error: bool, duration_s: float) -> None: ...
+    def count_tool_call(self, tool: str, is_error: bool, duration_s: float) -> None: ...
 
 
 class ServiceBackend:
-    """Answers from the service."""
+    """Answers from the service in this process."""
 
     def __init__(self, service: MemoryService, metrics: CallMetrics) -> None:
         self._service = service
         self._metrics = metrics
 
     async def call_tool(
-        self, name: str, arguments: dict[str, Any], scope: FixedScope
+        self, name: str, arguments: dict[str, Any], fixed: FixedScope
     ) -> CallToolResult:
-        """Errors are answers here, for the model to read."""
-        started = time.perf_counter()
-        is_error = True  # also where the caller has gone away
+        """Call a tool and count the call. Errors become results, so that the model reads them."""
+        started_s = time.perf_counter()
+        is_error = True  # also if the caller disconnects
         try:
-            result = await self._call_tool(name, arguments, scope)
+            result = await self._call_tool(name, arguments, fixed)
             is_error = bool(result.is_error)
             return result
         finally:
-            self._metrics.tool_called(name, is_error, time.perf_counter() - started)
+            self._metrics.count_tool_call(name, is_error, time.perf_counter() - started_s)
 
     async def _call_tool(
-        self, name: str, arguments: dict[str, Any], scope: FixedScope
+        self, name: str, arguments: dict[str, Any], fixed: FixedScope
     ) -> CallToolResult:
         try:
-            result = dict(await TOOLS[name].call(self._service, arguments, scope))
+            result = dict(await TOOLS[name].call(self._service, arguments, fixed))
         except (MemexError, ValidationError) as error:
-            self._note(name, error)
-            return failed(_said(name, error))
+            self._record(name, error)
+            return error_result(_message(name, error))
         except Exception as error:
             _logger.error("tool %s failed", name, exc_info=error)
-            return failed(FAULT)
+            return error_result(FAULT)
         content = TextContent(type="text", text=as_text(result))
         return CallToolResult(content=[content], structured_content=result)
 
-    async def read_resource(self, uri: str, scope: FixedScope) -> ReadResourceResult:
+    async def read_resource(self, uri: str, fixed: FixedScope) -> ReadResourceResult:
         """Raises MCPError."""
         try:
-            value = await read_resource(self._service, uri, scope)
+            value = await read_resource(self._service, uri, fixed)
         except (InvalidInput, MemoryNotFound, ValidationError) as error:
             raise MCPError(
-                INVALID_PARAMS, explained("resources/read", error), {"uri": uri}
+                INVALID_PARAMS, explanation("resources/read", error), {"uri": uri}
             ) from None
         except MemexError as error:
-            self._note("resources/read", error)
-            raise MCPError(INTERNAL_ERROR, _said("resources/read", error)) from None
+            self._record("resources/read", error)
+            raise MCPError(INTERNAL_ERROR, _message("resources/read", error)) from None
         except Exception as error:
             _logger.error("reading a resource failed", exc_info=error)
             raise MCPError(INTERNAL_ERROR, FAULT) from None
         text = TextResourceContents(uri=uri, mime_type=JSON, text=as_text(value))
         return ReadResourceResult(contents=[text])
 
-    async def recall(self, arguments: dict[str, str], scope: FixedScope) -> GetPromptResult:
+    async def recall(self, arguments: dict[str, str], fixed: FixedScope) -> GetPromptResult:
         """Raises MCPError."""
         try:
-            return await recall(self._service, arguments, scope)
+            return await recall(self._service, arguments, fixed)
         except (InvalidInput, ValidationError) as error:
-            raise MCPError(INVALID_PARAMS, explained("recall", error)) from None
+            raise MCPError(INVALID_PARAMS, explanation("recall", error)) from None
         except MemexError as error:
-            self._note("recall", error)
-            raise MCPError(INTERNAL_ERROR, _said("recall", error)) from None
+            self._record("recall", error)
+            raise MCPError(INTERNAL_ERROR, _message("recall", error)) from None
         except Exception as error:
-            _logger.error("the prompt failed", exc_info=error)
+            _logger.error("the prompt recall failed", exc_info=error)
             raise MCPError(INTERNAL_ERROR, FAULT) from None
 
-    def _note(self, asked: str, error: Exception) -> None:
-        """Serve adds the request's id to a line of the log."""
+    def _record(self, request: str, error: Exception) -> None:
+        """Count a refused call, or log a failure; Serve adds the request's id to the log line."""
         if isinstance(error, RateLimited):
-            self._metrics.rate_limited(error.operation)
+            self._metrics.count_rate_limited(error.operation)
         elif isinstance(error, Unavailable):
-            _logger.warning("%s failed: %s", asked, error)
+            _logger.warning("%s failed: %s", request, error)
         elif isinstance(error, StartupError):
-            _logger.error("%s failed: %s", asked, error)
+            _logger.error("%s failed: %s", request, error)
 
 
-def _said(asked: str, error: MemexError | ValidationError) -> str:
-    if isinstance(error, StartupError):  # the operator's to mend: a model cannot
+def _message(request: str, error: MemexError | ValidationError) -> str:
+    if isinstance(error, StartupError):  # only the operator can fix it, so no details
         return FAULT
-    return explained(asked, error)
+    return explanation(request, error)

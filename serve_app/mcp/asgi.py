@@ -1,5 +1,5 @@
-"""The HTTP application before an MCP server: streamable HTTP without sessions, so that any replica
-answers any request."""
+"""The HTTP application over an MCP server: streamable HTTP without sessions, so that any replica
+can answer any request."""
 
 import json
 from collections.abc import AsyncIterator, Collection
@@ -27,7 +27,7 @@ from serve_app.web.trusted_host import host_name, is_loopback, is_served
 
 ROUTE = "/mcp"
 _SCOPE_KEY = "memex.scope"
-_READ = (b"host", b"origin", AGENT_HEADER.lower().encode(), USER_HEADER.lower().encode())
+_CHECKED_HEADERS = (b"host", b"origin", AGENT_HEADER.lower().encode(), USER_HEADER.lower().encode())
 
 
 def build_mcp_app(
@@ -40,10 +40,10 @@ def build_mcp_app(
 ) -> Starlette:
     """The ASGI application over a server, to be mounted at ROUTE.
 
-    `backend`, where it is given, is what answers the server's calls of tools; ordinary ones then
-    come to it directly, unless the server has middleware, such as the one that makes spans.
-    Answers are JSON unless `with_streams`: a server that sends nothing before its results has no
-    need of them, and they cost a millisecond or more at the median.
+    `backend` is the one that answers the server's tool calls. If it is given, plain calls go to it
+    directly, unless the server has middleware, such as the SDK's spans. Answers are JSON unless
+    `with_streams`: a server that sends nothing before its results does not need streams, and they
+    cost a millisecond or more at the median.
     """
     manager = StreamableHTTPSessionManager(
         server,
@@ -58,29 +58,29 @@ def build_mcp_app(
             yield
 
     app = Starlette(lifespan=lifespan)
-    # No routes, which would redirect from /mcp/ to /mcp: clients do not repeat a POST.
+    # No routes: they would redirect /mcp/ to /mcp, and clients do not repeat a POST.
     inner: ASGIApp = manager.handle_request
     if backend is not None and not with_streams and not server.middleware:
-        direct = DirectCalls(inner, backend, _fixed_by, server.server_info_stamp)
+        direct = DirectCalls(inner, backend, _fixed_scope_of, server.server_info_stamp)
         inner = RequestBodyLimitMiddleware(direct, MAX_BODY_BYTES)
-    door = _Door(inner, allowed_hosts, allowed_origins)
-    app.router.default = RequestTelemetry(door, metrics, lambda _scope: ROUTE)
+    checks = _RequestChecks(inner, allowed_hosts, allowed_origins)
+    app.router.default = RequestTelemetry(checks, metrics, lambda _scope: ROUTE)
     app.router.redirect_slashes = False
     return app
 
 
 def scope_of_request(context: Context) -> FixedScope:
-    """What the request's headers fix, as the application left it beside the request."""
-    return _fixed_by(context.request.scope)  # type: ignore[attr-defined]
+    """The scope that the request's headers fix, as the application stored it in the ASGI scope."""
+    return _fixed_scope_of(context.request.scope)  # type: ignore[attr-defined]
 
 
-def _fixed_by(scope: Scope) -> FixedScope:
+def _fixed_scope_of(scope: Scope) -> FixedScope:
     fixed: FixedScope = scope[_SCOPE_KEY]
     return fixed
 
 
-class _Door:
-    """ASGI: lets in what was meant for us, and is a POST."""
+class _RequestChecks:
+    """ASGI middleware: pass on POST requests with an allowed Host and Origin, and refuse others."""
 
     def __init__(
         self, app: ASGIApp, allowed_hosts: Collection[str], allowed_origins: Collection[str]
@@ -93,8 +93,8 @@ class _Door:
         if scope["type"] != "http":
             await send({"type": "websocket.close"})
             return
-        # Spaces around a value are no part of it (RFC 9110, 5.5). HAProxy takes them away, but
-        # httptools, with which uvicorn and Ray's own proxy read, leaves those behind it.
+        # Whitespace around a header's value is not part of it (RFC 9110, 5.5). HAProxy strips it;
+        # httptools, which uvicorn and Ray's own proxy use, leaves trailing whitespace.
         headers = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
         scope = {**scope, "headers": headers}
         refusal = self._refusal(scope)
@@ -104,11 +104,12 @@ class _Door:
             await refusal(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Response | None:
-        found: dict[bytes, list[str]] = {name: [] for name in _READ}  # in one pass: for each call
+        # One pass over the headers, because this runs for each call.
+        values: dict[bytes, list[str]] = {name: [] for name in _CHECKED_HEADERS}
         for name, value in scope["headers"]:
-            if name in found:
-                found[name].append(value.decode("latin-1"))
-        hosts, origins, agents, users = found.values()
+            if name in values:
+                values[name].append(value.decode("latin-1"))
+        hosts, origins, agents, users = values.values()
         if not is_served(hosts, self._hosts):
             return _error(
                 HTTPStatus.MISDIRECTED_REQUEST,
@@ -118,13 +119,13 @@ class _Door:
         if not all(self._is_allowed(origin) for origin in origins):
             return _error(
                 HTTPStatus.FORBIDDEN,
-                "pages of this origin may not call; an operator can add it to "
+                "web pages of this origin may not call; an operator can add it to "
                 "MEMEX_MCP_ALLOWED_ORIGINS",
             )
         if scope["path"].removeprefix(scope.get("root_path", "")) not in ("", "/"):
             return _error(HTTPStatus.NOT_FOUND, f"MCP is served at {ROUTE}")
-        if scope["method"] != "POST":  # a GET would wait for messages that never come
-            return _error(HTTPStatus.METHOD_NOT_ALLOWED, "POST alone is possible", Allow="POST")
+        if scope["method"] != "POST":  # a GET would wait for messages, and the server sends none
+            return _error(HTTPStatus.METHOD_NOT_ALLOWED, "only POST is allowed", Allow="POST")
         try:
             scope[_SCOPE_KEY] = read_scope(agents, users)
         except InvalidInput as error:
@@ -142,7 +143,7 @@ class _Door:
 
 
 def _error(status: HTTPStatus, message: str, **headers: str) -> Response:
-    """As JSON-RPC has it, for what fails before there is a message."""
+    """A JSON-RPC error for a request that is refused before its message is read."""
     error = {"code": INVALID_REQUEST, "message": message}
     body = json.dumps({"jsonrpc": "2.0", "id": None, "error": error})
     return Response(body, status, headers, media_type="application/json")

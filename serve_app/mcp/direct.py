@@ -1,9 +1,9 @@
-"""The shortest way to a tool: ordinary calls are answered here, before the SDK.
+"""Answers plain tool calls without the SDK.
 
-The SDK reads, checks and writes each message several times, at several times the cost of all that
-the ingress does besides. Here each is read and written once, and checked by the SDK's own models.
-Whatever is out of the ordinary in any way goes to the SDK as it came; where it is not, both would
-answer the same, which a test holds them to.
+The SDK parses, validates and serialises each message several times, which costs several times as
+much as the rest of the ingress's work. Here each message is parsed and serialised once, and
+validated with the SDK's own models. A request that is unusual in any way goes to the SDK unchanged.
+For all others the SDK would give the same answer; tests compare the two.
 """
 
 import json
@@ -39,7 +39,7 @@ _METHOD = "tools/call"
 _JSON = "application/json"
 _MESSAGE_KEYS = {"jsonrpc", "id", "method", "params"}
 _PARAMS_KEYS = {"name", "arguments", "_meta"}
-_HEADERS = {
+_HEADERS = {  # the headers that the SDK reads
     name.encode(): name
     for name in (
         "accept",
@@ -61,64 +61,66 @@ class _Call:
 
 
 class DirectCalls:
-    """ASGI, between the SDK's bound on bodies, which receives them as a whole, and its application,
-    which answers in JSON and has no middleware.
+    """ASGI middleware that answers plain tool calls from the backend.
 
-    `fixed_by` tells what a request's headers fix, and `server_info` is what the newer versions'
-    answers say about the server.
+    It runs inside the SDK's body limit, which receives each body as a whole, and around the SDK's
+    application, which must answer in JSON and have no middleware. `fixed_scope_of` returns the
+    scope that a request's headers fix; `server_info` goes into the answers of newer protocol
+    versions.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         backend: Backend,
-        fixed_by: Callable[[Scope], FixedScope],
+        fixed_scope_of: Callable[[Scope], FixedScope],
         server_info: dict[str, Any],
     ) -> None:
         self._app = app
         self._backend = backend
-        self._fixed_by = fixed_by
+        self._fixed_scope_of = fixed_scope_of
         self._meta = {SERVER_INFO_META_KEY: server_info}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = _plain_headers(scope["headers"])
+        headers = _sdk_headers(scope["headers"])
         if headers is None:
             await self._app(scope, receive, send)
             return
         message = await receive()
-        call = _ordinary(message, headers)
+        call = _plain_call(message, headers)
         if call is None:
-            await self._app(scope, _again(message, receive), send)
+            await self._app(scope, _with_replay(message, receive), send)
             return
-        fixed = self._fixed_by(scope)
+        fixed = self._fixed_scope_of(scope)
         result = await self._backend.call_tool(call.name, call.arguments, fixed)
-        await Response(self._written(call, result), media_type=_JSON)(scope, receive, send)
+        await Response(self._answer(call, result), media_type=_JSON)(scope, receive, send)
 
-    def _written(self, call: _Call, result: CallToolResult) -> bytes:
-        said: dict[str, Any] = {"content": result.content, "isError": result.is_error}
+    def _answer(self, call: _Call, result: CallToolResult) -> bytes:
+        fields: dict[str, Any] = {"content": result.content, "isError": result.is_error}
         if result.structured_content is not None:
-            said["structuredContent"] = result.structured_content
+            fields["structuredContent"] = result.structured_content
         if call.is_modern:
-            said |= {"resultType": result.result_type, "_meta": self._meta}
-        answer = {"jsonrpc": "2.0", "id": call.id, "result": said}
+            fields |= {"resultType": result.result_type, "_meta": self._meta}
+        answer = {"jsonrpc": "2.0", "id": call.id, "result": fields}
         return pydantic_core.to_json(answer, by_alias=True, exclude_none=True)
 
 
-def _again(message: Message, receive: Receive) -> Receive:
-    """What gives a message that has been received once more, and then those after it."""
+def _with_replay(message: Message, receive: Receive) -> Receive:
+    """A `receive` that returns `message`, which has already been received, before later ones."""
     waiting = [message]
 
-    async def received() -> Message:
+    async def replaying_receive() -> Message:
         return waiting.pop() if waiting else await receive()
 
-    return received
+    return replaying_receive
 
 
-def _plain_headers(given: Iterable[tuple[bytes, bytes]]) -> dict[str, str] | None:
-    """Those that the SDK looks at, by name, if the request is JSON and wants it."""
+def _sdk_headers(raw_headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str] | None:
+    """The headers that the SDK reads, by name; None unless the request sends and accepts JSON and
+    has none of them twice."""
     headers: dict[str, str] = {}
-    for raw, value in given:
-        name = _HEADERS.get(raw)
+    for raw_name, value in raw_headers:
+        name = _HEADERS.get(raw_name)
         if name is None:
             continue
         if name in headers:
@@ -126,12 +128,12 @@ def _plain_headers(given: Iterable[tuple[bytes, bytes]]) -> dict[str, str] | Non
         headers[name] = value.decode("latin-1")
     if headers.get("content-type") != _JSON:
         return None
-    wanted = headers.get("accept", "").split(",")
-    return headers if _JSON in [kind.strip() for kind in wanted] else None
+    accepted = headers.get("accept", "").split(",")
+    return headers if _JSON in [media_type.strip() for media_type in accepted] else None
 
 
-def _ordinary(message: Message, headers: dict[str, str]) -> _Call | None:
-    """The call of a tool that a request is, if there is nothing else about it."""
+def _plain_call(message: Message, headers: dict[str, str]) -> _Call | None:
+    """The tool call that a request makes; None if anything about the request is unusual."""
     if message["type"] != "http.request" or message.get("more_body", False):
         return None
     body = message.get("body", b"")
@@ -140,35 +142,37 @@ def _ordinary(message: Message, headers: dict[str, str]) -> _Call | None:
         return None
     is_modern = version in MODERN_PROTOCOL_VERSIONS
     try:
-        # As the SDK reads them: the two differ in what they take.
-        read = json.loads(body) if is_modern else pydantic_core.from_json(body)
+        # The SDK's parser for this version: the two do not accept the same texts.
+        request = json.loads(body) if is_modern else pydantic_core.from_json(body)
     except (ValueError, RecursionError):
         return None
-    if type(read) is not dict or not _is_plain(read):
+    if type(request) is not dict or not _is_plain(request):
         return None
-    params = read["params"]
+    params = request["params"]
     try:
         validate_client_request(_METHOD, version, params)
         CallToolRequestParams.model_validate(params, by_name=False)
     except ValidationError:
         return None
     if is_modern:
-        route = classify_inbound_request(read, headers=headers)
+        route = classify_inbound_request(request, headers=headers)
         if not isinstance(route, InboundModernRoute):
             return None
-    return _Call(read["id"], params["name"], params.get("arguments", {}), is_modern)
+    return _Call(request["id"], params["name"], params.get("arguments", {}), is_modern)
 
 
-def _is_plain(read: dict[str, Any]) -> bool:
-    """Whether a message has what a call of one of our tools has, and no more."""
-    if read.keys() != _MESSAGE_KEYS or read["jsonrpc"] != "2.0" or read["method"] != _METHOD:
+def _is_plain(request: dict[str, Any]) -> bool:
+    """Whether a message has exactly the parts of a call of one of our tools."""
+    if request.keys() != _MESSAGE_KEYS:
         return False
-    if type(read["id"]) is int:
-        if abs(read["id"]) > _MAX_PLAIN_ID:
+    if request["jsonrpc"] != "2.0" or request["method"] != _METHOD:
+        return False
+    if type(request["id"]) is int:
+        if abs(request["id"]) > _MAX_PLAIN_ID:
             return False
-    elif type(read["id"]) is not str or not read["id"].isascii():
+    elif type(request["id"]) is not str or not request["id"].isascii():
         return False
-    params = read["params"]
+    params = request["params"]
     if type(params) is not dict or not params.keys() <= _PARAMS_KEYS:
         return False
     name, arguments = params.get("name"), params.get("arguments", {})

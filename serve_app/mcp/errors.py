@@ -1,4 +1,4 @@
-"""Errors as a model reads them: what was wrong, and what to send instead."""
+"""Error messages for a model: what is wrong, and what to do about it."""
 
 from mcp_types import CallToolResult, TextContent
 from pydantic import ValidationError
@@ -11,40 +11,44 @@ from deployments.domain.errors import (
     Superseded,
 )
 
-_LISTED = 5
-_SHOWN_CHARS = 80
+_MAX_LISTED_ERRORS = 5
+_MAX_NAME_CHARS = 80
 FAULT = (
-    "The memory service failed; the fault has been logged. This is a failure, not an empty memory: "
-    "try once more, and if it fails again, go on and say that memories could not be reached."
+    "The memory service failed; the error has been logged. This is a failure, not an empty memory: "
+    "try once more. If it fails again, continue without memories and tell the user that memory is "
+    "not available."
 )
 
 
-def failed(text: str) -> CallToolResult:
-    """A tool's answer where there is none."""
+def error_result(text: str) -> CallToolResult:
+    """A tool's result that reports an error."""
     return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
 
 
-def cut(name: str) -> str:
-    """What a caller called something, as it is said back."""
-    return name[:_SHOWN_CHARS]
+def shortened(name: str) -> str:
+    """A name from a caller, short enough to repeat in an error message."""
+    return name[:_MAX_NAME_CHARS]
 
 
-def explained(tool: str, error: MemexError | ValidationError) -> str:
-    """What a tool answers where it could not do what it was asked."""
+def explanation(tool: str, error: MemexError | ValidationError) -> str:
+    """What went wrong in a call of `tool`, and what to do next."""
     if isinstance(error, ValidationError):
-        return f"{_wrong(error)}. Correct this and call {tool} again."
+        return f"{_broken_rules(error)}. Correct this and call {tool} again."
     if isinstance(error, InvalidInput):
         return f"{error}. Correct this and call {tool} again."
     if isinstance(error, MemoryNotFound):
         return f"{error}. Take an id from search_memories or list_memories."
     if isinstance(error, Superseded):
-        return f"memory {error.memory_id} is part of summary {error.summary_id}: change that one."
+        return (
+            f"memory {error.memory_id} was condensed into the summary {error.summary_id}: "
+            "change the summary instead."
+        )
     if isinstance(error, RateLimited):
-        return f"{error}. Wait until then, and call {tool} again; nothing was changed."
+        return f"{error}. Wait until then and call {tool} again; nothing was changed."
     if tool == "store_memory":
         return (
             f"{error}. It may or may not have been stored: "
-            "search for it in a few seconds, before you store it again."
+            "search for it in a few seconds before you store it again."
         )
     return (
         f"{error}. This is a failure, not an empty memory: "
@@ -52,19 +56,19 @@ def explained(tool: str, error: MemexError | ValidationError) -> str:
     )
 
 
-def _wrong(error: ValidationError) -> str:
+def _broken_rules(error: ValidationError) -> str:
     entries = error.errors(include_url=False, include_input=False, include_context=False)
-    said = []
-    for entry in entries[:_LISTED]:
-        name = cut(".".join(str(part) for part in entry["loc"])) or "arguments"
-        said.append(f"{name}: {_reason(entry['type'], entry['msg'])}")
-    more = f"; and {len(entries) - _LISTED} more" if len(entries) > _LISTED else ""
-    return "; ".join(said) + more
+    rules = []
+    for entry in entries[:_MAX_LISTED_ERRORS]:
+        name = shortened(".".join(str(part) for part in entry["loc"])) or "arguments"
+        rules.append(f"{name}: {_reason(entry['type'], entry['msg'])}")
+    unlisted = len(entries) - _MAX_LISTED_ERRORS
+    return "; ".join(rules) + (f"; and {unlisted} more" if unlisted > 0 else "")
 
 
 def _reason(kind: str, message: str) -> str:
     if kind == "missing":
         return "is missing"
     if kind == "extra_forbidden":
-        return "is not known here; leave it out"
+        return "is not an argument; leave it out"
     return message.removeprefix("Value error, ")

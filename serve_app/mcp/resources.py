@@ -1,6 +1,6 @@
-"""Memories as resources: `memory://{id}`, and `memory://recent` with the newest of them.
+"""Memories as resources: `memory://{id}` is one memory, `memory://recent` the newest ones.
 
-Where the connection does not fix an agent, the URI names it: `memory://recent?agent_id=…`.
+If the connection does not fix an agent, the URI names it: `memory://recent?agent_id=…`.
 """
 
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ from mcp_types import Resource, ResourceTemplate
 
 from deployments.domain.errors import InvalidInput
 from serve_app.mcp import schemas
-from serve_app.mcp.errors import cut
-from serve_app.mcp.results import in_brief, recent
+from serve_app.mcp.errors import shortened
+from serve_app.mcp.results import in_brief, recent_result
 from serve_app.mcp.scope import FixedScope
 from serve_app.services.memories import MemoryService
 
@@ -23,9 +23,9 @@ _RECENT = "recent"
 _RECENT_LIMIT = 50
 
 
-def resources(scope: FixedScope) -> list[Resource]:
-    """What can be read without more words: only where the agent is fixed."""
-    if scope.agent_id is None:
+def resources(fixed: FixedScope) -> list[Resource]:
+    """The resources whose URIs need no parameters: none unless the agent is fixed."""
+    if fixed.agent_id is None:
         return []
     return [
         Resource(
@@ -38,8 +38,8 @@ def resources(scope: FixedScope) -> list[Resource]:
     ]
 
 
-def resource_templates(scope: FixedScope) -> list[ResourceTemplate]:
-    open_names = [name for name in ("agent_id", "user_id") if name not in scope.fields]
+def resource_templates(fixed: FixedScope) -> list[ResourceTemplate]:
+    open_names = [name for name in ("agent_id", "user_id") if name not in fixed.fields]
     templates = [
         ResourceTemplate(
             uri_template=f"{_SCHEME}://{{id}}{_query([n for n in open_names if n == 'agent_id'])}",
@@ -63,28 +63,30 @@ def resource_templates(scope: FixedScope) -> list[ResourceTemplate]:
 
 
 def _query(names: list[str]) -> str:
-    """RFC 6570's form-style expansion."""
+    """A form-style query expansion (RFC 6570)."""
     return f"{{?{','.join(names)}}}" if names else ""
 
 
-async def read_resource(service: MemoryService, uri: str, scope: FixedScope) -> Mapping[str, Any]:
-    """What a URI stands for. Raises InvalidInput, MemoryNotFound, ValidationError."""
-    name, values = _parsed(uri)
+async def read_resource(service: MemoryService, uri: str, fixed: FixedScope) -> Mapping[str, Any]:
+    """The memory or memories that a URI names. Raises InvalidInput, MemoryNotFound,
+    ValidationError."""
+    name, parameters = _parse(uri)
     if name == _RECENT:
-        filled = scope.filled_in(values, ["agent_id", "user_id"])
-        asked = schemas.ListMemories.model_validate(filled)
-        page = await service.list_page(asked.agent_id, asked.user_id, page_size=_RECENT_LIMIT)
-        return recent(page.memories, asked.max_tokens, asked.user_id is None)
-    if "user_id" in values:
-        raise InvalidInput("uri", "takes a user_id for memory://recent alone")
-    filled = scope.filled_in(values, ["agent_id"])
-    wanted = schemas.GetMemory.model_validate({**filled, "id": _id(name)})
-    memory = await service.get(wanted.agent_id, wanted.id)
-    scope.check(memory)
-    return in_brief(memory, with_user=scope.user_id is None)
+        filled = fixed.fill_in(parameters, ["agent_id", "user_id"])
+        listing = schemas.ListMemories.model_validate(filled)
+        page = await service.list_page(listing.agent_id, listing.user_id, page_size=_RECENT_LIMIT)
+        return recent_result(page.memories, listing.max_tokens, listing.user_id is None)
+    if "user_id" in parameters:
+        raise InvalidInput("uri", "takes a user_id only for memory://recent")
+    filled = fixed.fill_in(parameters, ["agent_id"])
+    arguments = schemas.GetMemory.model_validate({**filled, "id": _id(name)})
+    memory = await service.get(arguments.agent_id, arguments.id)
+    fixed.check(memory)
+    return in_brief(memory, with_user=fixed.user_id is None)
 
 
-def _parsed(uri: str) -> tuple[str, dict[str, str]]:
+def _parse(uri: str) -> tuple[str, dict[str, str]]:
+    """The name after `memory://`, and the query's parameters. Raises InvalidInput."""
     try:
         parts = urlsplit(uri)
     except ValueError as error:
@@ -96,7 +98,7 @@ def _parsed(uri: str) -> tuple[str, dict[str, str]]:
         raise InvalidInput("uri", "gives a parameter more than once")
     unknown = [name for name, _ in pairs if name not in ("agent_id", "user_id")]
     if unknown:
-        raise InvalidInput("uri", f"has the unknown parameter {cut(unknown[0])!r}")
+        raise InvalidInput("uri", f"has the unknown parameter {shortened(unknown[0])!r}")
     return parts.netloc, dict(pairs)
 
 
@@ -105,5 +107,5 @@ def _id(name: str) -> UUID:
         return UUID(name)
     except ValueError:
         raise InvalidInput(
-            "uri", f"{cut(name)!r} is neither {_RECENT!r} nor a memory's id"
+            "uri", f"{shortened(name)!r} is neither {_RECENT!r} nor a memory's id"
         ) from None

@@ -1,4 +1,4 @@
-"""Memories as a model reads them: few fields, and never more than it has room for."""
+"""Tool results for a model: few fields for each memory, and no more than `max_tokens` in all."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 import pydantic_core
 
 from deployments.domain.memories import Memory, PageKey
-from serve_app.mcp.schemas import FoundOut, ListedOut, MemoryOut
+from serve_app.mcp.schemas import MemoriesOut, MemoryOut, PageOut
 from serve_app.web.cursor import encode_cursor
 
 _BYTES_PER_TOKEN = 4
@@ -19,9 +19,9 @@ def as_text(value: Any) -> str:
     return pydantic_core.to_json(value).decode()
 
 
-def tokens(value: Any) -> int:
-    """About how many tokens a value takes as text: one for four bytes of UTF-8, which is near what
-    tokenisers need for English prose, and not far off for other scripts."""
+def token_count(value: Any) -> int:
+    """The approximate number of tokens of a value as JSON: one for four bytes of UTF-8. That is
+    near what tokenisers need for English prose, and not far off for other scripts."""
     return math.ceil(len(pydantic_core.to_json(value)) / _BYTES_PER_TOKEN)
 
 
@@ -46,48 +46,48 @@ def in_brief(memory: Memory, with_user: bool = False) -> MemoryOut:
 
 
 def time_in_brief(time: datetime) -> str:
-    """Of a time in UTC, as all of a memory's are: to the second."""
+    """A UTC time, to the second. All times of a memory are in UTC."""
     return f"{time.isoformat()[:19]}Z"
 
 
-def found(hits: Sequence[Memory], max_tokens: int) -> FoundOut:
-    """The hits in their order, less those for which there is no room."""
+def search_result(hits: Sequence[Memory], max_tokens: int) -> MemoriesOut:
+    """The hits that fit into `max_tokens`, in their order."""
     if not hits:
         return {"memories": [], "left_out": 0, "note": "Nothing is stored that matches."}
-    shown, left_out = _fitting([in_brief(hit) for hit in hits], max_tokens)
-    answer: FoundOut = {"memories": shown, "left_out": len(left_out)}
+    shown, left_out = _split([in_brief(hit) for hit in hits], max_tokens)
+    answer: MemoriesOut = {"memories": shown, "left_out": len(left_out)}
     if left_out:
         best, cost = left_out[0]
         answer["note"] = (
             f"{len(left_out)} of {len(hits)} memories did not fit into max_tokens={max_tokens}. "
-            f"The best of them takes about {cost}: raise max_tokens, or call get_memory with the "
-            f"id {best['id']}."
+            f"The best of them takes about {cost} tokens: raise max_tokens, or call get_memory "
+            f"with the id {best['id']}."
         )
     return answer
 
 
-def recent(memories: Sequence[Memory], max_tokens: int, with_user: bool) -> FoundOut:
-    """The newest, less those for which there is no room."""
+def recent_result(memories: Sequence[Memory], max_tokens: int, with_user: bool) -> MemoriesOut:
+    """The newest memories that fit into `max_tokens`."""
     if not memories:
         return {"memories": [], "left_out": 0, "note": "There are no memories."}
-    shown, left_out = _fitting([in_brief(memory, with_user) for memory in memories], max_tokens)
-    answer: FoundOut = {"memories": shown, "left_out": len(left_out)}
+    shown, left_out = _split([in_brief(memory, with_user) for memory in memories], max_tokens)
+    answer: MemoriesOut = {"memories": shown, "left_out": len(left_out)}
     if left_out:
         ids = ", ".join(brief["id"] for brief, _ in left_out)
-        answer["note"] = f"There was no room for these of the newest: {ids}. Read them one by one."
+        answer["note"] = f"These memories did not fit: {ids}. Read them one by one."
     return answer
 
 
-def _fitting(
+def _split(
     briefs: Sequence[MemoryOut], max_tokens: int
 ) -> tuple[list[MemoryOut], list[tuple[MemoryOut, int]]]:
-    """Those for which there is room, and the others with what they would take. A short one is shown
-    even where a longer one before it was left out."""
+    """The memories that fit into `max_tokens`, and the others, each with its tokens. A short memory
+    is kept even if a longer one before it is left out."""
     shown: list[MemoryOut] = []
     left_out: list[tuple[MemoryOut, int]] = []
     room = max_tokens
     for brief in briefs:
-        cost = tokens(brief)
+        cost = token_count(brief)
         if cost <= room:
             shown.append(brief)
             room -= cost
@@ -96,31 +96,32 @@ def _fitting(
     return shown, left_out
 
 
-def listed(
+def page_result(
     memories: Sequence[Memory], next_key: PageKey | None, max_tokens: int, with_user: bool
-) -> ListedOut:
-    """The newest for which there is room. `next_cursor` goes on behind the last that is shown, so
-    that none is passed over; one that is too large even alone is named, and gone on behind."""
+) -> PageOut:
+    """The first memories of a page, as many as fit into `max_tokens`. `next_cursor` continues after
+    the last one shown, so that none is skipped. If not even the first one fits, `note` names it and
+    `next_cursor` continues after it."""
     if not memories:
         return {"memories": [], "left_out": 0, "note": "There are no (more) memories."}
     shown: list[MemoryOut] = []
     room = max_tokens
     for memory in memories:
         brief = in_brief(memory, with_user)
-        room -= tokens(brief)
+        room -= token_count(brief)
         if room < 0:
             break
         shown.append(brief)
-    answer: ListedOut = {"memories": shown, "left_out": len(memories) - len(shown)}
+    answer: PageOut = {"memories": shown, "left_out": len(memories) - len(shown)}
     if not shown:
         answer["left_out"] = 1
         answer["note"] = (
-            f"The memory {brief['id']} alone takes about {tokens(brief)} tokens, more than "
+            f"The memory {brief['id']} alone takes about {token_count(brief)} tokens, more than "
             f"max_tokens={max_tokens}: read it with get_memory."
         )
-    gone_through = max(1, len(shown))
-    if gone_through < len(memories):
-        last = memories[gone_through - 1]
+    passed = max(1, len(shown))
+    if passed < len(memories):
+        last = memories[passed - 1]
         next_key = PageKey(last.created_at, last.id)
     if next_key is not None:
         answer["next_cursor"] = encode_cursor(next_key)

@@ -1,4 +1,4 @@
-"""What the tools take and give, as models of arguments and of results."""
+"""The tools' arguments and results. The schemas that clients see are generated from these."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -13,11 +13,13 @@ from serve_app.web.fields import Content, Id, Importance, Metadata, Query, Time
 
 DEFAULT_MAX_TOKENS = 2_000
 
-AgentId = Annotated[Id, Field(description="Whose memory it is: the name of the agent.")]
-UserId = Annotated[Id, Field(description="Whom the memories are about or for.")]
-AnyUserId = Annotated[Id | None, Field(description="One user's alone; left out: all users'.")]
-MemoryId = Annotated[UUID, Field(description="The memory's id, as another tool returned it.")]
-Kind = Annotated[
+AgentId = Annotated[Id, Field(description="The name of the agent that owns the memories.")]
+UserId = Annotated[Id, Field(description="The user that the memories are about.")]
+AnyUserId = Annotated[
+    Id | None, Field(description="Only memories about this user; leave it out for all users.")
+]
+MemoryId = Annotated[UUID, Field(description="The memory's id, as returned by another tool.")]
+TypeArgument = Annotated[
     MemoryType,
     Field(
         description="episodic: something that happened; semantic: a fact or preference; "
@@ -29,8 +31,8 @@ MaxTokens = Annotated[
     Field(
         ge=50,
         le=100_000,
-        description="About how many tokens the memories may take. Those that do not fit are left "
-        "out whole, and counted in left_out.",
+        description="How many tokens the returned memories may take, approximately. Memories that "
+        "do not fit are left out whole and counted in left_out.",
     ),
 ]
 
@@ -47,9 +49,9 @@ class StoreMemory(Arguments):
     content: Annotated[
         Content, Field(description="One self-contained statement, with names instead of pronouns.")
     ]
-    memory_type: Kind = MemoryType.EPISODIC
+    memory_type: TypeArgument = MemoryType.EPISODIC
     importance: Annotated[
-        Importance, Field(description="From 0 (trivial) to 2 (crucial); 1 is usual.")
+        Importance, Field(description="From 0 (trivial) to 2 (crucial); usually 1.")
     ] = 1.0
     metadata: Metadata = Field(default_factory=dict)
 
@@ -69,13 +71,15 @@ class SearchMemories(Arguments):
     agent_id: AgentId
     user_id: UserId
     query: Annotated[
-        Query, Field(description="What to recall, in plain words or as exact names and codes.")
+        Query, Field(description="What to look for, in plain words or as exact names and codes.")
     ]
-    top_k: Annotated[int, Field(ge=1, le=50, description="At most so many memories.")] = 10
-    memory_type: Kind | None = None
+    top_k: Annotated[
+        int, Field(ge=1, le=50, description="How many memories to return at most.")
+    ] = 10
+    memory_type: TypeArgument | None = None
     metadata: Annotated[
         Metadata | None,
-        Field(description="Only memories whose metadata contain all of this."),
+        Field(description="Only memories whose metadata contains all of this."),
     ] = None
     created_after: Time | None = None
     created_before: Time | None = None
@@ -101,11 +105,13 @@ class GetMemory(Arguments):
 class ListMemories(Arguments):
     agent_id: AgentId
     user_id: AnyUserId = None
-    memory_type: Kind | None = None
-    limit: Annotated[int, Field(ge=1, le=200, description="At most so many memories.")] = 20
+    memory_type: TypeArgument | None = None
+    limit: Annotated[
+        int, Field(ge=1, le=200, description="How many memories to return at most.")
+    ] = 20
     cursor: Annotated[
         Annotated[str, Field(max_length=128)] | None,
-        Field(description="next_cursor of the call before, to go on from there."),
+        Field(description="next_cursor of the previous call, to get the next page."),
     ] = None
     max_tokens: MaxTokens = DEFAULT_MAX_TOKENS
 
@@ -113,12 +119,12 @@ class ListMemories(Arguments):
 class UpdateMemory(Arguments):
     agent_id: AgentId
     id: MemoryId
-    content: Annotated[Content | None, Field(description="Replaces the text as a whole.")] = None
-    memory_type: Kind | None = None
+    content: Annotated[Content | None, Field(description="Replaces the whole text.")] = None
+    memory_type: TypeArgument | None = None
     importance: Importance | None = None
-    metadata: Annotated[Metadata | None, Field(description="Replaces the metadata as a whole.")] = (
-        None
-    )
+    metadata: Annotated[
+        Metadata | None, Field(description="Replaces the whole metadata object.")
+    ] = None
 
     def to_domain(self) -> MemoryPatch:
         return MemoryPatch(self.content, self.importance, self.memory_type, self.metadata)
@@ -135,7 +141,7 @@ class CountMemories(Arguments):
 
 
 class MemoryOut(TypedDict):
-    """What a model needs of a memory; an importance of 1 and empty metadata are left out."""
+    """The fields of a memory that a model needs, without an importance of 1 and empty metadata."""
 
     id: str
     content: str
@@ -144,7 +150,9 @@ class MemoryOut(TypedDict):
     importance: NotRequired[float]
     metadata: NotRequired[dict[str, Any]]
     expires_at: NotRequired[str]
-    user_id: NotRequired[Annotated[str, Field(description="Where several users' are listed.")]]
+    user_id: NotRequired[
+        Annotated[str, Field(description="Left out if the call or the connection names the user.")]
+    ]
     score: NotRequired[Annotated[float, Field(description="Higher is better.")]]
 
 
@@ -153,16 +161,20 @@ class StoredOut(TypedDict):
     created_at: str
 
 
-class FoundOut(TypedDict):
+class MemoriesOut(TypedDict):
     memories: Annotated[list[MemoryOut], Field(description="Best first.")]
-    left_out: Annotated[int, Field(description="Found, but beyond max_tokens.")]
+    left_out: Annotated[
+        int, Field(description="How many of the memories found did not fit into max_tokens.")
+    ]
     note: NotRequired[str]
 
 
-class ListedOut(TypedDict):
+class PageOut(TypedDict):
     memories: Annotated[list[MemoryOut], Field(description="Newest first.")]
-    next_cursor: NotRequired[Annotated[str, Field(description="Missing where there are no more.")]]
-    left_out: Annotated[int, Field(description="Of this page, for want of room.")]
+    next_cursor: NotRequired[Annotated[str, Field(description="Left out on the last page.")]]
+    left_out: Annotated[
+        int, Field(description="How many memories of this page did not fit into max_tokens.")
+    ]
     note: NotRequired[str]
 
 
@@ -170,13 +182,13 @@ class DeletedOut(TypedDict):
     deleted: str
 
 
-class CountedOut(TypedDict):
+class CountOut(TypedDict):
     count: int
 
 
-def inlined(schema: dict[str, Any]) -> dict[str, Any]:
-    """Without references, generated titles, and nulls: what may be null may be left out, which is
-    all that a model has to know."""
+def plain_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """A JSON schema without references, generated titles and nulls. Models do not need the nulls:
+    a field that may be null may also be left out."""
     definitions = schema.get("$defs", {})
     plain = _plain(schema, definitions)
     assert isinstance(plain, dict)
@@ -204,5 +216,5 @@ def _plain(node: Any, definitions: dict[str, Any]) -> Any:
 
 
 def _properties(properties: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """Their names are the caller's: one may be called `title`."""
+    """Keep every property, because one may be called `title`."""
     return {name: _plain(value, definitions) for name, value in properties.items()}

@@ -1,4 +1,4 @@
-"""The part of a scope that a connection fixes, so that a model cannot wander into another one."""
+"""The part of a scope that a connection fixes, so that a model cannot leave it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,20 +17,20 @@ _ID: TypeAdapter[str] = TypeAdapter(Id)
 
 @dataclass(frozen=True, slots=True)
 class FixedScope:
-    """None is for the caller to choose."""
+    """The ids that a connection fixes; each call chooses an id that is None."""
 
     agent_id: str | None = None
     user_id: str | None = None
 
     @property
     def fields(self) -> dict[str, str]:
-        """What is fixed, by the argument's name."""
+        """The fixed ids, by the names of their arguments."""
         both = {"agent_id": self.agent_id, "user_id": self.user_id}
         return {name: value for name, value in both.items() if value is not None}
 
-    def filled_in(self, arguments: Mapping[str, Any], accepted: Sequence[str]) -> dict[str, Any]:
-        """The arguments with what is fixed, of the names that are accepted. Raises InvalidInput
-        where one of them says something else."""
+    def fill_in(self, arguments: Mapping[str, Any], accepted: Sequence[str]) -> dict[str, Any]:
+        """The arguments together with the fixed ids whose names are in `accepted`. Raises
+        InvalidInput if an argument differs from its fixed id."""
         filled = dict(arguments)
         for name, value in self.fields.items():
             if name not in accepted:
@@ -42,13 +42,14 @@ class FixedScope:
         return filled
 
     def check(self, memory: Memory) -> None:
-        """Raises MemoryNotFound for a memory of another user than the fixed one."""
+        """Raises MemoryNotFound if the memory belongs to another user than the fixed one."""
         if self.user_id is not None and memory.user_id != self.user_id:
             raise MemoryNotFound(str(memory.id))
 
 
 def fixed_scope(agent_id: str | None, user_id: str | None) -> FixedScope:
-    """Raises InvalidInput for an id that no memory can have, or that no header can carry."""
+    """The scope that the ids fix. Raises InvalidInput for an id that no memory can have or no HTTP
+    header can carry."""
     for name, value in (("agent", agent_id), ("user", user_id)):
         if value is not None and (value != value.strip() or not value.isprintable()):
             raise InvalidInput(name, "must have no spaces around it and no control characters")
@@ -56,14 +57,15 @@ def fixed_scope(agent_id: str | None, user_id: str | None) -> FixedScope:
 
 
 def read_scope(agents: Sequence[str], users: Sequence[str]) -> FixedScope:
-    """From the values of both headers. Raises InvalidInput: a header that is empty or given twice
-    must not leave open what it was to fix."""
+    """The scope that the values of both headers fix. Raises InvalidInput for a header that is
+    empty, repeated or not UTF-8, since ignoring it would leave open the id that it should fix."""
     return FixedScope(
-        _id(AGENT_HEADER, _only(AGENT_HEADER, agents)), _id(USER_HEADER, _only(USER_HEADER, users))
+        _id(AGENT_HEADER, _single(AGENT_HEADER, agents)),
+        _id(USER_HEADER, _single(USER_HEADER, users)),
     )
 
 
-def _only(header: str, values: Sequence[str]) -> str | None:
+def _single(header: str, values: Sequence[str]) -> str | None:
     if len(values) > 1:
         raise InvalidInput(header, "is given more than once")
     try:

@@ -1,4 +1,4 @@
-"""The tools, in one table: what is called and what is listed are both made of it."""
+"""The tools, in one table from which calls are dispatched and definitions are made."""
 
 import functools
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from deployments.domain.errors import InvalidInput
 from deployments.domain.memories import ListFilters
 from serve_app.mcp import schemas
-from serve_app.mcp.results import found, in_brief, listed, time_in_brief
+from serve_app.mcp.results import in_brief, page_result, search_result, time_in_brief
 from serve_app.mcp.scope import FixedScope
 from serve_app.services.memories import MemoryService
 from serve_app.web.cursor import decode_cursor
@@ -22,15 +22,15 @@ Handler = Callable[[MemoryService, Any, FixedScope], Awaitable[Mapping[str, Any]
 
 @dataclass(frozen=True)
 class MemoryTool:
-    """One tool, as it is called and as it is listed."""
+    """One tool: its handler and its definition."""
 
     handler: Handler
     arguments: type[schemas.Arguments]
     result: Any
     title: str
     description: str
-    reads_only: bool = False
-    destroys: bool = False
+    is_read_only: bool = False
+    is_destructive: bool = False
     is_idempotent: bool = False
 
     @property
@@ -38,74 +38,77 @@ class MemoryTool:
         return self.handler.__name__
 
     async def call(
-        self, service: MemoryService, arguments: Mapping[str, Any], scope: FixedScope
+        self, service: MemoryService, arguments: Mapping[str, Any], fixed: FixedScope
     ) -> Mapping[str, Any]:
         """Raises MemexError, ValidationError."""
-        return await self.handler(service, self.read(arguments, scope), scope)
+        return await self.handler(service, self.read(arguments, fixed), fixed)
 
-    def read(self, arguments: Mapping[str, Any], scope: FixedScope) -> schemas.Arguments:
-        """Raises InvalidInput, ValidationError."""
-        filled = scope.filled_in(arguments, list(self.arguments.model_fields))
+    def read(self, arguments: Mapping[str, Any], fixed: FixedScope) -> schemas.Arguments:
+        """The arguments, validated. Raises InvalidInput, ValidationError."""
+        filled = fixed.fill_in(arguments, list(self.arguments.model_fields))
         try:
             raw = pydantic_core.to_json(filled, inf_nan_mode="constants")
         except ValueError:
             raise InvalidInput("arguments", "cannot be written as JSON in UTF-8") from None
-        return self.arguments.model_validate_json(raw)  # JSON's rules for what is strict
+        return self.arguments.model_validate_json(raw)  # strict by the rules for JSON
 
     @functools.cached_property
     def _schemas(self) -> tuple[dict[str, Any], dict[str, Any]]:
         output = TypeAdapter(self.result).json_schema(mode="serialization")
-        return schemas.inlined(self.arguments.model_json_schema()), schemas.inlined(output)
+        return (
+            schemas.plain_schema(self.arguments.model_json_schema()),
+            schemas.plain_schema(output),
+        )
 
-    def definition(self, scope: FixedScope) -> Tool:
-        """As a connection with that scope sees it: what is fixed is no argument."""
-        taken, given = self._schemas
-        properties = {k: v for k, v in taken["properties"].items() if k not in scope.fields}
-        required = [name for name in taken["required"] if name not in scope.fields]
-        schema = {**taken, "properties": properties, "required": required}
+    def definition(self, fixed: FixedScope) -> Tool:
+        """The definition that a connection lists: fixed ids are not arguments."""
+        all_arguments, output_schema = self._schemas
+        properties = {k: v for k, v in all_arguments["properties"].items() if k not in fixed.fields}
+        required = [name for name in all_arguments["required"] if name not in fixed.fields]
+        input_schema = {**all_arguments, "properties": properties, "required": required}
         if not required:
-            del schema["required"]
+            del input_schema["required"]
         return Tool(
             name=self.name,
             title=self.title,
             description=self.description,
-            input_schema=schema,
-            output_schema=given,
+            input_schema=input_schema,
+            output_schema=output_schema,
             annotations=ToolAnnotations(
                 title=self.title,
-                read_only_hint=self.reads_only,
-                destructive_hint=self.destroys,
-                idempotent_hint=self.is_idempotent or self.reads_only,
+                read_only_hint=self.is_read_only,
+                destructive_hint=self.is_destructive,
+                idempotent_hint=self.is_idempotent or self.is_read_only,
                 open_world_hint=False,
             ),
         )
 
 
 async def store_memory(
-    service: MemoryService, arguments: schemas.StoreMemory, _scope: FixedScope
+    service: MemoryService, arguments: schemas.StoreMemory, _fixed: FixedScope
 ) -> schemas.StoredOut:
     (memory,) = await service.add([arguments.to_domain()])
     return {"id": str(memory.id), "created_at": time_in_brief(memory.created_at)}
 
 
 async def search_memories(
-    service: MemoryService, arguments: schemas.SearchMemories, _scope: FixedScope
-) -> schemas.FoundOut:
+    service: MemoryService, arguments: schemas.SearchMemories, _fixed: FixedScope
+) -> schemas.MemoriesOut:
     result = await service.search(arguments.to_domain())
-    return found(result.hits, arguments.max_tokens)
+    return search_result(result.hits, arguments.max_tokens)
 
 
 async def get_memory(
-    service: MemoryService, arguments: schemas.GetMemory, scope: FixedScope
+    service: MemoryService, arguments: schemas.GetMemory, fixed: FixedScope
 ) -> schemas.MemoryOut:
     memory = await service.get(arguments.agent_id, arguments.id)
-    scope.check(memory)
-    return in_brief(memory, with_user=scope.user_id is None)
+    fixed.check(memory)
+    return in_brief(memory, with_user=fixed.user_id is None)
 
 
 async def list_memories(
-    service: MemoryService, arguments: schemas.ListMemories, _scope: FixedScope
-) -> schemas.ListedOut:
+    service: MemoryService, arguments: schemas.ListMemories, _fixed: FixedScope
+) -> schemas.PageOut:
     after = None if arguments.cursor is None else decode_cursor(arguments.cursor)
     page = await service.list_page(
         arguments.agent_id,
@@ -115,44 +118,45 @@ async def list_memories(
         filters=ListFilters(memory_type=arguments.memory_type),
     )
     with_user = arguments.user_id is None
-    return listed(page.memories, page.next_key, arguments.max_tokens, with_user)
+    return page_result(page.memories, page.next_key, arguments.max_tokens, with_user)
 
 
 async def update_memory(
-    service: MemoryService, arguments: schemas.UpdateMemory, scope: FixedScope
+    service: MemoryService, arguments: schemas.UpdateMemory, fixed: FixedScope
 ) -> schemas.MemoryOut:
     patch = arguments.to_domain()
     if patch == type(patch)():
         raise InvalidInput(
             "arguments", "name at least one of content, memory_type, importance, metadata"
         )
-    await _check_user(service, arguments, scope)
+    await _check_user(service, arguments, fixed)
     memory = await service.update(arguments.agent_id, arguments.id, patch)
-    return in_brief(memory, with_user=scope.user_id is None)
+    return in_brief(memory, with_user=fixed.user_id is None)
 
 
 async def delete_memory(
-    service: MemoryService, arguments: schemas.DeleteMemory, scope: FixedScope
+    service: MemoryService, arguments: schemas.DeleteMemory, fixed: FixedScope
 ) -> schemas.DeletedOut:
-    await _check_user(service, arguments, scope)
+    await _check_user(service, arguments, fixed)
     await service.delete(arguments.agent_id, arguments.id)
     return {"deleted": str(arguments.id)}
 
 
 async def count_memories(
-    service: MemoryService, arguments: schemas.CountMemories, _scope: FixedScope
-) -> schemas.CountedOut:
+    service: MemoryService, arguments: schemas.CountMemories, _fixed: FixedScope
+) -> schemas.CountOut:
     return {"count": await service.count(arguments.agent_id, arguments.user_id)}
 
 
 async def _check_user(
     service: MemoryService,
     arguments: schemas.UpdateMemory | schemas.DeleteMemory,
-    scope: FixedScope,
+    fixed: FixedScope,
 ) -> None:
-    """A memory never changes its user, so it is enough to look before."""
-    if scope.user_id is not None:
-        scope.check(await service.get(arguments.agent_id, arguments.id))
+    """Raises MemoryNotFound if the memory belongs to another user than the fixed one. Checking
+    before the write is enough, because a memory never changes its user."""
+    if fixed.user_id is not None:
+        fixed.check(await service.get(arguments.agent_id, arguments.id))
 
 
 TOOLS: dict[str, MemoryTool] = {
@@ -164,43 +168,43 @@ TOOLS: dict[str, MemoryTool] = {
             schemas.StoredOut,
             "Store a memory",
             "Remember something for later conversations: a fact, a preference, a decision, an "
-            "event, or how something is done. Store one statement a call, whole sentences that "
-            "make sense on their own. It is found again by meaning and by its words.",
+            "event, or how something is done. Store one statement per call, in whole sentences "
+            "that make sense on their own. Searches find it by its meaning and by its words.",
         ),
         MemoryTool(
             search_memories,
             schemas.SearchMemories,
-            schemas.FoundOut,
+            schemas.MemoriesOut,
             "Search memories",
-            "Recall what was stored for a user, best first, by meaning, words and recency. Call it "
-            "before answering whatever may depend on earlier conversations. No memories in the "
-            "answer means that nothing is stored that matches; a failure is reported as an error.",
-            reads_only=True,
+            "Find memories about a user by meaning, words and recency, best first. Call it before "
+            "you answer anything that may depend on earlier conversations. An empty result means "
+            "that no stored memory matches; a failure is reported as an error.",
+            is_read_only=True,
         ),
         MemoryTool(
             get_memory,
             schemas.GetMemory,
             schemas.MemoryOut,
             "Get a memory",
-            "Read one memory as a whole, by its id.",
-            reads_only=True,
+            "Read one whole memory, by its id.",
+            is_read_only=True,
         ),
         MemoryTool(
             list_memories,
             schemas.ListMemories,
-            schemas.ListedOut,
+            schemas.PageOut,
             "List memories",
-            "Go through memories, newest first. To find something, search_memories is better.",
-            reads_only=True,
+            "List memories page by page, newest first. To find something, use search_memories.",
+            is_read_only=True,
         ),
         MemoryTool(
             update_memory,
             schemas.UpdateMemory,
             schemas.MemoryOut,
             "Change a memory",
-            "Correct a memory: only the fields that are given change. Use it where something "
-            "stored is no longer true, instead of storing the opposite beside it.",
-            destroys=True,
+            "Correct a memory; only the given fields change. Use it if a stored memory is no "
+            "longer true, instead of storing a second memory that contradicts it.",
+            is_destructive=True,
             is_idempotent=True,
         ),
         MemoryTool(
@@ -208,17 +212,17 @@ TOOLS: dict[str, MemoryTool] = {
             schemas.DeleteMemory,
             schemas.DeletedOut,
             "Delete a memory",
-            "Forget one memory for good. It cannot be brought back.",
-            destroys=True,
+            "Delete one memory for good. It cannot be restored.",
+            is_destructive=True,
             is_idempotent=True,
         ),
         MemoryTool(
             count_memories,
             schemas.CountMemories,
-            schemas.CountedOut,
+            schemas.CountOut,
             "Count memories",
-            "How many memories are stored.",
-            reads_only=True,
+            "Count an agent's memories, or only those about one user.",
+            is_read_only=True,
         ),
     )
 }

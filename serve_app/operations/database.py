@@ -1,4 +1,4 @@
-"""The database that a command works on: the configured one, or the embedded one."""
+"""The database that a command works on: the configured or the embedded one."""
 
 import asyncio
 import contextlib
@@ -15,15 +15,16 @@ from serve_app.operations.machine.data_folder import DataFolder
 from serve_app.operations.machine.embedded_postgres import EmbeddedPostgres
 from serve_app.settings import DATABASE_URL, Settings
 
-_LOOK_EVERY_S = 0.2
+_POLL_INTERVAL_S = 0.2
 
 LEAVE_TIMEOUT_S = 3.0
-"""How long a session that has ended may take to leave the server's list."""
+"""How long the server may list a session that has ended."""
 
 
 @contextlib.contextmanager
-def reached(settings: Settings) -> Iterator[str]:
-    """Its address: the configured one, the running service's, or one started for this.
+def shared(settings: Settings) -> Iterator[str]:
+    """The address of the database, which a running service may use: the configured one, the running
+    service's embedded one, or one started for the block.
 
     Raises StartupError.
     """
@@ -43,9 +44,9 @@ def reached(settings: Settings) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def alone(settings: Settings) -> Iterator[str]:
-    """The same without a service beside us, and in a new data folder where there is none yet. Who
-    else uses a configured database is for the caller to look at.
+def exclusive(settings: Settings) -> Iterator[str]:
+    """As `shared`, but refuses while a service uses the data folder, and creates a missing folder.
+    The caller must check whether anyone else uses a configured database.
 
     Raises StartupError, AlreadyRunning among them.
     """
@@ -59,20 +60,22 @@ def alone(settings: Settings) -> Iterator[str]:
 
 
 async def other_sessions(connection: asyncpg.Connection, leave_timeout_s: float) -> int:
-    """How many other sessions of the same user stay in the database for `leave_timeout_s`. Our own
-    earlier ones leave by then; a running service always has one, since its store looks for work
-    every few seconds. Other users of the server are none of ours."""
+    """The number of other sessions of the same database user that remain after `leave_timeout_s`.
+
+    Our own earlier sessions have left by then. A running service always has one, because its store
+    polls for work every few seconds. Sessions of other database users do not count.
+    """
     deadline = time.monotonic() + leave_timeout_s
     while sessions := await connection.fetchval(*sql.count_other_sessions()):
         if time.monotonic() > deadline:
             return int(sessions)
-        await asyncio.sleep(_LOOK_EVERY_S)
+        await asyncio.sleep(_POLL_INTERVAL_S)
     return 0
 
 
 @contextlib.contextmanager
 def named_failures() -> Iterator[None]:
-    """Turns what the driver raises into BackupFailed or Unavailable, in one line each."""
+    """Raise the driver's errors as BackupFailed or Unavailable, in one line each."""
     try:
         yield
     except asyncpg.LockNotAvailableError as error:
@@ -80,14 +83,16 @@ def named_failures() -> Iterator[None]:
     except asyncpg.PostgresError as error:
         if is_server_trouble(error):
             raise Unavailable("database") from error
-        raise BackupFailed(f"the database refuses: {str(error).splitlines()[0]}") from error
+        raise BackupFailed(
+            f"the database returned an error: {str(error).splitlines()[0]}"
+        ) from error
     except (asyncpg.InterfaceError, ConnectionError, TimeoutError) as error:
         raise Unavailable("database") from error
 
 
 @contextlib.contextmanager
 def _started(folder: DataFolder) -> Iterator[str]:
-    """Over a folder that is open, and is closed in the end."""
+    """Run the embedded Postgres over an open folder; close the folder after the block."""
     with contextlib.ExitStack() as undo:
         undo.callback(folder.close)
         postgres = EmbeddedPostgres(folder)

@@ -1,5 +1,5 @@
-"""HTTP as commands speak it: URLs checked, errors in one line, and never by a proxy for what runs
-on this machine."""
+"""HTTP for commands: checked URLs, one-line errors, and GET requests that ignore proxies, because
+the service usually runs on this machine."""
 
 import functools
 import json
@@ -30,11 +30,11 @@ class Answer:
 
 
 class NoAnswer(Exception):
-    """Nothing answers at the URL; says why."""
+    """Nothing answers at the URL; the message is the reason."""
 
 
-def checked(url: str, example: str = "http://127.0.0.1:8000") -> str:
-    """`url`, which a service may answer at. Raises InvalidInput, with the example."""
+def valid_url(url: str, example: str = "http://127.0.0.1:8000") -> str:
+    """`url`, if it is an HTTP URL. Otherwise raises InvalidInput with the example."""
     try:
         parts = urlsplit(url)
         is_usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -46,7 +46,7 @@ def checked(url: str, example: str = "http://127.0.0.1:8000") -> str:
 
 
 def get(url: str, headers: dict[str, str] | None = None, timeout_s: float = _TIMEOUT_S) -> Answer:
-    """Ignores http_proxy. Raises NoAnswer."""
+    """Send a GET request, ignoring `http_proxy`. Raises NoAnswer."""
     try:
         response = _client().get(url, headers=headers, timeout=timeout_s)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
@@ -56,12 +56,12 @@ def get(url: str, headers: dict[str, str] | None = None, timeout_s: float = _TIM
 
 @functools.cache
 def _client() -> httpx2.Client:
-    """One for all requests: each would read the system's certificates, which takes 20 ms."""
+    """One client for all requests, because each reads the system's certificates in 20 ms."""
     return httpx2.Client(trust_env=False, limits=httpx2.Limits(max_keepalive_connections=0))
 
 
 def reason_of(error: BaseException) -> str:
-    """Why a request failed, in the words of the system where it has some."""
+    """Why a request failed, in the operating system's words if it has any."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, httpx2.TimeoutException):

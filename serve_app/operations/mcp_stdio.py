@@ -1,5 +1,5 @@
-"""`memex mcp`: the same tools over stdin and stdout, for clients that speak nothing else. What is
-offered is known here; calls go on to a running service."""
+"""`memex mcp`: the MCP tools over stdin and stdout, for clients that speak nothing else. It lists
+tools, resources and prompts itself and forwards calls to a running service."""
 
 import importlib.metadata
 import json
@@ -29,11 +29,11 @@ from mcp_types import (
 )
 from mcp_types.version import LATEST_MODERN_VERSION
 
-from serve_app.mcp.errors import failed
+from serve_app.mcp.errors import error_result
 from serve_app.mcp.prompts import RECALL
 from serve_app.mcp.scope import AGENT_HEADER, USER_HEADER, FixedScope, fixed_scope
 from serve_app.mcp.server import build_server
-from serve_app.operations.http import checked
+from serve_app.operations.http import valid_url
 
 _CONNECT_TIMEOUT_S = 5.0
 _ANSWER_TIMEOUT_S = 60.0
@@ -41,7 +41,7 @@ _logger = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer", bound=Result)
 
 
-class _Away(MCPError):
+class _Unreachable(MCPError):
     def __init__(self, url: str) -> None:
         super().__init__(
             INTERNAL_ERROR,
@@ -51,8 +51,8 @@ class _Away(MCPError):
 
 
 class RemoteBackend:
-    """Answers from a running service. Each call has a client of its own, since one whose call could
-    not reach the service is of no use afterwards; their connections are `http`'s and stay."""
+    """Forwards calls to a running service. Each call has its own client, because a client that
+    could not reach the service is unusable afterwards; they share the connections of `http`."""
 
     def __init__(self, url: str, http: httpx2.AsyncClient) -> None:
         self._url = url
@@ -61,55 +61,57 @@ class RemoteBackend:
     async def call_tool(
         self, name: str, arguments: dict[str, Any], _scope: FixedScope
     ) -> CallToolResult:
-        """What the service answers, or an error for the model to read."""
+        """The service's answer, or an error for the model to read."""
         try:
-            json.dumps(arguments, allow_nan=False)  # on the way, NaN would become null
+            json.dumps(arguments, allow_nan=False)  # the client would send NaN as null
         except ValueError:
-            return failed("arguments: must not contain numbers that are not finite")
+            return error_result("arguments: must not contain numbers that are not finite")
         request = CallToolRequest(params=CallToolRequestParams(name=name, arguments=arguments))
         try:
-            return await self._asked(request, CallToolResult)
-        except _Away as error:
-            return failed(str(error))
+            return await self._send(request, CallToolResult)
+        except _Unreachable as error:
+            return error_result(str(error))
         except MCPError as error:
-            return failed(f"{self._url} answered: {error}. This is a failure, not an empty memory.")
+            return error_result(
+                f"{self._url} answered: {error}. This is a failure, not an empty memory."
+            )
 
     async def read_resource(self, uri: str, _scope: FixedScope) -> ReadResourceResult:
         """Raises MCPError."""
         request = ReadResourceRequest(params=ReadResourceRequestParams(uri=uri))
-        return await self._asked(request, ReadResourceResult)
+        return await self._send(request, ReadResourceResult)
 
     async def recall(self, arguments: dict[str, str], _scope: FixedScope) -> GetPromptResult:
         """Raises MCPError."""
         params = GetPromptRequestParams(name=RECALL, arguments=arguments)
-        return await self._asked(GetPromptRequest(params=params), GetPromptResult)
+        return await self._send(GetPromptRequest(params=params), GetPromptResult)
 
-    async def _asked(self, request: ClientRequest, answer: type[_Answer]) -> _Answer:
-        """Raises MCPError where the service says so, and _Away where it says nothing."""
+    async def _send(self, request: ClientRequest, answer: type[_Answer]) -> _Answer:
+        """Raises MCPError if the service answers with one, _Unreachable if it does not answer."""
         transport = streamable_http_client(self._url, http_client=self._http)
-        refused: MCPError | None = None
+        failure: MCPError | None = None
         try:
-            # A fixed version: nothing is asked before the request itself.
+            # A fixed version, so that the request itself is the first.
             async with Client(transport, mode=LATEST_MODERN_VERSION, cache=None) as client:
                 try:
                     return await client.session.send_request(request, answer)
                 except MCPError as error:
-                    refused = error
+                    failure = error
         except* httpx2.HTTPError:
-            refused = None
+            failure = None
         except* Exception as group:
             _logger.error("a call failed: %s", group.exceptions[0])
-            refused = MCPError(INTERNAL_ERROR, "what answers there does not speak MCP")
-        raise refused or _Away(self._url)
+            failure = MCPError(INTERNAL_ERROR, "the server at this URL does not speak MCP")
+        raise failure or _Unreachable(self._url)
 
 
 def serve_over_stdio(url: str, agent_id: str | None, user_id: str | None) -> None:
-    """Until stdin ends. Raises InvalidInput for a URL or an id that cannot be used."""
-    checked(url, "http://127.0.0.1:8000/mcp")
+    """Serve until stdin ends. Raises InvalidInput for an unusable URL or id."""
+    valid_url(url, "http://127.0.0.1:8000/mcp")
     scope = fixed_scope(agent_id, user_id)
     version = importlib.metadata.version("memex-serve")
     logging.basicConfig(level=logging.WARNING, format="memex: %(message)s")  # on stderr
-    # Stdin is read in a thread, which an exception would wait for; there is nothing to undo.
+    # Ctrl-C ends the process at once: an exception would wait for the thread that reads stdin.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     anyio.run(_run, url, scope, version)
 

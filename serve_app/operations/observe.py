@@ -1,4 +1,4 @@
-"""`memex observe`: Prometheus over a running memex, with its alerts, until Ctrl-C."""
+"""`memex observe`: runs Prometheus with memex's alerts on a running service, until Ctrl-C."""
 
 import contextlib
 import functools
@@ -27,7 +27,7 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def observe(settings: Settings, preferred_port: int, scrape_every_s: int | None) -> None:
-    """Raises StartupError."""
+    """Run Prometheus until it ends or a signal stops it. Raises StartupError."""
     program = shutil.which("prometheus")
     if program is None:
         raise StartupError(
@@ -48,18 +48,19 @@ def observe(settings: Settings, preferred_port: int, scrape_every_s: int | None)
             ],
             preexec_fn=functools.partial(processes.die_with_parent, signal.SIGTERM),
         )
-        with _ended_by_signals(process) as signals:
+        with _ended_by_signals(process) as received_signals:
             url = f"http://127.0.0.1:{port}"
             if _is_ready(process, url):
-                print(f"memex: Prometheus over {target}: {url}/alerts (data: {folder})", flush=True)
-                print("memex: Ctrl-C ends it", flush=True)
+                print(f"memex: Prometheus on {target}: {url}/alerts (data: {folder})", flush=True)
+                print("memex: Ctrl-C stops it", flush=True)
             code = process.wait()
-        if not signals:
-            raise StartupError(f"prometheus has ended (code {code}); it said why above")
+        if not received_signals:
+            raise StartupError(f"prometheus has ended with exit code {code}; see its output above")
 
 
 def _config(target: str, scrape_every_s: int | None) -> dict[str, Any]:
-    """The one of configs/ with this service's address; its paths are relative to its own place."""
+    """configs/prometheus.yml with this service's address and absolute paths, because the file's own
+    are relative to it."""
     configs = ROOT / "configs"
     config: dict[str, Any] = yaml.safe_load((configs / "prometheus.yml").read_text())
     config["rule_files"] = [str(configs / "alerts.yml")]
@@ -74,7 +75,7 @@ def _config(target: str, scrape_every_s: int | None) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _folder(settings: Settings) -> Iterator[Path]:
-    """Within the data folder, so that what was seen stays; where there is none, for this run."""
+    """A folder in the data folder, which keeps the figures; a temporary one if memex has none."""
     if DataFolder(settings.data_dir).is_ours():
         folder = settings.data_dir / "prometheus"
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -86,18 +87,18 @@ def _folder(settings: Settings) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _ended_by_signals(process: "subprocess.Popen[bytes]") -> Iterator[list[int]]:
-    """Signals are handed on; those that came."""
-    came: list[int] = []
+    """Stop the process on stop signals and after the block. Yields the signals received."""
+    received: list[int] = []
 
-    def hand_on(number: int, _frame: FrameType | None) -> None:
-        came.append(number)
+    def stop(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
         process.terminate()
 
-    before = {number: signal.signal(number, hand_on) for number in _STOP_SIGNALS}
+    handlers = {number: signal.signal(number, stop) for number in _STOP_SIGNALS}
     try:
-        yield came
+        yield received
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
         if process.poll() is None:
             process.terminate()

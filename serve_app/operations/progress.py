@@ -1,4 +1,4 @@
-"""Progress bars, on standard error. Where that is no terminal there are none, unless asked for."""
+"""Progress bars on stderr; without a terminal only those that are requested."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -7,16 +7,16 @@ from typing import TypeAlias
 
 from tqdm import tqdm
 
-_LARGE = 99_999  # larger counts are shown in thousands and so on
-_BEFORE_THE_FIRST = 1e-9  # draws nothing until something is shown
+_LARGE = 99_999  # larger counts are shown in thousands, millions and so on
+_FIRST_UPDATE_DELAY_S = 1e-9  # tqdm then draws nothing before the first update
 
 
 Step: TypeAlias = Callable[[str, int, int], None]
-"""Called with a step's name, how much of it is done, and of how much."""
+"""Called with a step's name, how much of it is done, and the total."""
 
 
 class Progress:
-    """What a command reports to its bar."""
+    """A command's interface to its bar."""
 
     def __init__(self, bar: tqdm) -> None:
         self._bar = bar
@@ -26,7 +26,7 @@ class Progress:
         self._bar.update(done)
 
     def show(self, done: int, total: int | None = None) -> None:
-        """In all, not since the last time."""
+        """Show `done` in all, not since the last call."""
         if self._bar.disable:
             return
         if total is not None:
@@ -34,21 +34,21 @@ class Progress:
             self._bar.unit_scale |= self._bar.total > _LARGE
         self._bar.update(done - self._bar.n)
         if done >= (self._bar.total or done):
-            self._bar.refresh()  # the end, even if it comes right after another update
+            self._bar.refresh()  # draws the end even right after another update
 
     def step(self, name: str, done: int, total: int | None = None) -> None:
-        """As `show`, of the step `name`, which is drawn at once if it is another one."""
-        is_another = name != self._step
-        if is_another:
+        """As `show`, for the step `name`; a new step is drawn at once."""
+        is_new = name != self._step
+        if is_new:
             self._step = name
             self._bar.set_description_str(name, refresh=False)
             self._bar.n = done
         self.show(done, total)
-        if is_another:
+        if is_new:
             self._bar.refresh()
 
     def start_here(self, done: int) -> None:
-        """The rate counts from here: `done` is from an earlier run."""
+        """Count the rate from here, because `done` is from an earlier run."""
         self._bar.update(done)
         self._bar.unpause()
 
@@ -62,8 +62,8 @@ def progress_bar(
     scaled: bool = False,
     always: bool = False,
 ) -> Iterator[Progress]:
-    """`layout` is tqdm's bar_format, behind the program's name. `scaled` shows small counts in
-    thousands too, as large ones always are; `always` draws the bar wherever standard error goes."""
+    """A bar with `layout`, tqdm's bar_format, after the program's name. `scaled` shows small counts
+    in thousands too, as large ones always are; `always` draws the bar without a terminal, too."""
     with tqdm(
         total=total,
         bar_format=f"memex: {layout}",
@@ -71,11 +71,10 @@ def progress_bar(
         unit_scale=scaled or (total or 0) > _LARGE,
         file=sys.__stderr__,
         disable=False if always else None,
-        delay=0 if total is not None else _BEFORE_THE_FIRST,
+        delay=0 if total is not None else _FIRST_UPDATE_DELAY_S,
     ) as bar:
         yield Progress(bar)
 
 
-def say(text: str) -> None:
-    """A line above the bar."""
+def print_above_bar(text: str) -> None:
     tqdm.write(f"memex: {text}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`memex reindex`: sets right what the lexical arm stores, with the service running or not."""
+"""`memex reindex`: updates the stored terms and recounts them; the service may run."""
 
 import asyncio
 
@@ -11,13 +11,14 @@ from serve_app.settings import Settings
 
 
 def reindex(settings: Settings) -> None:
-    """With a progress bar. Can be stopped at any time: the service, or the next run, goes on.
+    """Reindex with a progress bar. It can be stopped at any time; the service or the next run
+    continues.
 
     Raises StartupError, Unavailable.
     """
-    with database.reached(settings) as dsn:
+    with database.shared(settings) as dsn:
         asyncio.run(_reindex(dsn, settings))
-    print("memex: all words are up to date, and counted anew")
+    print("memex: all terms are up to date and recounted")
 
 
 async def _reindex(dsn: str, settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""Finds a running service: its launcher, its API, Ray's dashboard."""
+"""Finds a running service: its launcher, its API and Ray's dashboard."""
 
 import fcntl
 import os
@@ -9,8 +9,8 @@ from serve_app.settings import Settings
 
 
 def launcher_pid(data_dir: Path) -> int | None:
-    """The process that holds the data folder's lock, usually a `memex serve`; None if nobody does.
-    Changes nothing in the folder."""
+    """The process that holds the data folder's lock, usually `memex serve`: 0 if its id is unknown,
+    None if nobody holds it. Changes nothing in the folder."""
     try:
         descriptor = os.open(data_dir / "lock", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -26,7 +26,7 @@ def launcher_pid(data_dir: Path) -> int | None:
 
 
 def api_url(settings: Settings) -> str:
-    """Where `memex serve` with these settings listens."""
+    """The URL at which `memex serve` with these settings listens."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 

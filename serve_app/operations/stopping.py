@@ -1,4 +1,4 @@
-"""How a command that changes things is stopped: whole, by whatever signal asks for it."""
+"""Lets signals stop a command that changes data, without leaving a step half done."""
 
 import asyncio
 import signal
@@ -10,27 +10,27 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(main: Coroutine[Any, Any, _T]) -> _T:
-    """asyncio.run, which has Ctrl-C cancel `main`, with the other signals doing the same.
+    """As asyncio.run, but SIGTERM and SIGHUP cancel `main` too, as Ctrl-C does.
 
-    Raises KeyboardInterrupt when `main` has ended upon any of them.
+    Raises KeyboardInterrupt after `main` has ended because of a signal.
     """
 
-    async def cancelled_by_signals() -> _T:
+    async def cancellable() -> _T:
         task = asyncio.current_task()
         assert task is not None
         for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) != signal.SIG_IGN:  # nohup means to go on
+            if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
                 asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         return await main
 
     try:
-        return asyncio.run(cancelled_by_signals())
+        return asyncio.run(cancellable())
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
 
 
 async def uninterrupted(step: Awaitable[_T]) -> _T:
-    """Await a short step whole: who asks us to stop meanwhile comes too late."""
+    """Await a short step to its end; a request to stop meanwhile has no effect."""
     ending = asyncio.ensure_future(step)
     while not ending.done():
         try:
@@ -43,7 +43,7 @@ async def uninterrupted(step: Awaitable[_T]) -> _T:
     return ending.result()
 
 
-def too_late() -> None:
-    """All is done: from here on signals would only make what was done look undone."""
+def ignore_signals() -> None:
+    """Ignore signals from now on: the work is done, and a signal would make it look undone."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -1,24 +1,24 @@
-"""`memex summarise`: one pass of a running service's summariser, now."""
+"""`memex summarise`: runs one pass of a running service's summariser."""
 
 import sys
 
 import httpx2
 
 from deployments.domain.errors import InvalidInput, Unavailable
-from serve_app.operations.http import checked
+from serve_app.operations.http import valid_url
 
 _TIMEOUT_S = 60.0
 
 
 def summarise(url: str, agent_id: str | None, user_id: str | None) -> bool:
-    """Over all scopes, the agent's, or one; says as it goes what has been condensed. Whether every
-    scope that is due could be condensed.
+    """Condense what is due in all scopes, the agent's, or one, printing the progress; whether no
+    scope failed.
 
-    Can be stopped at any time: what is condensed stays. Raises Unavailable, InvalidInput.
+    It can be stopped at any time: finished summaries stay. Raises Unavailable, InvalidInput.
     """
-    checked(url)
-    given = {"agent_id": agent_id, "user_id": user_id}
-    query = {name: value for name, value in given.items() if value is not None}
+    valid_url(url)
+    scope = {"agent_id": agent_id, "user_id": user_id}
+    query = {name: value for name, value in scope.items() if value is not None}
     summaries = memories = failed = 0
     with httpx2.Client(timeout=_TIMEOUT_S) as client:
         is_complete = False
@@ -30,10 +30,10 @@ def summarise(url: str, agent_id: str | None, user_id: str | None) -> bool:
             is_complete = bool(report["is_complete"])
             if not is_complete:
                 print(f"memex: {memories} memories condensed so far", file=sys.stderr, flush=True)
-    made = "summary" if summaries == 1 else "summaries"
-    print(f"memex: {memories} memories condensed into {summaries} {made}")
+    noun = "summary" if summaries == 1 else "summaries"
+    print(f"memex: {memories} memories condensed into {summaries} {noun}")
     if failed:
-        print(f"memex: {failed} scopes failed; the service's log says why", file=sys.stderr)
+        print(f"memex: {failed} scopes failed; see the service's log", file=sys.stderr)
     return not failed
 
 
@@ -48,5 +48,5 @@ def _run(client: httpx2.Client, url: str, query: dict[str, str]) -> dict[str, in
             return dict(body)
         reason = body["detail"]
     except (ValueError, TypeError, KeyError):
-        reason = f"answers {answer.status_code}, not as memex does"
+        reason = f"is not memex: unexpected answer with status {answer.status_code}"
     raise InvalidInput(url, reason)

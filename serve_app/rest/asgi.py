@@ -1,4 +1,4 @@
-"""The REST application: routes, middleware and error answers put together."""
+"""Builds the REST application from its routes, middleware and error handlers."""
 
 import gzip
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
@@ -34,7 +34,7 @@ from serve_app.web.trusted_host import TrustedHost
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 _PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
-_LEVEL = 1  # a fifth of the size; more takes long and saves little
+_GZIP_LEVEL = 1  # a fifth of the size; higher levels take long and save little
 
 Exposition = Callable[[], Awaitable[str]]
 
@@ -46,11 +46,11 @@ def build_rest_app(
     allowed_hosts: Collection[str],
     version: str,
 ) -> Starlette:
-    """The ASGI application over a service. `exposition` gives /metrics its text."""
+    """The ASGI application over a service. `exposition` returns the text of /metrics."""
 
     async def on_error(request: Request, error: Exception) -> Response:
         if isinstance(error, RateLimited):
-            metrics.rate_limited(error.operation)
+            metrics.count_rate_limited(error.operation)
         return await on_memex_error(request, error)
 
     app = Starlette(
@@ -72,20 +72,20 @@ def build_rest_app(
             HTTPException: on_http_error,
         },
     )
-    # A redirect would turn the deletion of an empty id into that of a whole scope.
+    # A redirect would turn a DELETE of one memory with an empty id into one of a whole scope.
     app.router.redirect_slashes = False
     return app
 
 
 def _routes(service: MemoryService) -> Iterator[BaseRoute]:
-    """A route for each path, so that a wrong method is answered with all the right ones."""
+    """One route for each path, so that the answer to a wrong method names all allowed ones."""
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in OPERATIONS:
         by_path.setdefault(operation.path, {})[operation.method] = operation
     for path, operations in by_path.items():
-        # All methods: one that a path does not have must not be tried on the next route, which
-        # would take `search` for an id.
-        # An agent's id may have slashes in it.
+        # Each route takes all methods. Otherwise a method that a path does not have would be tried
+        # on the next route, which would read `search` as an id.
+        # `:path`, because an agent's id may contain slashes.
         route_path = path.replace("{agent_id}", "{agent_id:path}")
         yield Route(route_path, _endpoint(service, operations), methods=_METHODS)
 
@@ -100,7 +100,7 @@ def _endpoint(
         if request.method not in allowed:
             raise HTTPException(
                 HTTPStatus.METHOD_NOT_ALLOWED,
-                f"{request.method} is not possible here; {', '.join(allowed)} is",
+                f"{request.method} is not allowed here; allowed: {', '.join(allowed)}",
                 {"Allow": ", ".join(allowed)},
             )
         method = "GET" if request.method == "HEAD" else request.method
@@ -114,17 +114,17 @@ def _health(service: MemoryService, version: str) -> Callable[[Request], Awaitab
 
     async def answer(request: Request) -> Response:
         health = await service.health()
-        well = health.db and health.embedder
-        if not well:
+        is_healthy = health.db and health.embedder
+        if not is_healthy:
             record_failure(request.scope, Unavailable("embedder" if health.db else "database"))
         body = HealthOut(
-            status="ok" if well else "degraded",
+            status="ok" if is_healthy else "degraded",
             db="ok" if health.db else "down",
             embedder="ok" if health.embedder else "down",
             version=version,
         )
-        status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
-        headers = {} if well else retry_after(1)
+        status = HTTPStatus.OK if is_healthy else HTTPStatus.SERVICE_UNAVAILABLE
+        headers = {} if is_healthy else retry_after(1)
         return Response(adapter.dump_json(body), status, headers, media_type="application/json")
 
     return answer
@@ -134,7 +134,7 @@ def _metrics(exposition: Exposition) -> Callable[[Request], Awaitable[Response]]
     async def metrics(request: Request) -> Response:
         body, headers = (await exposition()).encode(), {"Vary": "Accept-Encoding"}
         if accepts_gzip(request.headers):
-            body, headers["Content-Encoding"] = gzip.compress(body, _LEVEL), "gzip"
+            body, headers["Content-Encoding"] = gzip.compress(body, _GZIP_LEVEL), "gzip"
         return Response(body, headers=headers, media_type=_PROMETHEUS_TEXT)
 
     return metrics

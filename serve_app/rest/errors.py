@@ -1,4 +1,4 @@
-"""Errors as answers: one table from error class to status, one shape (RFC 9457)."""
+"""Error responses: one table from error class to status, and one format (RFC 9457)."""
 
 from http import HTTPStatus
 
@@ -38,11 +38,11 @@ _STATUS: dict[type[MemexError], HTTPStatus] = {
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     StartupError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-_LISTED_ERRORS = 100  # detail says how many there are beyond
+_MAX_LISTED_ERRORS = 100  # `detail` counts those that are not listed
 
 
 async def on_memex_error(request: Request, error: Exception) -> Response:
-    """Our own errors; their messages are written to be read."""
+    """Answer an error of the service's own; its message is written for the caller."""
     assert isinstance(error, MemexError)
     status = next(s for cls, s in _STATUS.items() if isinstance(error, cls))
     record_failure(request.scope, error)
@@ -50,24 +50,24 @@ async def on_memex_error(request: Request, error: Exception) -> Response:
         return problem(status, str(error), [FieldError(error.field, error.reason)])
     if isinstance(error, RateLimited | Unavailable | TooManyExports | KeyInUse):
         return problem(status, str(error), headers=retry_after(error.retry_after_s))
-    if isinstance(error, StartupError):  # the operator's to mend: the caller cannot
-        detail = "the service is not set up correctly; its log says what to do"
+    if isinstance(error, StartupError):  # only the operator can fix it
+        detail = "the service is not configured correctly; its log says what to change"
         return problem(status, detail, headers=retry_after(60))
     return problem(status, str(error))
 
 
 async def on_validation_error(_request: Request, error: Exception) -> Response:
-    """Input that breaks a rule of its schema: every broken rule, with its field."""
+    """Answer input that breaks rules of its schema: each broken rule, with its field."""
     assert isinstance(error, ValidationError)
     errors = _field_errors(error)
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, describe(error), errors[:_LISTED_ERRORS])
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, describe(error), errors[:_MAX_LISTED_ERRORS])
 
 
 def describe(error: ValidationError) -> str:
     """The first three broken rules, and how many more there are."""
-    found = _field_errors(error)
-    detail = "; ".join(f"{entry.field}: {entry.message}" for entry in found[:3])
-    return detail + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
+    errors = _field_errors(error)
+    detail = "; ".join(f"{entry.field}: {entry.message}" for entry in errors[:3])
+    return detail + (f"; and {len(errors) - 3} more" if len(errors) > 3 else "")
 
 
 def _field_errors(error: ValidationError) -> list[FieldError]:
@@ -78,15 +78,15 @@ def _field_errors(error: ValidationError) -> list[FieldError]:
 
 
 async def on_http_error(_request: Request, error: Exception) -> Response:
-    """Starlette's own: no such route, method not allowed, and those the routes raise."""
+    """Answer an HTTPException: Starlette's (unknown route, wrong method) or a route's own."""
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
     return problem(status, error.detail, headers=error.headers)
 
 
 class FaultBarrier:
-    """ASGI middleware, within RequestTelemetry: a fault of ours is answered without its traceback,
-    which the log has."""
+    """ASGI middleware inside RequestTelemetry: answer an unexpected error without its traceback,
+    which goes to the log."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -95,7 +95,7 @@ class FaultBarrier:
         try:
             await self._app(scope, receive, send)
         except ClientDisconnect:
-            # Nobody reads this; it keeps a client's leaving from counting as a fault of ours.
+            # Nobody reads this answer; without it the disconnect would be counted as a 500.
             await problem(HTTPStatus.BAD_REQUEST, "the body was cut off")(scope, receive, send)
         except Exception as error:
             if scope["type"] != "http" or has_answered(scope):

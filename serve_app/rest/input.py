@@ -1,4 +1,4 @@
-"""Reads requests into their schemas; whatever cannot be read is a 4xx that says why."""
+"""Reads requests into their schemas; a request that cannot be read gets a 4xx with the reason."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ async def read_body(request: Request, schema: type[Body]) -> Body:
         )
     raw = await _read_bounded(request)
     try:
-        # Parsed once more by the schema; this pass refuses what JSON does not have, such as NaN.
+        # The schema parses the body again; this pass refuses what JSON does not have, such as NaN.
         pydantic_core.from_json(raw, allow_inf_nan=False)
     except ValueError as error:
         raise HTTPException(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error}") from None
@@ -43,7 +43,7 @@ async def read_body(request: Request, schema: type[Body]) -> Body:
 
 
 def read_query(request: Request, schema: type[Query]) -> Query:
-    """The query string. Raises InvalidInput or ValidationError."""
+    """The parameters of the query string. Raises InvalidInput or ValidationError."""
     try:
         pairs = parse_qsl(
             request.scope["query_string"].decode("ascii"), keep_blank_values=True, errors="strict"
@@ -61,7 +61,7 @@ def read_query(request: Request, schema: type[Query]) -> Query:
 
 
 def read_memory_id(request: Request) -> UUID:
-    """The path's id. Raises InvalidInput."""
+    """The id in the path. Raises InvalidInput."""
     text = request.path_params["memory_id"]
     try:
         return UUID(text)
@@ -72,7 +72,8 @@ def read_memory_id(request: Request) -> UUID:
 def read_write_key(
     request: Request, body: BaseModel, agent_ids: Collection[str]
 ) -> WriteKey | None:
-    """From the Idempotency-Key header and what is to be written. Raises InvalidInput."""
+    """The write key of the Idempotency-Key header, with a fingerprint of the path and body; None
+    without that header. Raises InvalidInput."""
     keys = request.headers.getlist(KEY_HEADER)
     if not keys:
         return None
@@ -81,9 +82,9 @@ def read_write_key(
     if not _KEY.fullmatch(keys[0]):
         raise InvalidInput(KEY_HEADER, "must be 1 to 255 printable ASCII characters")
     if len(agent_ids) > 1:
-        raise InvalidInput(KEY_HEADER, "can be used where all memories are of one agent")
-    said = json.dumps([request.url.path, body.model_dump(mode="json")], sort_keys=True)
-    return WriteKey(keys[0], hashlib.sha256(said.encode()).digest())
+        raise InvalidInput(KEY_HEADER, "can be used only if all memories belong to one agent")
+    write = json.dumps([request.url.path, body.model_dump(mode="json")], sort_keys=True)
+    return WriteKey(keys[0], hashlib.sha256(write.encode()).digest())
 
 
 async def _read_bounded(request: Request) -> bytes:

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, generated from the table of operations and the schemas they name."""
+"""Generates the OpenAPI 3.1 document from the table of operations and their schemas."""
 
 from functools import cache
 from http import HTTPStatus
@@ -19,21 +19,21 @@ _COMMON_ERRORS = (421, 422, 500, 503)
 _BODY_ERRORS = (400, 413, 415)
 _ERROR_TEXTS = {
     400: "The body is not JSON",
-    403: "The operator has switched this off",
+    403: "The operator has disabled this",
     404: "No such memory belongs to this agent",
-    409: "It is at odds with what is there or under way; detail says how",
+    409: "The request conflicts with a stored memory or a running write; see detail",
     413: "The body is larger than 1 MiB",
-    415: "The body is not sent as the content type that is named here",
-    421: "The Host header names a host that is not served here",
-    422: "The input breaks a rule; errors names each field",
-    429: "The agent's rate limit is used up; Retry-After says for how long",
+    415: "The body has another Content-Type than the documented one",
+    421: "The service does not serve the host in the Host header",
+    422: "The input breaks a rule; errors lists each field",
+    429: "The agent's rate limit is reached; try again after Retry-After",
     500: "An internal error",
-    503: "A part of the service is not available; Retry-After says when to try again",
+    503: "A part of the service is unavailable; try again after Retry-After",
 }
 
 
 def openapi_document(version: str) -> dict[str, Any]:
-    """The whole document, as JSON-ready values."""
+    """The document, as values that JSON can represent."""
     schemas = _Schemas()
     paths: dict[str, Any] = {}
     for operation in OPERATIONS:
@@ -54,7 +54,7 @@ def openapi_document(version: str) -> dict[str, Any]:
 
 
 class _Schemas:
-    """Collects each type's JSON schema under its name."""
+    """Collects the JSON schemas of types, by name."""
 
     def __init__(self) -> None:
         self.definitions: dict[str, Any] = {}
@@ -73,14 +73,14 @@ class _Schemas:
         ]
 
     def _schema(self, of: type, mode: JsonSchemaMode) -> dict[str, Any]:
-        schema, named = _json_schema(of, mode)
-        self.definitions.update(named)
+        schema, referenced = _json_schema(of, mode)
+        self.definitions.update(referenced)
         return schema
 
 
-@cache  # an error's schema alone is named a hundred times
+@cache  # the schema of errors is used about a hundred times
 def _json_schema(of: type, mode: JsonSchemaMode) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A type's schema, and those that it refers to by their names."""
+    """A type's schema, and the schemas that it refers to, by name."""
     schema = TypeAdapter(of).json_schema(ref_template=_REF, mode=mode)
     return schema, schema.pop("$defs", {})
 
@@ -113,26 +113,26 @@ def _describe(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
                 "name": KEY_HEADER,
                 "in": "header",
                 "required": False,
-                "description": "Of the caller's choice: the same write with the same key is made "
-                "once in 24 hours.",
+                "description": "Chosen by the caller. A write that is repeated with the same key "
+                "within 24 hours is made only once.",
                 "schema": {"type": "string", "minLength": 1, "maxLength": 255},
             }
         )
-    described: dict[str, Any] = {
+    description: dict[str, Any] = {
         "operationId": operation.handler.__name__,
         "summary": operation.summary,
         "tags": ["memories"],
         "responses": {str(operation.status): _answer(operation.answer, operation.status, schemas)},
     }
     if operation.lines:
-        described["responses"][str(operation.status)]["content"] = _lines(
+        description["responses"][str(operation.status)]["content"] = _lines(
             [schemas.reference(line, "validation") for line in operation.lines]
         )
     if parameters:
-        described["parameters"] = parameters
+        description["parameters"] = parameters
     errors = {*_COMMON_ERRORS, *operation.errors}
     if operation.body is not None:
-        described["requestBody"] = {
+        description["requestBody"] = {
             "required": True,
             "content": {
                 "application/json": {"schema": schemas.reference(operation.body, "validation")}
@@ -141,16 +141,16 @@ def _describe(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
         errors.update(_BODY_ERRORS)
     if operation.body_lines is not None:
         schema = schemas.reference(operation.body_lines, "validation")
-        described["requestBody"] = {"required": True, "content": _lines([schema])}
+        description["requestBody"] = {"required": True, "content": _lines([schema])}
         errors.add(415)
     for status in sorted(errors):
-        described["responses"][str(status)] = _problem(status, schemas)
-    return described
+        description["responses"][str(status)] = _problem(status, schemas)
+    return description
 
 
-def _lines(of: list[dict[str, Any]]) -> dict[str, Any]:
-    """JSON Lines, each of which is one of these."""
-    schema = of[0] if len(of) == 1 else {"oneOf": of}
+def _lines(schemas: list[dict[str, Any]]) -> dict[str, Any]:
+    """The content of JSON Lines, in which each line has one of the schemas."""
+    schema = schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
     return {MEDIA_TYPE: {"schema": schema}}
 
 
@@ -170,7 +170,7 @@ def _problem(status: int, schemas: _Schemas) -> dict[str, Any]:
     }
     if status in (429, 503):
         answer["headers"] = {
-            "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}
+            "Retry-After": {"description": "In seconds.", "schema": {"type": "integer"}}
         }
     return answer
 
@@ -178,7 +178,7 @@ def _problem(status: int, schemas: _Schemas) -> dict[str, Any]:
 def _health(schemas: _Schemas) -> dict[str, Any]:
     return {
         "operationId": "health",
-        "summary": "Whether the service and what it stands on are well",
+        "summary": "Check the service, its database and its embedder",
         "tags": ["operations"],
         "responses": {
             "200": _answer(HealthOut, 200, schemas),

@@ -1,4 +1,4 @@
-"""One operation of the API, as it is served and as it is documented."""
+"""One operation of the API, from which its route and its documentation are made."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Handler = Callable[[MemoryService, Request], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One route and method."""
+    """One path and method of the API."""
 
     method: str
     path: str
@@ -25,17 +25,18 @@ class Operation:
     answer: type | None
     body: type[BaseModel] | None = None
     body_lines: type[BaseModel] | None = None
-    """Of a body in JSON Lines, in the place of `body`."""
+    """The schema of each line, if the body is JSON Lines; `body` is then None."""
     query: type[BaseModel] | None = None
     is_keyed: bool = False
-    """Whether it takes an Idempotency-Key."""
+    """Whether it accepts an Idempotency-Key."""
     errors: tuple[int, ...] = ()
-    """Beside those that every operation can answer with."""
+    """Error statuses, in addition to those that every operation can answer with."""
     lines: tuple[type, ...] = ()
-    """Of an answer in JSON Lines, which the handler makes itself: any of these."""
+    """The schemas of the lines, if the answer is JSON Lines; the handler then returns a
+    Response."""
 
     def encoder(self) -> Callable[[Any], Response]:
-        """From what the handler returns to its answer."""
+        """A function that makes the response from the handler's return value."""
         if self.lines:
             return lambda response: response
         if self.answer is None:

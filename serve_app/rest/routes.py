@@ -1,4 +1,4 @@
-"""The API's routes, in one table: what is served and what OpenAPI says are both made of it."""
+"""The API's operations, in one table from which the routes and the OpenAPI document are made."""
 
 from deployments.domain.memories import Memory
 from deployments.domain.summaries import PassReport
@@ -28,11 +28,11 @@ from serve_app.rest.schemas.answers import (
 from serve_app.rest.schemas.bodies import BatchIn, MemoryIn, PatchIn, SearchIn
 from serve_app.rest.schemas.lines import EndLine, ImportedOut, MemoryLine, RefusedLine
 from serve_app.rest.schemas.queries import (
+    AgentQuery,
     CountQuery,
     ExportQuery,
     HistoryQuery,
     ListQuery,
-    OwnerQuery,
     ScopeQuery,
     SummariesQuery,
 )
@@ -41,7 +41,7 @@ MEMORIES = "/v1/memories"
 MEMORY = "/v1/memories/{memory_id}"
 AGENTS = "/v1/agents"
 
-# Starlette takes the first route that matches: fixed names stand before {memory_id}.
+# Starlette takes the first route that matches, so fixed names come before {memory_id}.
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "POST", MEMORIES, memories.add, "Store a memory", 201, Memory, body=MemoryIn, is_keyed=True,
@@ -51,7 +51,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "POST",
         f"{MEMORIES}/batch",
         memories.add_batch,
-        "Store up to 256 memories, all or none; one write for the rate limit",
+        "Store up to 256 memories, all or none; counts as one write for the rate limit",
         201,
         BatchOut,
         body=BatchIn,
@@ -62,7 +62,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "POST",
         f"{MEMORIES}/search",
         memories.search,
-        "Find a user's memories by meaning, words, recency and importance",
+        "Search a user's memories by meaning, words, recency and importance",
         200,
         SearchOut,
         body=SearchIn,
@@ -73,7 +73,7 @@ OPERATIONS: tuple[Operation, ...] = (
         query=ListQuery,
     ),
     Operation(
-        "DELETE", MEMORIES, memories.forget, "Forget all of a user's memories", 200, DeletedOut,
+        "DELETE", MEMORIES, memories.forget, "Delete all memories of a user", 200, DeletedOut,
         query=ScopeQuery,
     ),
     Operation(
@@ -84,7 +84,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET",
         f"{MEMORIES}/export",
         export_memories,
-        "Export memories as JSON Lines, newest first, as they are at one moment",
+        "Export memories as JSON Lines, newest first, from one moment",
         200,
         None,
         query=ExportQuery,
@@ -94,11 +94,12 @@ OPERATIONS: tuple[Operation, ...] = (
         "POST",
         f"{MEMORIES}/import",
         import_memories,
-        "Import memories from JSON Lines, with their ids and times; one write for the rate limit",
+        "Import memories from JSON Lines, with their ids and times; counts as one write for the "
+        "rate limit",
         200,
         None,
         body_lines=MemoryLine,
-        query=OwnerQuery,
+        query=AgentQuery,
         errors=(429,),
         lines=(RefusedLine, ImportedOut),
     ),
@@ -106,13 +107,13 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET",
         f"{MEMORIES}/timeline",
         timeline,
-        "Count the memories of each day by their type",
+        "Count the memories of each day by type",
         200,
         TimelineOut,
         query=TimelineQuery,
     ),
     Operation(
-        "GET", MEMORY, memories.get, "Get a memory", 200, Memory, query=OwnerQuery, errors=(404,)
+        "GET", MEMORY, memories.get, "Get a memory", 200, Memory, query=AgentQuery, errors=(404,)
     ),
     Operation(
         "PATCH",
@@ -122,14 +123,14 @@ OPERATIONS: tuple[Operation, ...] = (
         200,
         Memory,
         body=PatchIn,
-        query=OwnerQuery,
+        query=AgentQuery,
         errors=(404, 409, 429),
     ),
     Operation(
         "GET",
         f"{MEMORY}/history",
         memories.history,
-        "What a memory said before each change, newest first",
+        "List a memory's versions from before each change, newest first",
         200,
         HistoryOut,
         query=HistoryQuery,
@@ -139,37 +140,37 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET",
         f"{MEMORY}/sources",
         memories.sources,
-        "What a summary was made of, oldest first",
+        "List the sources of a summary, oldest first",
         200,
         MemoriesOut,
-        query=OwnerQuery,
+        query=AgentQuery,
         errors=(404,),
     ),
     Operation(
         "POST",
         f"{MEMORY}/restore",
         memories.restore,
-        "Undo a summary: its sources are back, and it goes",
+        "Undo a summary: restore its sources and delete it",
         200,
         MemoriesOut,
-        query=OwnerQuery,
+        query=AgentQuery,
         errors=(404, 409),
     ),
     Operation(
         "DELETE",
         MEMORY,
         memories.delete,
-        "Delete a memory, and a summary with its sources",
+        "Delete a memory; a summary is deleted with its sources",
         204,
         None,
-        query=OwnerQuery,
+        query=AgentQuery,
         errors=(404,),
     ),
     Operation(
         "POST",
         "/v1/summaries/run",
         memories.summarise,
-        "Condense what is due now; call again while is_complete is false",
+        "Condense the memories that are due now; call again while is_complete is false",
         200,
         PassReport,
         query=SummariesQuery,
@@ -182,7 +183,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET",
         f"{AGENTS}/{{agent_id}}/users",
         list_users,
-        "List the users of whom an agent has memories",
+        "List the users that an agent has memories about",
         200,
         UsersOut,
         query=TallyQuery,

@@ -1,1 +1,1 @@
-"""What the API can do, over the ports of deployments/domain/ports. No HTTP, no Ray."""
+"""The API's operations, over the ports in deployments/domain/ports. No HTTP, no Ray."""

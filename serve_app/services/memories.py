@@ -1,9 +1,9 @@
-"""MemoryService: what the API can do, over the ports. REST and MCP both use it.
+"""MemoryService: the API's operations, over the ports. REST and MCP both use it.
 
-Reject agents that this replica already knows to be over their rate limit. Otherwise embed the text;
-one call to the store then counts the request and stores or searches. Counting there saves a hop for
-every request. What an agent over its limit costs in embeddings stays small, since each ingress
-replica remembers a refusal until the window lets the agent in again.
+It rejects agents that this replica already knows to be rate-limited. Otherwise it embeds the text;
+one call to the store then counts the request and stores or searches. Counting there saves every
+request a second call. A rate-limited agent costs few embeddings, because each ingress replica
+remembers a refusal until the window admits the agent again.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from deployments.domain.embeddings import TextKind
 from deployments.domain.errors import AgentsNotListed, MemoryNotFound, Unavailable
 from deployments.domain.memories import (
     ExportPage,
-    Imported,
+    ImportOutcome,
     ListFilters,
     Memory,
     MemoryPatch,
@@ -44,7 +44,6 @@ from serve_app.services.reranking import Reranking, SearchResult
 _HEALTH_TIMEOUT_S = 3.0
 _PASS_BUDGET_S = 10.0
 
-_Found = TypeVar("_Found")
 _T = TypeVar("_T")
 _StoreCall = Callable[[Embedded, RateLimit | None], Awaitable[_T]]
 
@@ -58,7 +57,7 @@ class Health:
 
 
 class MemoryService:
-    """All operations on memories. Input is validated before it comes here."""
+    """All operations on memories. Callers validate the input."""
 
     def __init__(
         self,
@@ -73,8 +72,8 @@ class MemoryService:
         lists_agents: bool = True,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Rates are for each agent; 0 is no limit. `observe_hits` is called with the number of hits
-        of each search."""
+        """Rates are for each agent; 0 means no limit. `observe_hits` is called with each search's
+        number of hits."""
         self._store = store
         self._model = ActiveModel(embedder, store.generations)
         self._rate_limits = {
@@ -88,20 +87,20 @@ class MemoryService:
         self._refusals = RateRefusals(monotonic_s)
 
     async def adopt_model(self) -> None:
-        """As ActiveModel.adopt."""
+        """See `ActiveModel.adopt`."""
         await self._model.adopt()
 
     async def add(self, memories: Sequence[NewMemory], key: WriteKey | None = None) -> list[Memory]:
-        """Store all or none; they are returned in order. For the rate limit it is one write of each
-        agent among them, however many. With a key, of one agent's memories, it is done once however
-        often it is called; raises KeyInUse, KeyReused."""
+        """Store all or none; the stored memories, in order. The rate limit counts one write for
+        each agent among them. With a write key, all memories are of one agent, and repeated calls
+        store them once. Raises KeyInUse, KeyReused."""
         limit = self._rate_limit("write", *{memory.agent_id for memory in memories})
 
-        async def store(embedded: Embedded, unused: RateLimit | None) -> list[Memory]:
+        async def store(embedded: Embedded, uncounted: RateLimit | None) -> list[Memory]:
             rows, generation = embedded.embeddings, embedded.generation
-            if key is not None:  # a write that is refused under a key has not been counted
+            if key is not None:  # a refused write with a key was not counted
                 return await self._store.inserts.insert_once(memories, rows, generation, limit, key)
-            return await self._store.inserts.insert(memories, rows, generation, unused)
+            return await self._store.inserts.insert(memories, rows, generation, uncounted)
 
         return await self._with_embeddings([m.content for m in memories], "passage", limit, store)
 
@@ -110,9 +109,9 @@ class MemoryService:
         limit = self._rate_limit("search", query.agent_id)
         widened = query if self._reranking is None else self._reranking.widen(query)
 
-        async def find(embedded: Embedded, unused: RateLimit | None) -> list[Memory]:
+        async def find(embedded: Embedded, uncounted: RateLimit | None) -> list[Memory]:
             return await self._store.searches.search(
-                widened, embedded.embeddings[0], embedded.generation, unused
+                widened, embedded.embeddings[0], embedded.generation, uncounted
             )
 
         hits = await self._with_embeddings([query.text], "query", limit, find)
@@ -124,7 +123,7 @@ class MemoryService:
 
     async def get(self, agent_id: str, memory_id: UUID) -> Memory:
         """Raises MemoryNotFound."""
-        return _found(await self._store.memories.get(agent_id, memory_id), memory_id)
+        return _require(await self._store.memories.get(agent_id, memory_id), memory_id)
 
     async def list_page(
         self,
@@ -141,34 +140,34 @@ class MemoryService:
         )
 
     async def update(self, agent_id: str, memory_id: UUID, patch: MemoryPatch) -> Memory:
-        """Change some fields; new content is embedded. Raises MemoryNotFound, Superseded."""
+        """Change some fields, and embed new content. Raises MemoryNotFound, Superseded."""
         limit = self._rate_limit("write", agent_id)
-        change = functools.partial(self._store.memories.update, agent_id, memory_id, patch)
+        update = functools.partial(self._store.memories.update, agent_id, memory_id, patch)
         if patch.content is None:
-            with self._refusals.remembered():
-                return _found(await change(None, None, limit), memory_id)
+            with self._refusals.recording():
+                return _require(await update(None, None, limit), memory_id)
 
-        async def store(embedded: Embedded, unused: RateLimit | None) -> Memory | None:
-            return await change(embedded.embeddings[0], embedded.generation, unused)
+        async def store(embedded: Embedded, uncounted: RateLimit | None) -> Memory | None:
+            return await update(embedded.embeddings[0], embedded.generation, uncounted)
 
         memory = await self._with_embeddings([patch.content], "passage", limit, store)
-        return _found(memory, memory_id)
+        return _require(memory, memory_id)
 
     async def history(
         self, agent_id: str, memory_id: UUID, before: int | None, limit: int
     ) -> list[MemoryVersion]:
-        """The memory as it was before each change, newest first. Raises MemoryNotFound."""
+        """The memory's versions, newest first. Raises MemoryNotFound."""
         versions = await self._store.memories.history(agent_id, memory_id, before, limit)
-        return _found(versions, memory_id)
+        return _require(versions, memory_id)
 
     async def delete(self, agent_id: str, memory_id: UUID) -> None:
-        """Also deletes what was made of the memory, and what it was made of. Raises
-        MemoryNotFound."""
+        """Delete a memory. A summary's sources are deleted with it; a source's summary is deleted
+        with it, and the other sources are restored. Raises MemoryNotFound."""
         if not await self._store.memories.delete(agent_id, memory_id):
             raise MemoryNotFound(str(memory_id))
 
     async def forget(self, agent_id: str, user_id: str) -> int:
-        """Delete everything of one user of an agent; how many memories that were."""
+        """Delete a whole scope; how many memories it had, without superseded ones."""
         return await self._store.memories.forget(agent_id, user_id)
 
     async def count(
@@ -177,42 +176,43 @@ class MemoryService:
         return await self._store.memories.count(agent_id, user_id, include_superseded)
 
     async def sources(self, agent_id: str, memory_id: UUID) -> list[Memory]:
-        """The memories a summary was made of, oldest first. Raises MemoryNotFound."""
-        return _found(await self._store.summaries.sources(agent_id, memory_id), memory_id)
+        """A summary's sources, oldest first. Raises MemoryNotFound."""
+        return _require(await self._store.summaries.sources(agent_id, memory_id), memory_id)
 
     async def restore(self, agent_id: str, memory_id: UUID) -> list[Memory]:
-        """Undo a summary; its sources, which are shown again. Raises MemoryNotFound,
+        """Undo a summary; its sources, which are no longer superseded. Raises MemoryNotFound,
         NotASummary."""
-        return _found(await self._store.summaries.restore(agent_id, memory_id), memory_id)
+        return _require(await self._store.summaries.restore(agent_id, memory_id), memory_id)
 
     async def summarise(self, agent_id: str | None, user_id: str | None) -> PassReport:
-        """One pass now, over all scopes, over the agent's, or over one, for some seconds at
-        most."""
+        """Run one pass now, over all scopes, the agent's scopes, or one scope, for at most 10 s.
+        Raises Unavailable."""
         if self._summariser is None:
             raise Unavailable("summariser")
         return await self._summariser.run(agent_id, user_id, _PASS_BUDGET_S)
 
     def export(self, agent_id: str, user_id: str | None) -> AsyncGenerator[ExportPage, None]:
-        """All memories of the agent, or of one of its users, as they are at the start, newest
-        first. Close it if it is not read to its end."""
+        """All memories of the agent, or of one of its users, as of the start, newest first. The
+        caller closes the generator unless it reads all pages."""
         return self._store.transfers.export(agent_id, user_id)
 
     async def add_missing(
         self, agent_id: str, memories: Sequence[NewMemory], is_counted: bool
-    ) -> list[Imported]:
-        """Store the agent's memories whose ids nobody has; what became of each. If `is_counted`, it
-        is one write for the rate limit, unless all of them exist: those cost no embedding."""
+    ) -> list[ImportOutcome]:
+        """Store the agent's memories whose ids do not exist; the outcome of each memory. If
+        `is_counted`, the rate limit counts one write, unless all of them exist: then nothing is
+        embedded."""
         ids = {memory.id for memory in memories}
         summaries = {m.superseded_by for m in memories if m.superseded_by is not None}
-        known = await self._store.transfers.known(agent_id, list(ids | summaries))
+        known = await self._store.transfers.existing_ids(agent_id, list(ids | summaries))
         outcomes = OutcomesById(memories, known)
         missing = outcomes.missing()
         if missing:
             limit = self._rate_limit("write", agent_id) if is_counted else None
 
-            async def store(embedded: Embedded, unused: RateLimit | None) -> list[Imported]:
+            async def store(embedded: Embedded, uncounted: RateLimit | None) -> list[ImportOutcome]:
                 return await self._store.transfers.insert_missing(
-                    missing, embedded.embeddings, embedded.generation, unused
+                    missing, embedded.embeddings, embedded.generation, uncounted
                 )
 
             contents = [memory.content for memory in missing]
@@ -229,30 +229,30 @@ class MemoryService:
         return await self._store.overview.list_users(agent_id, limit, after)
 
     async def timeline(self, agent_id: str, user_id: str | None, since: date) -> Timeline:
-        """The memories of each day from `since` on."""
+        """The counts of each day's memories, from `since` on."""
         return await self._store.overview.timeline(agent_id, user_id, since)
 
     async def health(self) -> Health:
         db, embedder = await asyncio.gather(
-            _answers(self._store.health.ping()), _answers(self._model.ping())
+            _is_answered(self._store.health.ping()), _is_answered(self._model.ping())
         )
         return Health(db, embedder)
 
     async def _with_embeddings(
         self, texts: Sequence[str], kind: TextKind, limit: RateLimit | None, call: _StoreCall[_T]
     ) -> _T:
-        """The result of `call` to the store, given the texts' embeddings and the rate limit. If it
-        is called again, with another model, the limit has been counted, and it is given none."""
+        """Embed the texts and call the store by `call`; its result. If memories are re-embedded
+        meanwhile, `call` runs again, without the rate limit that the first call counted."""
 
         async def call_store(embedded: Embedded) -> _T:
-            with self._refusals.remembered():
+            with self._refusals.recording():
                 return await call(embedded, limit if embedded.is_first_call else None)
 
         return await self._model.with_embeddings(texts, kind, call_store)
 
     def _rate_limit(self, operation: Operation, *agent_ids: str) -> RateLimit | None:
-        """None if the operation is not limited. Raises RateLimited for an agent known to be over
-        it."""
+        """None if the operation is not limited. Raises RateLimited if an agent is known to have
+        reached the limit."""
         limit = self._rate_limits[operation]
         if limit.per_minute == 0:
             return None
@@ -261,15 +261,15 @@ class MemoryService:
         return limit
 
 
-def _found(found: _Found | None, memory_id: UUID) -> _Found:
-    if found is None:
+def _require(result: _T | None, memory_id: UUID) -> _T:
+    if result is None:
         raise MemoryNotFound(str(memory_id))
-    return found
+    return result
 
 
-async def _answers(call: Awaitable[object]) -> bool:
+async def _is_answered(call: Awaitable[object]) -> bool:
     try:
         await asyncio.wait_for(call, _HEALTH_TIMEOUT_S)
-    except Exception:  # whatever it is: it does not answer
+    except Exception:
         return False
     return True

@@ -1,5 +1,4 @@
-"""What an ingress replica remembers of the rate limit: which agents the store need not be asked
-about."""
+"""The rate-limited agents that an ingress replica refuses without a call to the store."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,10 +10,10 @@ _MAX_REMEMBERED = 10_000
 
 
 class RateRefusals:
-    """Agents that are known to be over a limit, and until when.
+    """The agents that have reached a rate limit, and until when.
 
-    Exact, not a guess: until the hit that stands in the way leaves the window, no replica can grant
-    a call of that agent.
+    This is exact: until the oldest counted call leaves the window, no replica can grant the agent
+    another.
     """
 
     def __init__(self, monotonic_s: Callable[[], float]) -> None:
@@ -22,26 +21,26 @@ class RateRefusals:
         self._until_s: dict[tuple[str, str], float] = {}
 
     def check(self, limit: RateLimit, agent_id: str) -> None:
-        """Raises RateLimited if the agent is known to be over the limit."""
+        """Raises RateLimited if the agent is known to have reached the limit."""
         key = (limit.operation, agent_id)
         until_s = self._until_s.get(key)
         if until_s is None:
             return
-        left_s = until_s - self._now_s()
-        if left_s > 0:
-            raise RateLimited(agent_id, limit.operation, limit.per_minute, left_s)
+        remaining_s = until_s - self._now_s()
+        if remaining_s > 0:
+            raise RateLimited(agent_id, limit.operation, limit.per_minute, remaining_s)
         del self._until_s[key]
 
     @contextmanager
-    def remembered(self) -> Iterator[None]:
-        """Around a call to the store: remembers its refusal."""
+    def recording(self) -> Iterator[None]:
+        """Around a call to the store: records its refusal for `check`."""
         try:
             yield
         except RateLimited as error:
-            self._remember(error)
+            self._record(error)
             raise
 
-    def _remember(self, error: RateLimited) -> None:
+    def _record(self, error: RateLimited) -> None:
         if len(self._until_s) >= _MAX_REMEMBERED:
             now_s = self._now_s()
             self._until_s = {key: s for key, s in self._until_s.items() if s > now_s}

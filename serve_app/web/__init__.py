@@ -1,2 +1,2 @@
-"""What REST and MCP share of HTTP: middleware, input fields, cursors, JSON Lines, errors as
+"""The HTTP code that REST and MCP share: middleware, input fields, cursors, JSON Lines, error
 answers."""

@@ -16,14 +16,14 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def encode_cursor(key: PageKey) -> str:
-    """An URL-safe token of microseconds since 1970 and the id."""
+    """A URL-safe token of the microseconds since 1970 and the id."""
     micros = (key.created_at - _EPOCH) // _MICROSECOND
     packed = _FORMAT.pack(_VERSION, micros, key.id.bytes)
     return base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
 
 def decode_cursor(cursor: str) -> PageKey:
-    """Raises InvalidInput for anything encode_cursor did not make."""
+    """The key. Raises InvalidInput for a token that `encode_cursor` did not make."""
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         version, micros, id_bytes = _FORMAT.unpack(raw)
@@ -31,5 +31,7 @@ def decode_cursor(cursor: str) -> PageKey:
             raise ValueError
         key = PageKey(_EPOCH + micros * _MICROSECOND, UUID(bytes=id_bytes))
     except (ValueError, OverflowError, struct.error, binascii.Error):
-        raise InvalidInput("cursor", "is not a cursor of this API; leave it out to start") from None
+        raise InvalidInput(
+            "cursor", "is not a cursor of this API; omit it for the first page"
+        ) from None
     return key

@@ -1,4 +1,4 @@
-"""The fields of what callers send: what each may hold, and why it may not hold more."""
+"""The types of the fields that callers send, with their limits."""
 
 import json
 import math
@@ -16,16 +16,16 @@ MAX_CONTENT_CHARS = 8_000
 MAX_QUERY_CHARS = 2_000
 MAX_METADATA_BYTES = 16 * 1024
 MAX_TTL_S = 100 * 365 * 86_400
-_MAX_METADATA_DEPTH = 64  # parsers stop somewhere, and answers have them deeper than requests
+_MAX_METADATA_DEPTH = 64  # JSON parsers limit nesting; answers nest metadata deeper than requests
 _MAX_CLOCK_SKEW = timedelta(minutes=5)
-_SMALLEST = 1e-9
+_MIN_POSITIVE = 1e-9
 _RFC3339 = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
 
 
-def _clean(text: str) -> str:
-    """Text that Postgres can hold and UTF-8 can write."""
+def _check_text(text: str) -> str:
+    """Postgres cannot store NUL, and UTF-8 cannot encode lone surrogates."""
     if "\x00" in text:
         raise ValueError("must not contain the NUL character (U+0000)")
     try:
@@ -35,16 +35,18 @@ def _clean(text: str) -> str:
     return text
 
 
-def _clean_metadata(value: dict[str, Any]) -> dict[str, Any]:
+def _check_metadata(value: dict[str, Any]) -> dict[str, Any]:
     _check_values(value, 1)
-    size = len(json.dumps(_written_out(value), ensure_ascii=False, separators=(",", ":")).encode())
+    size = len(
+        json.dumps(_write_out_floats(value), ensure_ascii=False, separators=(",", ":")).encode()
+    )
     if size > MAX_METADATA_BYTES:
         raise ValueError(f"is {size} bytes as JSON; at most {MAX_METADATA_BYTES} are allowed")
     return value
 
 
-def _from_json(value: Any) -> Any:
-    """Of a query string, where everything is text."""
+def _parse_json(value: Any) -> Any:
+    """A query string's value, which is always text."""
     if not isinstance(value, str):
         return value
     try:
@@ -57,39 +59,40 @@ def _check_values(value: Any, depth: int) -> None:
     if depth > _MAX_METADATA_DEPTH:
         raise ValueError(f"is nested more than {_MAX_METADATA_DEPTH} levels deep")
     if isinstance(value, str):
-        _clean(value)
+        _check_text(value)
     elif isinstance(value, float) and not math.isfinite(value):
         raise ValueError("must not contain numbers that are not finite")
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            _clean(key)
+            _check_text(key)
             _check_values(item, depth + 1)
     elif isinstance(value, list):
         for item in value:
             _check_values(item, depth + 1)
 
 
-def _written_out(value: Any) -> Any:
-    """With floats as Postgres will give them back: 1e300 is an integer of 301 digits there, so a
-    small body could otherwise become a very large answer."""
+def _write_out_floats(value: Any) -> Any:
+    """`value` with floats as Postgres writes them: 1e300 has 301 digits there, so a small body
+    could become a very large answer."""
     if isinstance(value, float):
         return format(Decimal(repr(value)), "f")
     if isinstance(value, dict):
-        return {key: _written_out(item) for key, item in value.items()}
+        return {key: _write_out_floats(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_written_out(item) for item in value]
+        return [_write_out_floats(item) for item in value]
     return value
 
 
-def _not_tiny(value: float) -> float:
-    """Postgres raises an error where a product of such numbers becomes 0."""
-    if 0 < value < _SMALLEST:
-        raise ValueError(f"must be 0 or at least {_SMALLEST}")
+def _check_not_tiny(value: float) -> float:
+    """Postgres raises an error if a product of tiny numbers underflows to 0."""
+    if 0 < value < _MIN_POSITIVE:
+        raise ValueError(f"must be 0 or at least {_MIN_POSITIVE}")
     return value
 
 
-def _rfc3339(value: Any) -> Any:
-    """Kept to the microsecond. Pydantic takes more than the standard, Unix seconds among it."""
+def _parse_rfc3339(value: Any) -> Any:
+    """The time, cut to microseconds. Pydantic would accept other formats too, such as Unix
+    seconds."""
     if not isinstance(value, str):
         return value
     if not _RFC3339.fullmatch(value):
@@ -97,27 +100,28 @@ def _rfc3339(value: Any) -> Any:
     return datetime.fromisoformat(value.upper())
 
 
-def _utc(value: datetime) -> datetime:
+def _to_utc(value: datetime) -> datetime:
     try:
         return value.astimezone(UTC)
     except OverflowError:
         raise ValueError("is out of range") from None
 
 
-def _not_in_future(value: datetime) -> datetime:
+def _check_not_in_future(value: datetime) -> datetime:
     if value > datetime.now(UTC) + _MAX_CLOCK_SKEW:
         raise ValueError("is more than 5 minutes in the future")
     return value
 
 
-def _in_future(value: datetime) -> datetime:
+def _check_in_future(value: datetime) -> datetime:
     if value <= datetime.now(UTC):
         raise ValueError("is in the past")
     return value
 
 
 def expires_at(time: datetime | None, ttl_s: int | None) -> datetime | None:
-    """From the two ways to say it. Raises ValueError where both are used."""
+    """The expiry, from the argument that is set; None if neither is. Raises ValueError if both
+    are."""
     if ttl_s is None:
         return time
     if time is not None:
@@ -125,21 +129,27 @@ def expires_at(time: datetime | None, ttl_s: int | None) -> datetime | None:
     return datetime.now(UTC) + timedelta(seconds=ttl_s)
 
 
-Id = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_clean)]
-Content = Annotated[str, Field(min_length=1, max_length=MAX_CONTENT_CHARS), AfterValidator(_clean)]
-Query = Annotated[str, Field(min_length=1, max_length=MAX_QUERY_CHARS), AfterValidator(_clean)]
-Importance = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False), AfterValidator(_not_tiny)]
-Weight = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), AfterValidator(_not_tiny)]
-LexicalWeight = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False), AfterValidator(_not_tiny)]
+Id = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_check_text)]
+Content = Annotated[
+    str, Field(min_length=1, max_length=MAX_CONTENT_CHARS), AfterValidator(_check_text)
+]
+Query = Annotated[str, Field(min_length=1, max_length=MAX_QUERY_CHARS), AfterValidator(_check_text)]
+Importance = Annotated[
+    float, Field(ge=0, le=2, allow_inf_nan=False), AfterValidator(_check_not_tiny)
+]
+Weight = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), AfterValidator(_check_not_tiny)]
+LexicalWeight = Annotated[
+    float, Field(ge=0, le=10, allow_inf_nan=False), AfterValidator(_check_not_tiny)
+]
 Metadata = Annotated[
     dict[str, Any],
-    AfterValidator(_clean_metadata),
+    AfterValidator(_check_metadata),
     Field(description="Any JSON object of at most 16 KiB."),
 ]
 MetadataText = Annotated[
     dict[str, Any],
-    BeforeValidator(_from_json),
-    AfterValidator(_clean_metadata),
+    BeforeValidator(_parse_json),
+    AfterValidator(_check_metadata),
     WithJsonSchema(
         {
             "type": "string",
@@ -150,11 +160,11 @@ MetadataText = Annotated[
 ]
 Time = Annotated[
     AwareDatetime,
-    BeforeValidator(_rfc3339),
-    AfterValidator(_utc),
+    BeforeValidator(_parse_rfc3339),
+    AfterValidator(_to_utc),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
-TimePast = Annotated[Time, AfterValidator(_not_in_future)]
-TimeToCome = Annotated[Time, AfterValidator(_in_future)]
+PastTime = Annotated[Time, AfterValidator(_check_not_in_future)]
+FutureTime = Annotated[Time, AfterValidator(_check_in_future)]
 Ttl = Annotated[int, Field(ge=1, le=MAX_TTL_S)]
 Score = Annotated[float, Field(allow_inf_nan=False)]

@@ -11,7 +11,7 @@ def media_type(headers: Headers) -> str:
 
 
 def accepts_gzip(headers: Headers) -> bool:
-    """By Accept-Encoding; a weight of 0 is a refusal (RFC 9110, 12.5.3)."""
+    """Whether Accept-Encoding allows gzip; a weight of 0 forbids it (RFC 9110, 12.5.3)."""
     for entry in headers.get("accept-encoding", "").lower().split(","):
         coding, *parameters = (part.strip() for part in entry.split(";"))
         if coding == "gzip":

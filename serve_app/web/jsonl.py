@@ -1,4 +1,4 @@
-"""Memories as JSON Lines: how the lines are told apart, and which one says that they are whole."""
+"""Memories as JSON Lines: splits bytes into lines, and writes and reads an export's last line."""
 
 import json
 from collections.abc import Iterator
@@ -7,14 +7,14 @@ import pydantic_core
 
 MEDIA_TYPE = "application/x-ndjson"
 MAX_LINE_BYTES = 1024 * 1024
-"""As much as a request that stores one memory may have."""
+"""Equal to the limit on a request body that stores one memory."""
 
 TOO_LONG = f"the line is longer than {MAX_LINE_BYTES} bytes"
 
 
 class LineSplitter:
-    """Chunks of bytes to lines without their ends; None stands for one that is too long, of which
-    no more is kept than a line may have."""
+    """Splits chunks of bytes into lines without their ends. None stands for a line that is too
+    long. Keeps at most `max_bytes` of a line."""
 
     def __init__(self, max_bytes: int = MAX_LINE_BYTES) -> None:
         self._max_bytes = max_bytes
@@ -24,23 +24,23 @@ class LineSplitter:
     def feed(self, chunk: bytes) -> Iterator[bytes | None]:
         *ends, rest = chunk.split(b"\n")
         for end in ends:
-            self._grow(end)
-            yield self._taken()
-        self._grow(rest)
+            self._append(end)
+            yield self._pop_line()
+        self._append(rest)
 
     def end(self) -> Iterator[bytes | None]:
-        """The last line, where nothing ends it."""
+        """The last line, if it has no line end."""
         if self._line or self._is_too_long:
-            yield self._taken()
+            yield self._pop_line()
 
-    def _grow(self, part: bytes) -> None:
+    def _append(self, part: bytes) -> None:
         if len(self._line) + len(part) > self._max_bytes:
             self._is_too_long = True
             self._line.clear()
         elif not self._is_too_long:
             self._line += part
 
-    def _taken(self) -> bytes | None:
+    def _pop_line(self) -> bytes | None:
         line = None if self._is_too_long else bytes(self._line)
         self._line.clear()
         self._is_too_long = False
@@ -48,12 +48,12 @@ class LineSplitter:
 
 
 def end_line(memories: int) -> bytes:
-    """The last line of an export, by which a reader knows that nothing is missing."""
+    """The last line of an export, which shows a reader that no line is missing."""
     return json.dumps({"end": True, "memories": memories}).encode() + b"\n"
 
 
-def ended(line: bytes) -> int | None:
-    """How many memories an export's last line speaks of; None of any other line."""
+def parse_end_line(line: bytes) -> int | None:
+    """The number of memories in an export's last line; None for any other line."""
     if not line.lstrip().startswith(b'{"end"'):
         return None
     try:

@@ -37,7 +37,7 @@ def problem(
     errors: list[FieldError] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """The answer."""
+    """An error answer."""
     body = Problem("about:blank", status.phrase, int(status), detail, errors)
     return Response(
         _PROBLEM.dump_json(body, exclude_none=True), status, headers, media_type=MEDIA_TYPE
@@ -45,5 +45,5 @@ def problem(
 
 
 def retry_after(seconds: float) -> dict[str, str]:
-    """The Retry-After header, in the whole seconds that HTTP wants."""
+    """The Retry-After header, in whole seconds as HTTP requires, at least 1."""
     return {"Retry-After": str(max(1, math.ceil(seconds)))}

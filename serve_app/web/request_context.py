@@ -1,7 +1,7 @@
 """The requests that a call is made for: their ids and spans.
 
-A request's task knows its own request, and calls made directly from there need no more. A call that
-carries several requests, or one of an earlier task, sets them by `act_for`.
+A request's own task has that request as its context, and so do calls made in that task. A task that
+makes a call for several requests, or for requests of other tasks, uses `set_current_requests`.
 """
 
 from collections.abc import Iterable
@@ -25,10 +25,10 @@ _current: ContextVar[tuple[RequestContext, ...]] = ContextVar("memex_requests", 
 
 
 def current_requests() -> tuple[RequestContext, ...]:
-    """Empty if nobody asked, as at a replica's start."""
+    """Empty outside a request, for example when a replica starts."""
     return _current.get()
 
 
-def act_for(requests: Iterable[RequestContext]) -> None:
-    """From here on, in this task and those it starts."""
+def set_current_requests(requests: Iterable[RequestContext]) -> None:
+    """For the rest of this task, and for the tasks that it starts."""
     _current.set(tuple(requests))

@@ -1,7 +1,7 @@
-"""X-Request-ID: the caller's own where it can be used, else a new one; in every answer.
+"""X-Request-ID: the caller's own if it is usable, else a new one; every answer has it.
 
-Serve has a middleware of its own that takes whatever the header holds. Ours stands around it (a
-callback that Serve is told of by CALLBACK_VARIABLE), so that what it takes has been looked at.
+Serve's own middleware accepts any value of the header. `RequestIds` wraps it, so that it receives
+only checked values. Serve imports `CALLBACK` if the variable CALLBACK_VARIABLE names it.
 """
 
 import re
@@ -16,13 +16,13 @@ CALLBACK_VARIABLE = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 CALLBACK = "serve_app.request_ids:middlewares"
 
 _USABLE = re.compile(r"[!-~]{1,128}")  # visible ASCII
-_NAME = HEADER.lower().encode()
+_HEADER_NAME = HEADER.lower().encode()
 
 
 def request_id_of(scope: Scope) -> str | None:
-    """The header's value, where there is one header and it can be used."""
-    given = Headers(scope=scope).getlist(HEADER)
-    return given[0] if len(given) == 1 and _USABLE.fullmatch(given[0]) else None
+    """The header's value if there is exactly one and it is usable, else None."""
+    values = Headers(scope=scope).getlist(HEADER)
+    return values[0] if len(values) == 1 and _USABLE.fullmatch(values[0]) else None
 
 
 def new_request_id() -> str:
@@ -30,7 +30,7 @@ def new_request_id() -> str:
 
 
 class RequestIds:
-    """ASGI middleware: the request has one usable id, and its answer has the same."""
+    """ASGI middleware: gives the request one usable id, and its answer the same."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -42,18 +42,18 @@ class RequestIds:
         request_id = request_id_of(scope)
         if request_id is None:
             request_id = new_request_id()
-            headers = [(name, value) for name, value in scope["headers"] if name != _NAME]
-            scope = {**scope, "headers": [*headers, (_NAME, request_id.encode())]}
+            headers = [(name, value) for name, value in scope["headers"] if name != _HEADER_NAME]
+            scope = {**scope, "headers": [*headers, (_HEADER_NAME, request_id.encode())]}
 
-        async def with_id(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                # In place of Serve's, if that has put it there.
+                # Replaces the header that Serve may have set.
                 MutableHeaders(scope=message)[HEADER] = request_id
             await send(message)
 
-        await self._app(scope, receive, with_id)
+        await self._app(scope, receive, send_with_id)
 
 
 def middlewares() -> list[Middleware]:
-    """What Serve is to put around its own, in each process that speaks HTTP."""
+    """The middleware that Serve puts around its own, in each process that serves HTTP."""
     return [Middleware(RequestIds)]

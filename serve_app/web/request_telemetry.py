@@ -1,5 +1,5 @@
-"""ASGI middleware that observes each request once: its id, its span, its status and its duration,
-for the log, the trace and the metrics."""
+"""ASGI middleware that reports each request's id, span, status and duration to the log, the trace
+and the metrics."""
 
 import logging
 import time
@@ -12,28 +12,28 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.domain.errors import MemexError, Unavailable
 from deployments.runtime import logs, tracing
-from serve_app.web.request_context import RequestContext, act_for
+from serve_app.web.request_context import RequestContext, set_current_requests
 from serve_app.web.request_id import new_request_id, request_id_of
 
 _logger = logging.getLogger(logs.NAME)
 _FAILURE = "memex.failure"
 _RESPONSE = "memex.response"
 
-# A caller may send any method; a label has few values.
+# A caller may send any method, but a label must have few values.
 _METHODS = frozenset(HTTPMethod)
 OTHER_METHOD = "(other)"
 
 
 class RequestMetrics(Protocol):
-    """What an application reports about its requests."""
+    """The metrics that an application reports about its requests."""
 
-    def answered(self, method: str, route: str, status: int, duration_s: float) -> None: ...
+    def count_request(self, method: str, route: str, status: int, duration_s: float) -> None: ...
 
-    def rate_limited(self, operation: str) -> None: ...
+    def count_rate_limited(self, operation: str) -> None: ...
 
 
 class ResponseStatus:
-    """The status that was sent; until then that of an internal error."""
+    """The status that was sent; 500 until then."""
 
     def __init__(self, send: Send) -> None:
         self.status = HTTPStatus.INTERNAL_SERVER_ERROR.value
@@ -48,7 +48,7 @@ class ResponseStatus:
 
 
 def record_failure(scope: Scope, error: Exception) -> None:
-    """Have the request's line of the log name the error it failed with."""
+    """Have the request's log line name the error."""
     scope[_FAILURE] = error
 
 
@@ -59,11 +59,11 @@ def has_answered(scope: Scope) -> bool:
 
 
 class RequestTelemetry:
-    """Outermost. The log has one line for each answer of 500 and more: an error with a traceback if
-    nobody expected it, a warning if a part was not available. Other answers are for the caller to
-    see.
+    """The outermost middleware. Logs one line for each answer with a status of 500 or more: a
+    warning if a node was unavailable, else an error, with a traceback if it was unexpected. Other
+    answers are not logged, because the caller sees them.
 
-    `route_of` gives the route's template, once the application has answered.
+    `route_of` returns the route's template after the application has answered.
     """
 
     def __init__(
@@ -80,24 +80,24 @@ class RequestTelemetry:
         started_s = time.perf_counter()
         request_id = request_id_of(scope) or new_request_id()
         response = scope[_RESPONSE] = ResponseStatus(send)
-        raised: Exception | None = None
-        with tracing.serving(scope["method"], Headers(scope=scope)) as span:
-            act_for([RequestContext(request_id, span)])
+        uncaught: Exception | None = None
+        with tracing.request_span(scope["method"], Headers(scope=scope)) as span:
+            set_current_requests([RequestContext(request_id, span)])
             try:
                 await self._app(scope, receive, response.send)
             except Exception as error:  # after the answer has begun
-                raised = error
+                uncaught = error
                 raise
             finally:
                 duration_s = time.perf_counter() - started_s
                 method, route = scope["method"], self._route_of(scope)
                 known_method = method if method in _METHODS else OTHER_METHOD
-                self._metrics.answered(known_method, route, response.status, duration_s)
-                if response.status >= 500 or raised is not None:
-                    failure = raised or scope.get(_FAILURE)
+                self._metrics.count_request(known_method, route, response.status, duration_s)
+                if response.status >= 500 or uncaught is not None:
+                    failure = uncaught or scope.get(_FAILURE)
                     _log(f"{method} {route}", response.status, failure, request_id, duration_s)
                 if span is not None:
-                    tracing.served(span, method, route, response.status, request_id)
+                    tracing.describe_request(span, method, route, response.status, request_id)
 
 
 def _log(

@@ -1,7 +1,7 @@
 """Which Host and Origin headers name this service.
 
-A web page can make its visitor's browser call a loopback service by letting its own name resolve to
-127.0.0.1. Such a call names that page's host, so only known hosts are answered.
+A web page can make its visitor's browser call a loopback service: the page's own host name resolves
+to 127.0.0.1. Such a call has that name in its Host header, so only known hosts are served.
 """
 
 import functools
@@ -19,13 +19,13 @@ _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:@/]+))(?::\d{1,5})?", re.ASCII
 
 
 def host_name(host: str) -> str:
-    """A Host header's name in lower case, without port, IPv6 brackets or the root's dot; empty if
-    the header is malformed."""
+    """A Host header's name in lower case, without port, IPv6 brackets or final dot; empty if the
+    header is malformed."""
     match = _HOST.fullmatch(host.strip().lower())
     return "" if match is None else (match[1] or match[2]).rstrip(".")
 
 
-@functools.lru_cache(maxsize=64)  # clients send few names, again and again
+@functools.lru_cache(maxsize=64)  # clients send few different names
 def is_loopback(name: str) -> bool:
     """`localhost`, 127.0.0.0/8 or ::1."""
     if name == "localhost":
@@ -37,8 +37,8 @@ def is_loopback(name: str) -> bool:
 
 
 def is_served(hosts: list[str], allowed: Collection[str]) -> bool:
-    """Whether a request with these Host headers was meant for this service: it has one, which names
-    loopback or a host in `allowed`, where `*` stands for any."""
+    """Whether a request with these Host headers is for this service: it has exactly one, which
+    names loopback or a host in `allowed`. `*` in `allowed` stands for any host."""
     if len(hosts) != 1:
         return False
     name = host_name(hosts[0])
@@ -46,7 +46,7 @@ def is_served(hosts: list[str], allowed: Collection[str]) -> bool:
 
 
 class TrustedHost:
-    """ASGI middleware: 421 for a Host that is neither loopback nor in `allowed`."""
+    """ASGI middleware: answers 421 if Host is neither loopback nor in `allowed`."""
 
     def __init__(self, app: ASGIApp, allowed: Collection[str]) -> None:
         self._app = app

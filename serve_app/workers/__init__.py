@@ -1,1 +1,1 @@
-"""Nodes that call other nodes, as the ingresses do, and so cannot live below deployments/."""
+"""Nodes that call other nodes, as the ingresses do, and so cannot be in deployments/."""

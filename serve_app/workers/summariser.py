@@ -1,4 +1,5 @@
-"""The Summariser node: passes over the other nodes' handles, in the background and on request."""
+"""The Summariser node: condenses memories in the background and on request, by calls to the
+Embedder and the MemoryStore."""
 
 import asyncio
 import time
@@ -31,7 +32,7 @@ class Summariser:
         self._interval_s = settings.summarization.interval_seconds
         self._metrics = SummariserMetrics(settings.metrics)
         count_cpu(settings.metrics)
-        self._lags_since_s = time.monotonic()
+        self._lag_start_s = time.monotonic()
         self._last_pass_s: float | None = None
         timeout_s = settings.request_timeout_s
         remote = remote_store(store, timeout_s)
@@ -40,11 +41,11 @@ class Summariser:
             remote.condensing,
             ActiveModel(embedder_by_model(embedder, timeout_s), remote.generations),
             Analyzer(settings.search.language),
-            self._metrics.condensed,
+            self._metrics.count_condensed,
         )
         jobs = (
             Job("a pass of the summariser", self._interval_s, self._pass),
-            Job("observe_lag", _LAG_INTERVAL_S, self._observe_lag),
+            Job("observing the summariser's lag", _LAG_INTERVAL_S, self._observe_lag),
         )
         self._jobs = (
             [asyncio.create_task(run_periodically(job)) for job in jobs]
@@ -60,14 +61,14 @@ class Summariser:
             status = "error" if report.failed else "success"
             return report
         finally:
-            self._metrics.ran(status, time.perf_counter() - started_s)
+            self._metrics.count_pass(status, time.perf_counter() - started_s)
 
     async def _pass(self) -> None:
         await self.run(None, None, float("inf"))
         await self._passes.purge()
-        self._lags_since_s = time.monotonic()
+        self._lag_start_s = time.monotonic()
         self._last_pass_s = time.time()
 
     async def _observe_lag(self) -> None:
-        lag_s = time.monotonic() - self._lags_since_s
-        self._metrics.scheduled(self._interval_s, lag_s, self._last_pass_s)
+        lag_s = time.monotonic() - self._lag_start_s
+        self._metrics.set_schedule(self._interval_s, lag_s, self._last_pass_s)

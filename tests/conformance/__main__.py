@@ -1,7 +1,7 @@
 """`make conformance`: the official conformance suite of MCP, and the Inspector's command line.
 
-The suite runs against the product, and against a server of the product's code to which the tools
-are added that the suite asks for. What fails, and why, stands in expected-failures-*.yml.
+The suite runs against the product, and against a server that adds the suite's fixtures to the
+product's code. expected-failures-*.yml list the expected failures and their reasons.
 """
 
 import sys
@@ -36,28 +36,28 @@ def _run(root: Path, progress: Progress) -> int:
 
     def run_versions(server: str, url: str) -> None:
         for version in VERSIONS:
-            progress.say(f"the suite for {version}, against {server}")
+            progress.log(f"the suite for {version}, against {server}")
             outcome = run_suite(node, url, server, version, root)
             outcomes[server, version] = outcome
             problems.extend(f"{server} {version}: {problem}" for problem in outcome.problems)
 
     with servers.with_fixtures(root) as url:
         run_versions("fixtures", url)
-    progress.say("starting memex serve")
+    progress.log("starting memex serve")
     with servers.product(root) as url:
         run_versions("product", url)
-        progress.say("the Inspector, against product")
-        asked = 0
+        progress.log("the Inspector, against product")
+        requests = 0
         for era in ERAS:
             inspector = Inspector(node, url, era)
             try:
                 inspector.run()
             except InspectorFailed as error:
                 problems.append(f"inspector: {error}")
-            asked += inspector.asked
-        progress.say("stopping memex serve")
+            requests += inspector.requests
+        progress.log("stopping memex serve")
     _print_table(outcomes)
-    print(f"inspector: {asked} requests passed, tools/list --strict among them")
+    print(f"inspector: {requests} requests passed, including tools/list --strict")
     for problem in problems:
         print(problem)
     return 1 if problems else 0
@@ -65,9 +65,10 @@ def _run(root: Path, progress: Progress) -> int:
 
 def _print_table(outcomes: dict[tuple[str, str], Outcome]) -> None:
     print(_ROW.format("server", "version", "scenarios", "passed", "expected to fail", "failed"))
-    for (server, version), found in outcomes.items():
-        passed = found.ran - found.expected - found.failed
-        print(_ROW.format(server, version, found.ran, passed, found.expected, found.failed))
+    for (server, version), outcome in outcomes.items():
+        passed = outcome.scenarios - outcome.expected - outcome.failed
+        numbers = (outcome.scenarios, passed, outcome.expected, outcome.failed)
+        print(_ROW.format(server, version, *numbers))
 
 
 if __name__ == "__main__":

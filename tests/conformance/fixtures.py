@@ -1,5 +1,5 @@
-"""What the conformance suite asks a server to offer: tools, resources and prompts that a product
-does not have. Their names and texts are the suite's."""
+"""The tools, resources and prompts that the conformance suite requires of a server and that the
+product does not have. The suite defines their names and texts."""
 
 import asyncio
 import base64
@@ -35,7 +35,7 @@ from mcp_types import (
 )
 from pydantic import Field
 
-Asked = Context[Any, Any]
+ToolContext = Context[Any, Any]
 TEMPLATE_PREFIX = "test://template/"
 _PAUSE_S = 0.05
 _JSON_SCHEMA = {
@@ -67,12 +67,12 @@ def build_fixtures() -> MCPServer:
     def json_schema_2020_12_tool(name: str = "") -> str:
         return name
 
-    described = Tool.from_function(
-        json_schema_2020_12_tool, description="Its schema has keywords that must survive."
+    schema_tool = Tool.from_function(
+        json_schema_2020_12_tool, description="Has schema keywords that must be kept."
     )
     fixtures = MCPServer(
         "fixtures",
-        tools=[described.model_copy(update={"parameters": _JSON_SCHEMA})],
+        tools=[schema_tool.model_copy(update={"parameters": _JSON_SCHEMA})],
         log_level="WARNING",
     )
     _add_content(fixtures)
@@ -85,19 +85,19 @@ def build_fixtures() -> MCPServer:
 def _add_content(fixtures: MCPServer) -> None:
     tool = partial(fixtures.tool, structured_output=False)
 
-    @tool(description="Answers with text.")
+    @tool(description="Returns text.")
     def test_simple_text() -> str:
         return "This is a simple text response for testing."
 
-    @tool(description="Answers with an image.")
+    @tool(description="Returns an image.")
     def test_image_content() -> list[ContentBlock]:
         return [_image()]
 
-    @tool(description="Answers with a sound.")
+    @tool(description="Returns a sound.")
     def test_audio_content() -> list[ContentBlock]:
         return [AudioContent(type="audio", data=_base64(_wav()), mime_type="audio/wav")]
 
-    @tool(description="Answers with a resource.")
+    @tool(description="Returns a resource.")
     def test_embedded_resource() -> list[ContentBlock]:
         return [
             _embedded(
@@ -105,7 +105,7 @@ def _add_content(fixtures: MCPServer) -> None:
             )
         ]
 
-    @tool(description="Answers with content of several types.")
+    @tool(description="Returns content of several types.")
     def test_multiple_content_types() -> list[ContentBlock]:
         text = json.dumps({"test": "data", "value": 123})
         return [
@@ -128,8 +128,8 @@ def _add_behaviour(fixtures: MCPServer) -> None:
     def test_error_handling() -> str:
         raise ToolError("This tool intentionally returns an error for testing")
 
-    @tool(description="Logs thrice.")
-    async def test_tool_with_logging(ctx: Asked) -> str:
+    @tool(description="Logs three times.")
+    async def test_tool_with_logging(ctx: ToolContext) -> str:
         await ctx.info("Tool execution started")
         await asyncio.sleep(_PAUSE_S)
         await ctx.info("Tool processing data")
@@ -137,20 +137,20 @@ def _add_behaviour(fixtures: MCPServer) -> None:
         await ctx.info("Tool execution completed")
         return "logged"
 
-    @tool(description="Logs once, for who asked for logs.")
-    async def test_logging_tool(ctx: Asked) -> str:
+    @tool(description="Logs once, if the client asked for logs.")
+    async def test_logging_tool(ctx: ToolContext) -> str:
         await ctx.info("logged")
         return "logged"
 
-    @tool(description="Reports progress thrice.")
-    async def test_tool_with_progress(ctx: Asked) -> str:
+    @tool(description="Reports progress three times.")
+    async def test_tool_with_progress(ctx: ToolContext) -> str:
         for done in (0, 50, 100):
             await ctx.report_progress(done, 100)
             await asyncio.sleep(_PAUSE_S)
         return "done"
 
     @tool(description="Needs a client that can sample.")
-    def test_missing_capability(ctx: Asked) -> str:
+    def test_missing_capability(ctx: ToolContext) -> str:
         declared = ctx.client_capabilities
         if declared is None or declared.sampling is None:
             data = MissingRequiredClientCapabilityErrorData(
@@ -163,13 +163,13 @@ def _add_behaviour(fixtures: MCPServer) -> None:
             )
         return "the client can sample"
 
-    @tool(description="Tells listeners that the tools changed.")
-    async def test_trigger_tool_change(ctx: Asked) -> str:
+    @tool(description="Notifies listeners that the tools changed.")
+    async def test_trigger_tool_change(ctx: ToolContext) -> str:
         await ctx.notify_tools_changed()
         return "told"
 
-    @tool(description="Tells listeners that the prompts changed.")
-    async def test_trigger_prompt_change(ctx: Asked) -> str:
+    @tool(description="Notifies listeners that the prompts changed.")
+    async def test_trigger_prompt_change(ctx: ToolContext) -> str:
         await ctx.notify_prompts_changed()
         return "told"
 
@@ -188,7 +188,7 @@ def _add_resources(fixtures: MCPServer) -> None:
         return "This resource can be subscribed to."
 
     @fixtures.resource(f"{TEMPLATE_PREFIX}{{id}}/data", mime_type="application/json")
-    def from_template(id: str) -> str:  # noqa: A002 - the template's name for it
+    def from_template(id: str) -> str:  # noqa: A002 - the name in the template
         return json.dumps({"id": id, "templateTest": True, "data": f"Data for ID: {id}"})
 
 
@@ -203,7 +203,7 @@ def _add_prompts(fixtures: MCPServer) -> None:
 
     @fixtures.prompt(description="With a resource.")
     def test_prompt_with_embedded_resource(
-        resourceUri: str,  # noqa: N803 - the suite's name for it
+        resourceUri: str,  # noqa: N803 - the name in the suite
     ) -> list[UserMessage]:
         text = "Embedded resource content for testing."
         return [
@@ -239,8 +239,8 @@ def _png() -> bytes:
     """One red pixel."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        checked = kind + data
-        return struct.pack(">I", len(data)) + checked + struct.pack(">I", zlib.crc32(checked))
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
 
     header = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
     pixels = zlib.compress(b"\x00\xff\x00\x00")

@@ -1,4 +1,4 @@
-"""The Inspector's command line against the product: the tools are listed, and each is called."""
+"""Runs of the Inspector's command line against the product: list the tools, and call each one."""
 
 import json
 from typing import Any
@@ -8,12 +8,12 @@ from serve_app.mcp.tools import TOOLS
 from tests.conformance.node import Node
 
 ERAS = ("legacy", "modern")
-"""Of the protocol: with `initialize`, and without."""
+"""Eras of the protocol: with `initialize`, and without it."""
 _AGENT = "inspected"
 
 
 class InspectorFailed(Exception):
-    """Says in one line what failed."""
+    """The message is one line."""
 
 
 class Inspector:
@@ -21,15 +21,15 @@ class Inspector:
         self._node = node
         self._url = url
         self._era = era
-        self.asked = 0
+        self.requests = 0
 
     def run(self) -> None:
-        """Raises InspectorFailed."""
-        # --strict fails for a schema that some client or model would not take.
+        """List the tools and call each of them. Raises InspectorFailed."""
+        # --strict fails on a schema that some clients or models reject.
         tools = self._ask("tools/list", "--strict")["tools"]
         names = [tool["name"] for tool in tools]
         if names != list(TOOLS):
-            raise InspectorFailed(f"tools/list ({self._era}) names {', '.join(names)}")
+            raise InspectorFailed(f"tools/list ({self._era}) lists {', '.join(names)}")
         user = {"user_id": f"user of {self._era}"}
         scope = {"agent_id": _AGENT, **user}
         stored = self._call("store_memory", {**scope, "content": "Ann drinks green tea."})
@@ -46,8 +46,8 @@ class Inspector:
         self._call("delete_memory", memory)
 
     def _call(self, tool: str, arguments: dict[str, str], *options: str) -> dict[str, Any]:
-        given = ("--tool-name", tool, "--tool-args-json", json.dumps(arguments))
-        answer = self._ask("tools/call", *given, *options)
+        call = ("--tool-name", tool, "--tool-args-json", json.dumps(arguments))
+        answer = self._ask("tools/call", *call, *options)
         if "structuredContent" not in answer:
             raise InspectorFailed(f"{tool} ({self._era}) has no structured content: {answer}")
         content: dict[str, Any] = answer["structuredContent"]
@@ -58,10 +58,10 @@ class Inspector:
             "inspector", "--cli", "--server-url", self._url, "--transport", "http",
             "--protocol-era", self._era, "--format", "json", "--method", method, *options,
         )  # fmt: skip
-        said = run.stderr.strip()
-        if run.returncode != 0 or said:
-            what = " ".join([method, *options])
-            raise InspectorFailed(f"{what} ({self._era}): {said or f'exit {run.returncode}'}")
-        self.asked += 1
+        stderr = run.stderr.strip()
+        if run.returncode != 0 or stderr:
+            command = " ".join([method, *options])
+            raise InspectorFailed(f"{command} ({self._era}): {stderr or f'exit {run.returncode}'}")
+        self.requests += 1
         answer: dict[str, Any] = json.loads(run.stdout)["result"]
         return answer

@@ -1,4 +1,4 @@
-"""A server for tests alone: the product's, over memory, with the suite's fixtures added.
+"""A server for tests only: the product's, over an in-memory store, with the suite's fixtures.
 
 `python -m tests.conformance.server PORT`
 """
@@ -39,7 +39,7 @@ _LISTS = {
     "resources/templates/list": "resource_templates",
     "prompts/list": "prompts",
 }
-_JUST_ACCEPTED: dict[str, type[RequestParams]] = {
+_ACCEPTED_WITHOUT_EFFECT: dict[str, type[RequestParams]] = {
     "logging/setLevel": SetLevelRequestParams,
     "resources/subscribe": SubscribeRequestParams,
     "resources/unsubscribe": UnsubscribeRequestParams,
@@ -47,11 +47,11 @@ _JUST_ACCEPTED: dict[str, type[RequestParams]] = {
 
 
 class _NoMetrics:
-    def answered(self, method: str, route: str, status: int, duration_s: float) -> None: ...
+    def count_request(self, method: str, route: str, status: int, duration_s: float) -> None: ...
 
-    def rate_limited(self, operation: str) -> None: ...
+    def count_rate_limited(self, operation: str) -> None: ...
 
-    def tool_called(self, tool: str, is_error: bool, duration_s: float) -> None: ...
+    def count_tool_call(self, tool: str, is_error: bool, duration_s: float) -> None: ...
 
 
 def build_app() -> Starlette:
@@ -66,10 +66,10 @@ def build_app() -> Starlette:
 
 
 def _merge(server: "Server[Any]", fixtures: MCPServer) -> None:
-    """What is not a fixture goes on to the product's own handlers."""
-    theirs = fixtures._lowlevel_server
+    """Add the fixtures to the server; requests for anything else reach the product's handlers."""
+    fixture_server = fixtures._lowlevel_server
     for method, field in _LISTS.items():
-        _join(server, method, _entry(theirs, method), field)
+        _join(server, method, _entry(fixture_server, method), field)
 
     async def is_tool(params: Any) -> bool:
         return params.name in [tool.name for tool in await fixtures.list_tools()]
@@ -81,46 +81,48 @@ def _merge(server: "Server[Any]", fixtures: MCPServer) -> None:
         known = [str(resource.uri) for resource in await fixtures.list_resources()]
         return str(params.uri) in known or str(params.uri).startswith(TEMPLATE_PREFIX)
 
-    for method, is_theirs in {
+    for method, is_fixture in {
         "tools/call": is_tool,
         "prompts/get": is_prompt,
         "resources/read": is_resource,
     }.items():
-        _divert(server, method, _entry(theirs, method), is_theirs)
-    listen = _entry(theirs, "subscriptions/listen")
+        _divert(server, method, _entry(fixture_server, method), is_fixture)
+    listen = _entry(fixture_server, "subscriptions/listen")
     server.add_request_handler("subscriptions/listen", listen.params_type, listen.handler)
     server.add_request_handler("completion/complete", CompleteRequestParams, complete)
-    for method, params_type in _JUST_ACCEPTED.items():
+    for method, params_type in _ACCEPTED_WITHOUT_EFFECT.items():
         server.add_request_handler(method, params_type, _accept)
 
-    own_schema, their_schema = server.get_tool_input_schema, theirs.get_tool_input_schema
+    own_schema, fixture_schema = server.get_tool_input_schema, fixture_server.get_tool_input_schema
     assert own_schema is not None
-    assert their_schema is not None
-    server.get_tool_input_schema = lambda name: own_schema(name) or their_schema(name)
+    assert fixture_schema is not None
+    server.get_tool_input_schema = lambda name: own_schema(name) or fixture_schema(name)
     security = RequestStateSecurity.ephemeral()
     server.middleware.append(RequestStateBoundary(security, default_audience=server.name))
 
 
-def _join(server: "Server[Any]", method: str, theirs: HandlerEntry[Any], field: str) -> None:
+def _join(server: "Server[Any]", method: str, added: HandlerEntry[Any], field: str) -> None:
     own = _entry(server, method)
 
-    async def listed(context: Any, params: Any) -> Any:
+    async def list_both(context: Any, params: Any) -> Any:
         first: Any = await own.handler(context, params)
-        second: Any = await theirs.handler(context, params)
+        second: Any = await added.handler(context, params)
         both = [*getattr(first, field), *getattr(second, field)]
         return first.model_copy(update={field: both})
 
-    server.add_request_handler(method, own.params_type, listed)
+    server.add_request_handler(method, own.params_type, list_both)
 
 
-def _divert(server: "Server[Any]", method: str, theirs: HandlerEntry[Any], is_theirs: Any) -> None:
+def _divert(
+    server: "Server[Any]", method: str, fixture: HandlerEntry[Any], is_fixture: Any
+) -> None:
     own = _entry(server, method)
 
-    async def answered(context: Any, params: Any) -> Any:
-        chosen = theirs if await is_theirs(params) else own
-        return await chosen.handler(context, params)
+    async def dispatch(context: Any, params: Any) -> Any:
+        entry = fixture if await is_fixture(params) else own
+        return await entry.handler(context, params)
 
-    server.add_request_handler(method, own.params_type, answered)
+    server.add_request_handler(method, own.params_type, dispatch)
 
 
 def _entry(server: "Server[Any]", method: str) -> HandlerEntry[Any]:
@@ -134,13 +136,13 @@ async def _accept(_context: Any, _params: Any) -> EmptyResult:
 
 
 if __name__ == "__main__":
-    # What 2026-07-28 deprecates is tested with the versions that have it.
+    # The suite also tests earlier versions, with features that 2026-07-28 deprecates.
     warnings.simplefilter("ignore", MCPDeprecationWarning)
     uvicorn.run(
         build_app(),
         host="127.0.0.1",
         port=int(sys.argv[1]),
         log_level="warning",
-        http="httptools",  # what a replica without HAProxy before it has
-        timeout_graceful_shutdown=1,  # some of the suite's streams have no end
+        http="httptools",  # as in a replica without HAProxy
+        timeout_graceful_shutdown=1,  # some streams of the suite never end
     )

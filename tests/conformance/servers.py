@@ -15,14 +15,14 @@ from serve_app.mcp.asgi import ROUTE
 from serve_app.operations.machine import ports, processes
 from serve_app.settings import ROOT
 
-_FIRST_PORT = 26_000  # away from a service's that may be running
+_FIRST_PORT = 26_000  # far from the ports of a service that may be running
 _START_TIMEOUT_S = 60
 _STOP_TIMEOUT_S = 10
 
 
 @contextlib.contextmanager
 def product(scratch: Path) -> Iterator[str]:
-    """`memex serve`: its endpoint. Raises StartupError."""
+    """Run `memex serve`; yields its MCP endpoint. Raises StartupError."""
     port = ports.free(_FIRST_PORT, ())
     dashboard = ports.free(_FIRST_PORT + 1, (port,))
     env = {"MEMEX_PORT": str(port), "MEMEX_DASHBOARD_PORT": str(dashboard)}
@@ -32,7 +32,7 @@ def product(scratch: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def with_fixtures(scratch: Path) -> Iterator[str]:
-    """The server of server.py: its endpoint. Raises StartupError."""
+    """Run the server of server.py; yields its endpoint. Raises StartupError."""
     port = ports.free(_FIRST_PORT, ())
     log = scratch / "fixtures.log"
     with log.open("wb") as output:
@@ -42,7 +42,7 @@ def with_fixtures(scratch: Path) -> Iterator[str]:
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=ROOT,
-            start_new_session=True,  # the terminal's Ctrl-C is for us
+            start_new_session=True,  # so that Ctrl-C reaches only this process
             preexec_fn=lambda: processes.die_with_parent(signal.SIGTERM),
         )
     try:
@@ -61,8 +61,8 @@ def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_S
     while not _listens(port):
         if process.poll() is not None or time.monotonic() > deadline:
-            said = log.read_text(errors="replace").strip().splitlines()
-            raise StartupError(f"the server with fixtures does not start: {(said or ['?'])[-1]}")
+            lines = log.read_text(errors="replace").strip().splitlines()
+            raise StartupError(f"the server with fixtures does not start: {(lines or ['?'])[-1]}")
         time.sleep(0.1)
 
 

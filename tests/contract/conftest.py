@@ -1,4 +1,4 @@
-"""Both stores: each test runs over either."""
+"""Both stores, Postgres and in memory: each test runs against each of them."""
 
 import pytest
 
@@ -11,8 +11,8 @@ from tests.support.contract import Scope
 from tests.support.fakes.embedder import IDENTITY
 from tests.support.fakes.store import in_memory_store
 
-# So that a test comes to each bound with few memories.
-BOUNDS = CountBounds(of_one=3, of_timeline=4)
+# Low, so that a test reaches each bound with few memories.
+BOUNDS = CountBounds(per_tally=3, per_timeline=4)
 EXPORT_PAGE_ROWS = 3
 
 
@@ -29,7 +29,7 @@ def store(kind: str, pool: Pool) -> BatchedStore:
 
 
 @pytest.fixture
-def store_that_counts_few(kind: str, pool: Pool) -> BatchedStore:
+def store_with_low_bounds(kind: str, pool: Pool) -> BatchedStore:
     if kind == "in memory":
         return in_memory_store(bounds=BOUNDS)
     return build_store(pool, StoreSettings(), tuning=Tuning(counts=BOUNDS))

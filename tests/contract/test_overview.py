@@ -1,4 +1,4 @@
-"""What every Store tells of its agents, users and days, and which filters its listing has."""
+"""The Overview port of every store: agents, users, timelines; and the filters of listings."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,7 +22,7 @@ async def add(store: BatchedStore, agent: str, user: str, count: int = 1, **fiel
     await store.inserts.insert(memories, vectors, generation, None)
 
 
-async def test_agents_and_users_are_counted(store: BatchedStore) -> None:
+async def test_agents_and_users_are_listed_with_counts(store: BatchedStore) -> None:
     assert await store.overview.list_agents(10, None) == TallyPage([], None)
     assert await store.overview.list_users("alpha", 10, None) == TallyPage([], None)
     await add(store, "beta", "ben", 2)
@@ -46,8 +46,8 @@ async def test_agents_and_users_are_paged(store: BatchedStore, limit: int) -> No
         await add(store, name, "user", 2)
         await add(store, "agent", name)
 
-    async def every(agent: str | None) -> tuple[list[str], int]:
-        found: list[str] = []
+    async def list_all(agent: str | None) -> tuple[list[str], int]:
+        ids: list[str] = []
         after, pages = None, 0
         while True:
             page = await (
@@ -56,46 +56,46 @@ async def test_agents_and_users_are_paged(store: BatchedStore, limit: int) -> No
                 else store.overview.list_users(agent, limit, after)
             )
             assert len(page.tallies) <= limit
-            found += [tally.id for tally in page.tallies]
+            ids += [tally.id for tally in page.tallies]
             after, pages = page.next_after, pages + 1
             if after is None:
-                return found, pages
+                return ids, pages
 
-    assert await every(None) == (["agent", *names], -(-8 // limit))
-    assert await every("agent") == (names, -(-7 // limit))
+    assert await list_all(None) == (["agent", *names], -(-8 // limit))
+    assert await list_all("agent") == (names, -(-7 // limit))
 
 
-async def test_more_than_are_counted_are_said_to_be_more(
-    store_that_counts_few: BatchedStore,
+async def test_counts_above_the_bound_are_marked_inexact(
+    store_with_low_bounds: BatchedStore,
 ) -> None:
     for user, count in (("a", 2), ("b", 3), ("c", 4)):
-        await add(store_that_counts_few, "agent", user, count)
-    users = await store_that_counts_few.overview.list_users("agent", 10, None)
+        await add(store_with_low_bounds, "agent", user, count)
+    users = await store_with_low_bounds.overview.list_users("agent", 10, None)
     assert users.tallies == [Tally("a", 2, True), Tally("b", 3, True), Tally("c", 3, False)]
-    assert (await store_that_counts_few.overview.list_agents(10, None)).tallies == [
+    assert (await store_with_low_bounds.overview.list_agents(10, None)).tallies == [
         Tally("agent", 3, False)
     ]
 
 
-async def test_what_is_over_is_not_counted(store_that_counts_few: BatchedStore) -> None:
-    over = NOW - timedelta(seconds=1)
-    await add(store_that_counts_few, "agent", "both", 2)
-    await add(store_that_counts_few, "agent", "both", 9, expires_at=over)
-    await add(store_that_counts_few, "agent", "over", 5, expires_at=over)
-    await add(store_that_counts_few, "agent", "later", expires_at=NOW + timedelta(days=1))
-    await add(store_that_counts_few, "gone", "over", expires_at=over)
-    users = await store_that_counts_few.overview.list_users("agent", 10, None)
+async def test_expired_memories_are_not_counted(store_with_low_bounds: BatchedStore) -> None:
+    expired = NOW - timedelta(seconds=1)
+    await add(store_with_low_bounds, "agent", "both", 2)
+    await add(store_with_low_bounds, "agent", "both", 9, expires_at=expired)
+    await add(store_with_low_bounds, "agent", "expired", 5, expires_at=expired)
+    await add(store_with_low_bounds, "agent", "later", expires_at=NOW + timedelta(days=1))
+    await add(store_with_low_bounds, "gone", "expired", expires_at=expired)
+    users = await store_with_low_bounds.overview.list_users("agent", 10, None)
     assert users.tallies == [Tally("both", 2, True), Tally("later", 1, True)]
-    assert (await store_that_counts_few.overview.list_agents(10, None)).tallies == [
+    assert (await store_with_low_bounds.overview.list_agents(10, None)).tallies == [
         Tally("agent", 3, True)
     ]
-    timeline = await store_that_counts_few.overview.timeline(
+    timeline = await store_with_low_bounds.overview.timeline(
         "agent", None, NOW.date() - timedelta(days=1)
     )
     assert sum(day.episodic for day in timeline.days) == 3
 
 
-async def test_a_timeline_counts_days_by_type(store: BatchedStore) -> None:
+async def test_timeline_counts_days_by_type(store: BatchedStore) -> None:
     midnight = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
     instant = timedelta(microseconds=1)
     semantic = {"memory_type": MemoryType.SEMANTIC}
@@ -110,25 +110,25 @@ async def test_a_timeline_counts_days_by_type(store: BatchedStore) -> None:
     assert await store.overview.timeline("agent", "ana", day[2]) == Timeline(day[2], mine)
     everyone = [DayCounts(day[2], 4, 0, 0, True), *mine]
     assert await store.overview.timeline("agent", None, day[2]) == Timeline(day[2], everyone)
-    last = await store.overview.timeline("agent", "ana", day[3])
-    assert last.days == [DayCounts(day[3], 1, 0, 0, True), *mine]
+    timeline = await store.overview.timeline("agent", "ana", day[3])
+    assert timeline.days == [DayCounts(day[3], 1, 0, 0, True), *mine]
     assert await store.overview.timeline("nobody", None, day[3]) == Timeline(day[3], [])
 
 
 @pytest.mark.parametrize("user", ["user", None])
-async def test_a_timeline_says_how_far_it_was_counted(
-    store_that_counts_few: BatchedStore, user: str | None
+async def test_timeline_beyond_its_bound_begins_later_with_an_inexact_day(
+    store_with_low_bounds: BatchedStore, user: str | None
 ) -> None:
     noon = NOW.replace(hour=0, minute=0) - timedelta(hours=12)
     since = noon.date() - timedelta(days=9)
-    await add(store_that_counts_few, "agent", "user", 2, created_at=noon)
-    await add(store_that_counts_few, "agent", "user", 2, created_at=noon - timedelta(days=1))
-    whole = await store_that_counts_few.overview.timeline("agent", user, since)
+    await add(store_with_low_bounds, "agent", "user", 2, created_at=noon)
+    await add(store_with_low_bounds, "agent", "user", 2, created_at=noon - timedelta(days=1))
+    whole = await store_with_low_bounds.overview.timeline("agent", user, since)
     assert whole.since == since
     assert [day.is_exact for day in whole.days] == [True, True]
-    await add(store_that_counts_few, "agent", "user", 2, created_at=noon - timedelta(days=1))
-    await add(store_that_counts_few, "agent", "user", 2, created_at=noon - timedelta(days=2))
-    part = await store_that_counts_few.overview.timeline("agent", user, since)
+    await add(store_with_low_bounds, "agent", "user", 2, created_at=noon - timedelta(days=1))
+    await add(store_with_low_bounds, "agent", "user", 2, created_at=noon - timedelta(days=2))
+    part = await store_with_low_bounds.overview.timeline("agent", user, since)
     assert part.since == noon.date() - timedelta(days=1)
     assert [(day.day, day.is_exact) for day in part.days] == [
         (part.since, False),
@@ -139,32 +139,32 @@ async def test_a_timeline_says_how_far_it_was_counted(
 
 
 @pytest.mark.parametrize("user", ["user", None])
-async def test_a_listing_has_filters(store: BatchedStore, user: str | None) -> None:
+async def test_list_filters_by_metadata_and_time(store: BatchedStore, user: str | None) -> None:
     ages = {n: NOW - timedelta(days=n) for n in range(6)}
     for n, created_at in ages.items():
         metadata = {"even": n % 2 == 0, "tags": [f"t{n}", "all"]}
         await add(store, "agent", "user", created_at=created_at, metadata=metadata)
     await add(store, "other", "user", metadata={"even": True})
 
-    async def found(limit: int = 10, **filters: Any) -> list[int]:
-        seen, after = [], None
+    async def list_ages(limit: int = 10, **filters: Any) -> list[int]:
+        ages_days, after = [], None
         while True:
             page = await store.memories.list_page(
                 "agent", user, page_size=limit, after=after, filters=ListFilters(**filters)
             )
-            seen += [(NOW - memory.created_at).days for memory in page.memories]
+            ages_days += [(NOW - memory.created_at).days for memory in page.memories]
             if (after := page.next_key) is None:
-                return seen
+                return ages_days
 
-    assert await found() == [0, 1, 2, 3, 4, 5]
+    assert await list_ages() == [0, 1, 2, 3, 4, 5]
     for limit in (1, 2, 10):
-        assert await found(limit, metadata={"even": True}) == [0, 2, 4]
-    assert await found(metadata={"tags": ["all", "t3"]}) == [3]
-    assert await found(metadata={}) == [0, 1, 2, 3, 4, 5]
-    assert await found(created_after=ages[2]) == [0, 1]
-    assert await found(created_before=ages[2]) == [3, 4, 5]
+        assert await list_ages(limit, metadata={"even": True}) == [0, 2, 4]
+    assert await list_ages(metadata={"tags": ["all", "t3"]}) == [3]
+    assert await list_ages(metadata={}) == [0, 1, 2, 3, 4, 5]
+    assert await list_ages(created_after=ages[2]) == [0, 1]
+    assert await list_ages(created_before=ages[2]) == [3, 4, 5]
     between = {"created_after": ages[5], "created_before": ages[0]}
-    assert await found(1, **between, metadata={"even": False}) == [1, 3]
+    assert await list_ages(1, **between, metadata={"even": False}) == [1, 3]
     page = await store.memories.list_page(
         "agent",
         user,

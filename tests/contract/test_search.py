@@ -1,4 +1,4 @@
-"""How every Store ranks, and what its searches find."""
+"""The Searches port of every store: ranking, filters, `as_of`."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -18,7 +18,7 @@ from tests.support.fakes.embedder import embed_words
 NOW = datetime.now(UTC)
 
 
-async def test_ranks_by_meaning(scope: Scope) -> None:
+async def test_semantic_mode_ranks_by_meaning(scope: Scope) -> None:
     await scope.add("green tea please", "the deploy failed", "red green blue")
     hits = await scope.search("green tea", ranking=Ranking(alpha=1.0, mode="semantic"))
     assert [hit.content for hit in hits] == [
@@ -34,7 +34,7 @@ async def test_ranks_by_meaning(scope: Scope) -> None:
 @pytest.mark.parametrize("query", ["anything", "aged 3", "the"])
 @pytest.mark.parametrize("mode", ["hybrid", "semantic", "lexical"])
 @pytest.mark.parametrize("fusion", ["weighted", "rrf"])
-async def test_alpha_zero_is_newest_first(
+async def test_alpha_zero_ranks_newest_first(
     scope: Scope, query: str, mode: SearchMode, fusion: Fusion
 ) -> None:
     for age in (5, 1, 9, 0, 3):
@@ -43,7 +43,7 @@ async def test_alpha_zero_is_newest_first(
     assert [hit.content for hit in hits] == [f"aged {age}" for age in (0, 1, 3, 5, 9)]
 
 
-async def test_ranks_by_words(scope: Scope) -> None:
+async def test_hybrid_and_lexical_modes_rank_by_terms(scope: Scope) -> None:
     contents = ["the deploy failed with ERR_4032", "a deploy went well", "tea deploy deploy deploy"]
     await scope.add(*contents)
     modes: tuple[SearchMode, ...] = ("hybrid", "lexical")
@@ -55,7 +55,7 @@ async def test_ranks_by_words(scope: Scope) -> None:
     assert lexical[0].score == 1.0
 
 
-async def test_without_a_common_word_meaning_alone_counts(scope: Scope) -> None:
+async def test_query_without_known_terms_ranks_by_meaning_only(scope: Scope) -> None:
     await scope.add("green tea please", "red green blue")
     for query in ("unheard", "the of who", "?! 🎉"):
         semantic = await scope.search(query, ranking=Ranking(1.0, mode="semantic"))
@@ -68,36 +68,36 @@ async def test_without_a_common_word_meaning_alone_counts(scope: Scope) -> None:
             assert [(h.id, h.score) for h in hits] == [(h.id, h.score) for h in semantic]
 
 
-async def test_changed_content_is_found_by_its_new_words_alone(scope: Scope) -> None:
+async def test_changed_content_is_found_by_its_new_terms_only(scope: Scope) -> None:
     (memory, _) = await scope.add("the parrot sleeps", "nothing of it")
-    words = Ranking(1.0, mode="lexical")
+    lexical = Ranking(1.0, mode="lexical")
     patch = MemoryPatch(content="an owl wakes")
     await scope.store.memories.update(
         "agent", memory.id, patch, embed_words("an owl wakes"), 1, None
     )
-    hits = await scope.search("owl", ranking=words)
+    hits = await scope.search("owl", ranking=lexical)
     assert (hits[0].content, hits[0].score) == ("an owl wakes", 1.0)
-    hits = await scope.search("parrot", ranking=words)
+    hits = await scope.search("parrot", ranking=lexical)
     assert all(hit.score is not None and hit.score < 1 for hit in hits)
 
 
-async def test_half_life_halves(scope: Scope) -> None:
+async def test_recency_is_one_half_after_one_half_life(scope: Scope) -> None:
     await scope.add("old", created_at=datetime.now(UTC) - timedelta(days=10))
     (hit,) = await scope.search("x", ranking=Ranking(alpha=0.0, half_life_days=10.0))
     assert hit.score == pytest.approx(0.5, abs=1e-4)
 
 
-async def test_as_of_sees_what_there_was_then(scope: Scope) -> None:
+async def test_as_of_excludes_later_memories_and_ages_from_that_time(scope: Scope) -> None:
     for age_days in (0, 10, 20):
         await scope.add(f"aged {age_days}", created_at=NOW - timedelta(days=age_days))
     ranking, then = Ranking(alpha=0.0, half_life_days=10.0), NOW - timedelta(days=10)
     hits = await scope.search("x", ranking=ranking, as_of=then)
     assert [(hit.content, hit.score) for hit in hits] == [("aged 10", 1.0), ("aged 20", 0.5)]
-    ahead = await scope.search("x", ranking=ranking, as_of=NOW + timedelta(days=10))
-    assert [hit.score for hit in ahead] == [0.5, 0.25, 0.125]
+    hits = await scope.search("x", ranking=ranking, as_of=NOW + timedelta(days=10))
+    assert [hit.score for hit in hits] == [0.5, 0.25, 0.125]
 
 
-async def test_future_memories_are_not_newer_than_now(scope: Scope) -> None:
+async def test_recency_of_a_memory_from_the_future_is_one(scope: Scope) -> None:
     await scope.add("ahead", created_at=datetime.now(UTC) + timedelta(minutes=4))
     (hit,) = await scope.search("x", ranking=Ranking(alpha=0.0, half_life_days=0.001))
     assert hit.score == 1.0
@@ -105,7 +105,7 @@ async def test_future_memories_are_not_newer_than_now(scope: Scope) -> None:
 
 @pytest.mark.parametrize("half_life_days", [5e-324, 1e-300, 1e-9, 0.001, 1e6])
 @pytest.mark.parametrize("year", [1, 2, 2020])
-async def test_extreme_ages_and_half_lives_have_a_score(
+async def test_extreme_ages_and_half_lives_give_a_valid_score(
     scope: Scope, half_life_days: float, year: int
 ) -> None:
     created_at = datetime(year, 1, 1, tzinfo=UTC)
@@ -121,7 +121,7 @@ async def test_extreme_ages_and_half_lives_have_a_score(
     assert [memory.created_at for memory in page.memories] == [created_at]
 
 
-async def test_importance_weighs_in(scope: Scope) -> None:
+async def test_importance_adds_to_the_score(scope: Scope) -> None:
     await scope.add("same words", importance=0.0)
     await scope.add("same words", importance=2.0)
     ranking = Ranking(alpha=1.0, importance_weight=0.5)
@@ -131,7 +131,7 @@ async def test_importance_weighs_in(scope: Scope) -> None:
     assert low.score == pytest.approx(1.0, abs=1e-4)
 
 
-async def test_ties_go_to_the_newest_then_to_the_id(scope: Scope) -> None:
+async def test_equal_scores_are_ordered_by_time_then_id(scope: Scope) -> None:
     older = await scope.add("tie", created_at=NOW - timedelta(days=1))
     same = await scope.add("tie", "tie", created_at=NOW)
     hits = await scope.search("tie", ranking=Ranking(alpha=1.0))
@@ -152,7 +152,9 @@ async def test_ties_go_to_the_newest_then_to_the_id(scope: Scope) -> None:
         (SearchFilters(min_score=2.0), set()),
     ],
 )
-async def test_filters(scope: Scope, filters: SearchFilters, expected: set[str]) -> None:
+async def test_search_filters_by_type_metadata_time_and_score(
+    scope: Scope, filters: SearchFilters, expected: set[str]
+) -> None:
     await scope.add("a", metadata={"project": "x"}, created_at=NOW - timedelta(days=3))
     await scope.add(
         "b", metadata={"project": "x", "tags": ["old", "new"]}, created_at=NOW - timedelta(days=1)
@@ -161,7 +163,7 @@ async def test_filters(scope: Scope, filters: SearchFilters, expected: set[str])
     assert {hit.content for hit in await scope.search("q", filters=filters)} == expected
 
 
-async def test_min_score_compares_the_score_that_is_shown(scope: Scope) -> None:
+async def test_min_score_compares_with_the_rounded_score(scope: Scope) -> None:
     await scope.add("alpha beta", "gamma")
     best, _ = await scope.search("alpha", ranking=Ranking(alpha=1.0))
     assert best.score is not None
@@ -171,6 +173,6 @@ async def test_min_score_compares_the_score_that_is_shown(scope: Scope) -> None:
     ]
 
 
-async def test_top_k_limits(scope: Scope) -> None:
+async def test_search_returns_at_most_top_k_hits(scope: Scope) -> None:
     await scope.add(*(f"m {n}" for n in range(20)))
     assert len(await scope.search("m", top_k=7)) == 7

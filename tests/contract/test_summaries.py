@@ -1,4 +1,4 @@
-"""Summaries, in every store: stored with their sources hidden, shown, undone, forgotten."""
+"""Summaries in every store: condensing, listing, restoring, deleting, forgetting, expiring."""
 
 import asyncio
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ async def store(store: BatchedStore) -> BatchedStore:
 
 
 async def add(store: BatchedStore, count: int, agent: str = "agent", **fields: Any) -> list[Memory]:
-    """The first is the oldest."""
+    """The new memories, oldest first."""
     contents = [f"memory {n} of {agent}" for n in range(count)]
     memories = [
         NewMemory(
@@ -47,7 +47,7 @@ async def add(store: BatchedStore, count: int, agent: str = "agent", **fields: A
     return await store.inserts.insert(memories, embeddings, 1, None)
 
 
-async def condensed(store: BatchedStore, sources: Sequence[Memory]) -> Memory | None:
+async def condense(store: BatchedStore, sources: Sequence[Memory]) -> Memory | None:
     summary = NewMemory(
         uuid7(), "agent", "user", "a summary", memory_type=MemoryType.SEMANTIC, created_at=NOW
     )
@@ -57,39 +57,41 @@ async def condensed(store: BatchedStore, sources: Sequence[Memory]) -> Memory | 
     )
 
 
-async def listed(store: BatchedStore, include_superseded: bool = False) -> list[str]:
+async def list_contents(store: BatchedStore, include_superseded: bool = False) -> list[str]:
     page = await store.memories.list_page(
         "agent", "user", page_size=200, filters=ListFilters(include_superseded=include_superseded)
     )
     return [memory.content for memory in page.memories]
 
 
-async def found(store: BatchedStore, text: str, include_superseded: bool = False) -> list[str]:
+async def search_contents(
+    store: BatchedStore, text: str, include_superseded: bool = False
+) -> list[str]:
     query = SearchQuery("agent", "user", text, 50, include_superseded=include_superseded)
     return [hit.content for hit in await store.searches.search(query, embed_words(text), 1, None)]
 
 
-async def test_sources_hide_behind_their_summary(store: BatchedStore) -> None:
+async def test_condensed_sources_are_hidden_unless_included(store: BatchedStore) -> None:
     memories = await add(store, 5)
-    summary = await condensed(store, memories[:3])
+    summary = await condense(store, memories[:3])
     assert summary is not None
     contents = ["a summary", "memory 4 of agent", "memory 3 of agent"]
-    assert await listed(store) == contents
-    assert sorted(await found(store, "memory 1 of agent")) == sorted(contents)
+    assert await list_contents(store) == contents
+    assert sorted(await search_contents(store, "memory 1 of agent")) == sorted(contents)
     for user in ("user", None):
         assert await store.memories.count("agent", user) == 3
         assert await store.memories.count("agent", user, include_superseded=True) == 6
     page = await store.memories.list_page("agent", None, page_size=200)
     assert [memory.content for memory in page.memories] == contents
 
-    assert await listed(store, include_superseded=True) == [
+    assert await list_contents(store, include_superseded=True) == [
         "a summary", *(f"memory {n} of agent" for n in (4, 3, 2, 1, 0)),
     ]  # fmt: skip
     page = await store.memories.list_page(
         "agent", None, page_size=200, filters=ListFilters(include_superseded=True)
     )
     assert len(page.memories) == 6
-    everything = await found(store, "memory 1 of agent", include_superseded=True)
+    everything = await search_contents(store, "memory 1 of agent", include_superseded=True)
     assert everything[0] == "memory 1 of agent"
     assert len(everything) == 6
     source = await store.memories.get("agent", memories[0].id)
@@ -98,39 +100,39 @@ async def test_sources_hide_behind_their_summary(store: BatchedStore) -> None:
     assert sources == [replace(memory, superseded_by=summary.id) for memory in memories[:3]]
 
 
-async def test_pages_run_through_hidden_ones_too(store: BatchedStore) -> None:
+async def test_pages_include_superseded_memories_if_requested(store: BatchedStore) -> None:
     memories = await add(store, 10)
-    await condensed(store, memories[::2])
-    seen: list[str] = []
+    await condense(store, memories[::2])
+    contents: list[str] = []
     key = None
     while True:
         page = await store.memories.list_page(
             "agent", "user", page_size=3, after=key, filters=ListFilters(include_superseded=True)
         )
-        seen += [memory.content for memory in page.memories]
+        contents += [memory.content for memory in page.memories]
         key = page.next_key
         if key is None:
             break
-    assert seen == ["a summary", *(f"memory {n} of agent" for n in range(9, -1, -1))]
+    assert contents == ["a summary", *(f"memory {n} of agent" for n in range(9, -1, -1))]
 
 
-async def test_restoring_undoes_a_summary(store: BatchedStore) -> None:
+async def test_restore_deletes_the_summary_and_shows_its_sources(store: BatchedStore) -> None:
     memories = await add(store, 5)
-    before = await listed(store)
-    summary = await condensed(store, memories[:3])
+    before = await list_contents(store)
+    summary = await condense(store, memories[:3])
     assert summary is not None
     assert await store.summaries.restore("agent", summary.id) == memories[:3]
-    assert await listed(store) == before
+    assert await list_contents(store) == before
     assert await store.memories.get("agent", summary.id) is None
-    assert await found(store, "memory 1 of agent") == await found(
+    assert await search_contents(store, "memory 1 of agent") == await search_contents(
         store, "memory 1 of agent", include_superseded=True
     )
-    # It was the user's wish: they are left as they are from now on.
-    assert await condensed(store, memories[:3]) is None
+    # The user asked for these sources back: they are not condensed again.
+    assert await condense(store, memories[:3]) is None
     assert await store.condensing.oldest_condensable("agent", "user", 2, 10) == []
 
 
-async def test_what_is_no_summary_has_nothing_to_restore(store: BatchedStore) -> None:
+async def test_restore_of_a_memory_that_is_no_summary_is_refused(store: BatchedStore) -> None:
     (memory,) = await add(store, 1)
     with pytest.raises(NotASummary):
         await store.summaries.restore("agent", memory.id)
@@ -139,39 +141,37 @@ async def test_what_is_no_summary_has_nothing_to_restore(store: BatchedStore) ->
     assert await store.summaries.sources("agent", uuid4()) is None
 
 
-async def test_another_agent_sees_no_part_of_a_summary(store: BatchedStore) -> None:
+async def test_another_agent_cannot_read_restore_or_condense(store: BatchedStore) -> None:
     memories = await add(store, 3)
-    summary = await condensed(store, memories)
+    summary = await condense(store, memories)
     assert summary is not None
     assert await store.summaries.sources("other", summary.id) is None
     assert await store.summaries.restore("other", summary.id) is None
-    theirs = await add(store, 3, "other")
-    assert await condensed(store, theirs) is None  # under our name
+    others = await add(store, 3, "other")
+    assert await condense(store, others) is None  # the summary is "agent"'s
     assert await store.memories.count("other", None) == 3
     assert await store.memories.count("agent", None) == 1
 
 
-async def test_condensing_takes_sources_as_they_were_read_or_not_at_all(
-    store: BatchedStore,
-) -> None:
+async def test_condense_does_nothing_if_a_source_changed(store: BatchedStore) -> None:
     memories = await add(store, 4)
     await store.memories.update(
         "agent", memories[0].id, MemoryPatch(importance=2), None, None, None
     )
-    assert await condensed(store, memories[:2]) is None
+    assert await condense(store, memories[:2]) is None
     await store.memories.delete("agent", memories[1].id)
-    assert await condensed(store, memories[1:3]) is None
-    assert await condensed(store, memories[2:]) is not None
-    assert await condensed(store, memories[2:]) is None  # twice
+    assert await condense(store, memories[1:3]) is None
+    assert await condense(store, memories[2:]) is not None
+    assert await condense(store, memories[2:]) is None  # already condensed
     assert await store.memories.count("agent", None) == 2
 
 
-async def test_only_episodic_memories_that_stay_are_condensed(store: BatchedStore) -> None:
-    facts = await add(store, 3, memory_type=MemoryType.SEMANTIC)
-    passing = await add(store, 3, expires_at=NOW + timedelta(hours=1))
+async def test_only_episodic_memories_without_expiry_are_condensed(store: BatchedStore) -> None:
+    semantic = await add(store, 3, memory_type=MemoryType.SEMANTIC)
+    expiring = await add(store, 3, expires_at=NOW + timedelta(hours=1))
     assert await store.condensing.scopes_to_condense(("", ""), 1, 10) == []
-    assert await condensed(store, facts) is None
-    assert await condensed(store, passing) is None
+    assert await condense(store, semantic) is None
+    assert await condense(store, expiring) is None
     memories = await add(store, 4)
     (scope,) = await store.condensing.scopes_to_condense(("", ""), 4, 10)
     assert (scope.agent_id, scope.user_id, scope.is_due) == ("agent", "user", False)
@@ -184,7 +184,7 @@ async def test_only_episodic_memories_that_stay_are_condensed(store: BatchedStor
     assert np.allclose(sources[0].embedding, embed_words("memory 0 of agent"), atol=1e-6)
 
 
-async def test_scopes_come_page_by_page(store: BatchedStore) -> None:
+async def test_scopes_to_condense_are_paged(store: BatchedStore) -> None:
     for agent in ("c", "a", "b"):
         await add(store, 2, agent)
     first = await store.condensing.scopes_to_condense(("", ""), 1, 2)
@@ -193,9 +193,9 @@ async def test_scopes_come_page_by_page(store: BatchedStore) -> None:
     assert [scope.agent_id for scope in rest] == ["c"]
 
 
-async def test_a_hidden_memory_cannot_be_changed(store: BatchedStore) -> None:
+async def test_superseded_memory_cannot_be_changed(store: BatchedStore) -> None:
     memories = await add(store, 3)
-    summary = await condensed(store, memories)
+    summary = await condense(store, memories)
     assert summary is not None
     with pytest.raises(Superseded, match=str(summary.id)):
         await store.memories.update(
@@ -210,30 +210,30 @@ async def test_a_hidden_memory_cannot_be_changed(store: BatchedStore) -> None:
     ]
 
 
-async def test_deleting_a_source_takes_what_was_made_of_it(store: BatchedStore) -> None:
-    """The others are back, to be condensed again without it."""
+async def test_deleting_a_source_deletes_its_summary(store: BatchedStore) -> None:
+    """The other sources are no longer superseded and can be condensed again."""
     memories = await add(store, 4)
-    summary = await condensed(store, memories[:3])
+    summary = await condense(store, memories[:3])
     assert summary is not None
     assert await store.memories.delete("agent", memories[1].id)
     assert await store.memories.get("agent", summary.id) is None
-    assert await listed(store) == [f"memory {n} of agent" for n in (3, 2, 0)]
+    assert await list_contents(store) == [f"memory {n} of agent" for n in (3, 2, 0)]
     assert len(await store.condensing.oldest_condensable("agent", "user", 2, 10)) == 3
 
 
-async def test_deleting_a_summary_takes_its_sources(store: BatchedStore) -> None:
+async def test_deleting_a_summary_deletes_its_sources(store: BatchedStore) -> None:
     memories = await add(store, 4)
-    summary = await condensed(store, memories[:3])
+    summary = await condense(store, memories[:3])
     assert summary is not None
     assert await store.memories.delete("agent", summary.id)
-    assert await listed(store, include_superseded=True) == ["memory 3 of agent"]
+    assert await list_contents(store, include_superseded=True) == ["memory 3 of agent"]
     for memory in memories[:3]:
         assert await store.memories.get("agent", memory.id) is None
 
 
-async def test_forgetting_takes_hidden_ones_too(store: BatchedStore) -> None:
+async def test_forget_deletes_superseded_memories_too(store: BatchedStore) -> None:
     memories = await add(store, 4)
-    await condensed(store, memories[:3])
+    await condense(store, memories[:3])
     await add(store, 2, "other")
     assert await store.memories.forget("agent", "user") == 2
     assert await store.memories.count("agent", None, include_superseded=True) == 0
@@ -242,7 +242,7 @@ async def test_forgetting_takes_hidden_ones_too(store: BatchedStore) -> None:
 
 async def test_sources_expire_with_their_summary(store: BatchedStore) -> None:
     memories = await add(store, 3)
-    summary = await condensed(store, memories)
+    summary = await condense(store, memories)
     assert summary is not None
     soon = Expiry(datetime.now(UTC) + timedelta(milliseconds=300))
     await store.memories.update("agent", summary.id, MemoryPatch(expiry=soon), None, None, None)
@@ -250,22 +250,23 @@ async def test_sources_expire_with_their_summary(store: BatchedStore) -> None:
     assert await store.memories.count("agent", "user", include_superseded=True) == 0
     assert await store.memories.count("agent", None, include_superseded=True) == 0
     assert await store.memories.get("agent", memories[0].id) is None
-    assert await listed(store, include_superseded=True) == []
+    assert await list_contents(store, include_superseded=True) == []
 
 
-async def test_hidden_words_count_for_nobody(store: BatchedStore) -> None:
-    """Scores are what they would be if only the summary were there."""
+async def test_superseded_memories_do_not_affect_scores(store: BatchedStore) -> None:
+    """A scope that never had the sources gives the same scores."""
     memories = await add(store, 6)
-    summary = await condensed(store, memories[:4])
+    summary = await condense(store, memories[:4])
     assert summary is not None
     query = SearchQuery("agent", "user", "memory 4 summary", 50)
     scores = [h.score for h in await store.searches.search(query, embed_words(query.text), 1, None)]
-    alone = type(query)("agent", "alone", query.text, 50)
-    kept = [summary, *memories[4:]]
+    query_of_copies = SearchQuery("agent", "copies", query.text, 50)
+    visible = [summary, *memories[4:]]
     copies = [
-        NewMemory(uuid7(), "agent", "alone", memory.content, created_at=memory.created_at)
-        for memory in kept
+        NewMemory(uuid7(), "agent", "copies", memory.content, created_at=memory.created_at)
+        for memory in visible
     ]
-    await store.inserts.insert(copies, np.stack([embed_words(m.content) for m in kept]), 1, None)
-    have = [h.score for h in await store.searches.search(alone, embed_words(query.text), 1, None)]
-    assert have == pytest.approx(scores, abs=1.1e-4)
+    embeddings = np.stack([embed_words(memory.content) for memory in visible])
+    await store.inserts.insert(copies, embeddings, 1, None)
+    hits = await store.searches.search(query_of_copies, embed_words(query.text), 1, None)
+    assert [hit.score for hit in hits] == pytest.approx(scores, abs=1.1e-4)

@@ -1,4 +1,4 @@
-"""What every Store does when memories leave and come with their ids."""
+"""The Transfers port of every store: exports, and imports that keep the memories' ids."""
 
 from contextlib import aclosing
 from dataclasses import replace
@@ -10,7 +10,7 @@ import pytest
 from deployments.domain.errors import RateLimited
 from deployments.domain.memories import (
     ExportPage,
-    Imported,
+    ImportOutcome,
     Memory,
     MemoryPatch,
     MemoryType,
@@ -28,7 +28,7 @@ from tests.support.fakes.store import InMemoryStore
 NOW = datetime.now(UTC)
 
 
-async def exported(store: BatchedStore, agent: str, user: str | None = None) -> list[ExportPage]:
+async def export(store: BatchedStore, agent: str, user: str | None = None) -> list[ExportPage]:
     return [page async for page in store.transfers.export(agent, user)]
 
 
@@ -38,45 +38,45 @@ def memories_of(pages: list[ExportPage]) -> list[Memory]:
 
 async def insert_missing(
     scope: Scope, *memories: NewMemory, limit: RateLimit | None = None
-) -> list[Imported]:
+) -> list[ImportOutcome]:
     embeddings = np.stack([embed_words(memory.content) for memory in memories])
     return await scope.store.transfers.insert_missing(memories, embeddings, scope.generation, limit)
 
 
-async def test_an_export_has_all_newest_first(scope: Scope) -> None:
+async def test_export_has_all_memories_newest_first(scope: Scope) -> None:
     stored = []
     for n in range(7):
-        created_at = NOW - timedelta(hours=n // 2)  # some at the same moment
+        created_at = NOW - timedelta(hours=n // 2)  # some are equal
         stored += await scope.add(f"m {n}", created_at=created_at, metadata={"n": n})
     stored += await Scope(scope.store, scope.generation, "agent", "second").add(
         "of another user", memory_type=MemoryType.SEMANTIC, expires_at=NOW + timedelta(days=1)
     )
     await Scope(scope.store, scope.generation, "another", "user").add("of another agent")
-    await scope.add("over", expires_at=NOW - timedelta(seconds=1))
+    await scope.add("expired", expires_at=NOW - timedelta(seconds=1))
     stored.sort(key=lambda memory: (memory.created_at, memory.id), reverse=True)
-    pages = await exported(scope.store, "agent")
+    pages = await export(scope.store, "agent")
     assert memories_of(pages) == stored
     assert {page.total for page in pages} == {8}
     assert len(pages) > 1
-    one = await exported(scope.store, "agent", "user")
-    assert memories_of(one) == [memory for memory in stored if memory.user_id == "user"]
-    assert one[0].total == 7
+    pages = await export(scope.store, "agent", "user")
+    assert memories_of(pages) == [memory for memory in stored if memory.user_id == "user"]
+    assert pages[0].total == 7
 
 
 @pytest.mark.parametrize("count", [0, 3, 6])
-async def test_an_export_of_any_size_has_a_first_page_and_an_end(scope: Scope, count: int) -> None:
+async def test_export_of_any_size_has_a_first_page_with_the_total(scope: Scope, count: int) -> None:
     if count:
         await scope.add(*(f"m {n}" for n in range(count)))
-    pages = await exported(scope.store, "agent")
+    pages = await export(scope.store, "agent")
     assert pages[0].total == len(memories_of(pages)) == count
 
 
-async def test_what_is_written_during_an_export_is_not_in_it(scope: Scope) -> None:
+async def test_export_excludes_writes_made_after_it_began(scope: Scope) -> None:
     store = scope.store
     stored = await scope.add(*(f"m {n}" for n in range(9)))
-    stored.sort(key=lambda memory: memory.id, reverse=True)  # all of one moment
+    stored.sort(key=lambda memory: memory.id, reverse=True)  # all have the same created_at
     async with aclosing(store.transfers.export("agent", None)) as pages:
-        seen = (await anext(pages)).memories
+        memories = (await anext(pages)).memories
         await scope.add("newer")
         await scope.add("older", created_at=NOW - timedelta(days=1))
         await store.memories.update(
@@ -84,23 +84,23 @@ async def test_what_is_written_during_an_export_is_not_in_it(scope: Scope) -> No
         )
         await store.memories.delete("agent", stored[8].id)
         async for page in pages:
-            seen += page.memories
+            memories += page.memories
             assert page.total == 9
-    assert seen == stored
-    after = memories_of(await exported(store, "agent"))
-    assert len(after) == 10
-    assert stored[7] not in after
+    assert memories == stored
+    memories = memories_of(await export(store, "agent"))
+    assert len(memories) == 10
+    assert stored[7] not in memories
 
 
-async def test_ids_are_known_to_their_agent_alone(scope: Scope) -> None:
+async def test_known_finds_only_ids_of_the_agent(scope: Scope) -> None:
     mine, other = await scope.add("mine", "mine, too")
     ids = [mine.id, uuid7(), other.id]
-    assert await scope.store.transfers.known("agent", ids) == {mine.id, other.id}
-    assert await scope.store.transfers.known("another", ids) == set()
-    assert await scope.store.transfers.known("agent", []) == set()
+    assert await scope.store.transfers.existing_ids("agent", ids) == {mine.id, other.id}
+    assert await scope.store.transfers.existing_ids("another", ids) == set()
+    assert await scope.store.transfers.existing_ids("agent", []) == set()
 
 
-async def test_what_is_exported_can_be_inserted_as_it_was(scope: Scope) -> None:
+async def test_import_of_an_export_restores_identical_memories(scope: Scope) -> None:
     metadata = {"tags": ["a", {"b": None}], "n": 1.5, "large": 1e300, "ü": True}
     (memory,) = await scope.add(
         "Grüße, 東京 🙂", importance=0.25, metadata=metadata, created_at=NOW - timedelta(days=3),
@@ -109,44 +109,44 @@ async def test_what_is_exported_can_be_inserted_as_it_was(scope: Scope) -> None:
     await scope.store.memories.update(
         "agent", memory.id, MemoryPatch(importance=2.0), None, None, None
     )
-    (before,) = memories_of(await exported(scope.store, "agent"))
+    (before,) = memories_of(await export(scope.store, "agent"))
     assert before.updated_at > memory.updated_at
     await scope.store.memories.forget("agent", "user")
-    same = NewMemory(
+    copy = NewMemory(
         before.id, before.agent_id, before.user_id, before.content, before.importance,
         before.memory_type, before.metadata, before.created_at, before.expires_at,
         before.updated_at,
     )  # fmt: skip
-    assert await insert_missing(scope, same) == [Imported.STORED]
-    assert memories_of(await exported(scope.store, "agent")) == [before]
+    assert await insert_missing(scope, copy) == [ImportOutcome.STORED]
+    assert memories_of(await export(scope.store, "agent")) == [before]
 
 
-async def test_only_what_is_missing_is_inserted(scope: Scope) -> None:
+async def test_import_inserts_only_memories_whose_id_is_unused(scope: Scope) -> None:
     (mine,) = await scope.add("mine")
     (foreign,) = await Scope(scope.store, scope.generation, "another", "user").add("foreign")
     new = NewMemory(uuid7(), "agent", "user", "new")
-    changed = replace(new, id=mine.id, content="says something else")
+    changed = replace(new, id=mine.id, content="other content")
     taken = replace(new, id=foreign.id, content="somebody else's id")
     outcomes = await insert_missing(scope, changed, new, taken)
-    assert outcomes == [Imported.THERE, Imported.STORED, Imported.TAKEN]
-    assert {memory.content for memory in memories_of(await exported(scope.store, "agent"))} == {
+    assert outcomes == [ImportOutcome.EXISTS, ImportOutcome.STORED, ImportOutcome.TAKEN]
+    assert {memory.content for memory in memories_of(await export(scope.store, "agent"))} == {
         "mine", "new",
     }  # fmt: skip
-    assert memories_of(await exported(scope.store, "another")) == [foreign]
+    assert memories_of(await export(scope.store, "another")) == [foreign]
     outcomes = await insert_missing(scope, changed, new, taken)
-    assert outcomes == [Imported.THERE, Imported.THERE, Imported.TAKEN]
+    assert outcomes == [ImportOutcome.EXISTS, ImportOutcome.EXISTS, ImportOutcome.TAKEN]
 
 
-async def test_inserting_what_is_missing_is_a_write_for_the_limit(scope: Scope) -> None:
+async def test_import_counts_as_a_write_for_the_rate_limit(scope: Scope) -> None:
     limit = RateLimit("write", 1)
     first, second = (NewMemory(uuid7(), "agent", "user", f"m {n}") for n in range(2))
-    assert await insert_missing(scope, first, limit=limit) == [Imported.STORED]
+    assert await insert_missing(scope, first, limit=limit) == [ImportOutcome.STORED]
     with pytest.raises(RateLimited):
         await insert_missing(scope, second, limit=limit)
-    assert await scope.store.transfers.known("agent", [first.id, second.id]) == {first.id}
+    assert await scope.store.transfers.existing_ids("agent", [first.id, second.id]) == {first.id}
 
 
-async def test_what_was_condensed_comes_and_goes_as_that(scope: Scope) -> None:
+async def test_export_and_import_keep_sources_superseded(scope: Scope) -> None:
     store = scope.store
     assert isinstance(store, PostgresStore | InMemoryStore)
     memories = await scope.add("one", "two", created_at=NOW - timedelta(days=1))
@@ -157,31 +157,33 @@ async def test_what_was_condensed_comes_and_goes_as_that(scope: Scope) -> None:
     await store.condensing.condense(
         Condensation(summary, embed_words("both"), scope.generation, changes)
     )
-    before = memories_of(await exported(store, "agent"))
+    before = memories_of(await export(store, "agent"))
     assert before[0].id == summary.id
     assert [memory.superseded_by for memory in before] == [None, summary.id, summary.id]
-    assert memories_of(await exported(store, "agent", "user")) == before
+    assert memories_of(await export(store, "agent", "user")) == before
     await store.memories.forget("agent", "user")
-    lines = [
+    copies = [
         NewMemory(
             m.id, m.agent_id, m.user_id, m.content, m.importance, m.memory_type, m.metadata,
             m.created_at, m.expires_at, m.updated_at, m.superseded_by,
         )
         for m in before
     ]  # fmt: skip
-    assert await insert_missing(scope, *lines) == [Imported.STORED] * 3
-    assert memories_of(await exported(store, "agent")) == before
+    assert await insert_missing(scope, *copies) == [ImportOutcome.STORED] * 3
+    assert memories_of(await export(store, "agent")) == before
     assert await store.memories.count("agent", "user") == 1
     restored = await store.summaries.restore("agent", summary.id)
     assert restored is not None
     assert len(restored) == 2
 
 
-async def test_no_other_scopes_memory_can_be_a_summary(scope: Scope) -> None:
+async def test_import_ignores_a_summary_that_is_in_another_scope_or_is_itself(
+    scope: Scope,
+) -> None:
     other = Scope(scope.store, scope.generation, "agent", "another user")
     (theirs,) = await other.add("theirs")
     source = NewMemory(uuid7(), "agent", "user", "mine", superseded_by=theirs.id)
     itself = NewMemory(id_ := uuid7(), "agent", "user", "itself", superseded_by=id_)
-    assert await insert_missing(scope, source, itself) == [Imported.STORED] * 2
+    assert await insert_missing(scope, source, itself) == [ImportOutcome.STORED] * 2
     assert await scope.store.summaries.sources("agent", theirs.id) == []
     assert await scope.store.memories.count("agent", "user") == 2

@@ -1,4 +1,4 @@
-"""What every Store makes of writes that are limited, repeated, refused, or of another model."""
+"""Writes to every store that are rate-limited, repeated, refused, or of another model."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ from tests.support.contract import Scope
 from tests.support.fakes.embedder import IDENTITY, embed_words
 
 
-async def test_an_insert_can_be_made_again(scope: Scope) -> None:
+async def test_repeated_insert_changes_nothing(scope: Scope) -> None:
     memory = NewMemory(uuid7(), "agent", "user", "once")
     embeddings = np.stack([embed_words("once")])
     first = await scope.store.inserts.insert([memory], embeddings, scope.generation, None)
@@ -29,7 +29,7 @@ async def test_an_insert_can_be_made_again(scope: Scope) -> None:
     assert await scope.store.memories.count("agent", "user") == 1
 
 
-async def test_limits_each_operation_and_agent_on_its_own(scope: Scope) -> None:
+async def test_rate_limits_count_each_operation_and_agent_separately(scope: Scope) -> None:
     store, limit = scope.store, RateLimit("search", 3)
 
     async def search(agent: str, limit: RateLimit) -> None:
@@ -39,10 +39,10 @@ async def test_limits_each_operation_and_agent_on_its_own(scope: Scope) -> None:
 
     for _ in range(3):
         await search("limited", limit)
-    with pytest.raises(RateLimited) as refused:
+    with pytest.raises(RateLimited) as error:
         await search("limited", limit)
-    assert 55 < refused.value.retry_after_s <= 60
-    assert (refused.value.operation, refused.value.agent_id) == ("search", "limited")
+    assert 55 < error.value.retry_after_s <= 60
+    assert (error.value.operation, error.value.agent_id) == ("search", "limited")
     await search("another", limit)
     memory = NewMemory(uuid7(), "limited", "u", "x")
     await store.inserts.insert(
@@ -50,7 +50,7 @@ async def test_limits_each_operation_and_agent_on_its_own(scope: Scope) -> None:
     )
 
 
-async def test_a_refused_write_changes_nothing(scope: Scope) -> None:
+async def test_rate_limited_write_changes_nothing(scope: Scope) -> None:
     limit = RateLimit("write", 1)
     memories = [NewMemory(uuid7(), "limited", "u", f"m {n}") for n in range(2)]
     vectors = np.stack([embed_words("m")])
@@ -65,7 +65,7 @@ async def test_a_refused_write_changes_nothing(scope: Scope) -> None:
     assert (only.id, only.importance) == (memories[0].id, 1.0)
 
 
-async def test_another_model_is_refused_only_when_there_are_memories(store: BatchedStore) -> None:
+async def test_another_model_is_refused_only_if_there_are_memories(store: BatchedStore) -> None:
     other = replace(IDENTITY, name="fake/other")
     await store.generations.adopt_generation(IDENTITY)
     generation = await store.generations.adopt_generation(other)
@@ -76,8 +76,8 @@ async def test_another_model_is_refused_only_when_there_are_memories(store: Batc
     assert await store.generations.adopt_generation(other) == generation
 
 
-async def test_a_key_writes_once(scope: Scope) -> None:
-    def asked(*contents: str, agent: str = scope.agent) -> list[NewMemory]:
+async def test_write_under_a_key_is_made_once(scope: Scope) -> None:
+    def new_memories(*contents: str, agent: str = scope.agent) -> list[NewMemory]:
         return [NewMemory(uuid7(), agent, "user", content) for content in contents]
 
     async def write(memories: list[NewMemory], key: WriteKey) -> list[Memory]:
@@ -87,49 +87,50 @@ async def test_a_key_writes_once(scope: Scope) -> None:
         )
 
     key = WriteKey("k", b"1")
-    first = await write(asked("a fox", "an owl"), key)
-    assert await write(asked("a fox", "an owl"), key) == first
+    first = await write(new_memories("a fox", "an owl"), key)
+    assert await write(new_memories("a fox", "an owl"), key) == first
     assert await scope.store.memories.count(scope.agent, None) == 2
     with pytest.raises(KeyReused):
-        await write(asked("a bear", "an owl"), WriteKey("k", b"2"))
+        await write(new_memories("a bear", "an owl"), WriteKey("k", b"2"))
     assert await scope.store.memories.count(scope.agent, None) == 2
-    await write(asked("a fox", agent="another"), WriteKey("k", b"3"))
+    await write(new_memories("a fox", agent="another"), WriteKey("k", b"3"))
     assert await scope.store.memories.count("another", None) == 1
     patch = MemoryPatch(importance=2.0)
     await scope.store.memories.update(scope.agent, first[0].id, patch, None, None, None)
     await scope.store.memories.delete(scope.agent, first[1].id)
-    assert await write(asked("a fox", "an owl"), key) == first
+    assert await write(new_memories("a fox", "an owl"), key) == first
     assert await scope.store.memories.count(scope.agent, None) == 1
 
 
-async def test_a_write_that_failed_leaves_its_key_free(scope: Scope) -> None:
+async def test_failed_write_leaves_its_key_unused(scope: Scope) -> None:
     limit, key = RateLimit("write", 1), WriteKey("k", b"1")
     memories = [NewMemory(uuid7(), "limited once", "user", "a fox")]
     embeddings = np.stack([embed_words("a fox")])
     await scope.store.inserts.insert(memories, embeddings, scope.generation, limit)
-    again = [NewMemory(uuid7(), "limited once", "user", "a fox")]
+    retried = [NewMemory(uuid7(), "limited once", "user", "a fox")]
     with pytest.raises(RateLimited):
-        await scope.store.inserts.insert_once(again, embeddings, scope.generation, limit, key)
-    stored = await scope.store.inserts.insert_once(again, embeddings, scope.generation, None, key)
-    assert stored[0].id == again[0].id
+        await scope.store.inserts.insert_once(retried, embeddings, scope.generation, limit, key)
+    stored = await scope.store.inserts.insert_once(retried, embeddings, scope.generation, None, key)
+    assert stored[0].id == retried[0].id
 
 
 async def test_embeddings_of_another_generation_are_refused(scope: Scope) -> None:
     (stored,) = await scope.add("a fox")
     store, vector = scope.store, embed_words("a dog")
-    retired = scope.generation + 1
-    one = [NewMemory(uuid7(), scope.agent, scope.user, "a dog")]
-    rows = vector[None]
+    other = scope.generation + 1
+    new = [NewMemory(uuid7(), scope.agent, scope.user, "a dog")]
+    embeddings = vector[None]
     limit = RateLimit("write", 10)
+    key = WriteKey("retired", b"1")
     for call in (
-        store.inserts.insert(one, rows, retired, None),
-        store.inserts.insert(one, rows, retired, limit),
-        store.inserts.insert_once(one, rows, retired, None, WriteKey("retired", b"1")),
-        store.memories.update(scope.agent, stored.id, MemoryPatch("a dog"), vector, retired, None),
-        store.searches.search(SearchQuery(scope.agent, scope.user, "dog"), vector, retired, None),
+        store.inserts.insert(new, embeddings, other, None),
+        store.inserts.insert(new, embeddings, other, limit),
+        store.inserts.insert_once(new, embeddings, other, None, key),
+        store.memories.update(scope.agent, stored.id, MemoryPatch("a dog"), vector, other, None),
+        store.searches.search(SearchQuery(scope.agent, scope.user, "dog"), vector, other, None),
     ):
         with pytest.raises(GenerationRetired):
             await call
     (only,) = (await store.memories.list_page(scope.agent, scope.user, page_size=10)).memories
     assert only == stored
-    await store.inserts.insert_once(one, rows, scope.generation, None, WriteKey("retired", b"1"))
+    await store.inserts.insert_once(new, embeddings, scope.generation, None, key)

@@ -1,4 +1,4 @@
-"""What the contract suite asks of any store."""
+"""Shorthand for the contract suite's calls to a store."""
 
 from typing import Any
 
@@ -12,12 +12,13 @@ from tests.support.fakes.embedder import embed_words
 
 
 class Scope:
-    """A store and one of its scopes: a few calls with less to say."""
+    """One scope of a store, with shorter forms of the calls that most tests make."""
 
     def __init__(self, store: BatchedStore, generation: int, agent: str, user: str) -> None:
         self.store, self.generation, self.agent, self.user = store, generation, agent, user
 
     async def add(self, *contents: str, **fields: Any) -> list[Memory]:
+        """Insert one memory for each content, all with the same `fields`."""
         memories = [
             NewMemory(uuid7(), self.agent, self.user, content, **fields) for content in contents
         ]

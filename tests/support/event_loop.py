@@ -4,6 +4,6 @@ import asyncio
 
 
 async def turns(count: int = 20) -> None:
-    """All that can go on without a call being answered does."""
+    """Let every task run until it waits for something other than the event loop."""
     for _ in range(count):
         await asyncio.sleep(0)

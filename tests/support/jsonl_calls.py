@@ -1,4 +1,4 @@
-"""Exports and imports by the API, as tests ask for them."""
+"""Calls of the export and import routes."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ from uuid import uuid4
 import httpx2
 
 JSONL = {"content-type": "application/x-ndjson"}
-A = {"agent_id": "a"}
+AGENT = {"agent_id": "a"}
 
 
 def line(**fields: Any) -> dict[str, Any]:
@@ -18,10 +18,10 @@ def body(*lines: dict[str, Any]) -> bytes:
     return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
 
 
-async def imported(
+async def import_lines(
     client: httpx2.AsyncClient, content: Any, agent: str = "a"
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The refused lines and the last one."""
+    """The refused lines, and the counts of the last line."""
     answer = await client.post(
         "/v1/memories/import", params={"agent_id": agent}, content=content, headers=JSONL
     )
@@ -31,8 +31,8 @@ async def imported(
     return refused, end
 
 
-async def exported(client: httpx2.AsyncClient, **params: str) -> list[dict[str, Any]]:
-    answer = await client.get("/v1/memories/export", params={**A, **params})
+async def export_lines(client: httpx2.AsyncClient, **params: str) -> list[dict[str, Any]]:
+    answer = await client.get("/v1/memories/export", params={**AGENT, **params})
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "application/x-ndjson"
     *lines, end = [json.loads(line) for line in answer.text.splitlines()]

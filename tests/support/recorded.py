@@ -1,4 +1,4 @@
-"""An application's metrics, as lists."""
+"""An application's metrics, recorded in lists."""
 
 
 class RecordedMetrics:
@@ -7,13 +7,13 @@ class RecordedMetrics:
         self.limited: list[str] = []
         self.tools: list[tuple[str, bool]] = []
 
-    def answered(self, method: str, route: str, status: int, duration_s: float) -> None:
+    def count_request(self, method: str, route: str, status: int, duration_s: float) -> None:
         assert duration_s >= 0
         self.answers.append((method, route, status))
 
-    def rate_limited(self, operation: str) -> None:
+    def count_rate_limited(self, operation: str) -> None:
         self.limited.append(operation)
 
-    def tool_called(self, tool: str, is_error: bool, duration_s: float) -> None:
+    def count_tool_call(self, tool: str, is_error: bool, duration_s: float) -> None:
         assert duration_s >= 0
         self.tools.append((tool, is_error))

@@ -1,4 +1,4 @@
-"""What tests of the REST surface send, and how a refusal looks."""
+"""Calls of the REST API, and the check of a problem answer."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,7 +7,7 @@ import httpx2
 
 MEMORY: dict[str, Any] = {"agent_id": "a", "user_id": "u", "content": "likes green tea"}
 SEARCH: dict[str, Any] = {"agent_id": "a", "user_id": "u", "query": "tea"}
-FUTURE = (datetime.now(UTC) + timedelta(hours=2)).isoformat()  # collected long before it is used
+FUTURE = (datetime.now(UTC) + timedelta(hours=2)).isoformat()  # tests may run much later
 
 
 async def add(client: httpx2.AsyncClient, **fields: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Passes of the summariser over any store."""
+"""Summariser passes over any store."""
 
 from typing import Any
 

@@ -1,8 +1,8 @@
-"""How many of the facts that a reader would want are left in a summary; `python -m
-tests.support.summary_quality` prints it for each way to choose sentences.
+"""The share of important facts that a summary keeps.
 
-tests/data/summaries.json has eight scopes of 50 memories, written for this, and for each the 15
-facts that a careful reader chose before there was a summary to see.
+`python -m tests.support.summary_quality` prints it for each method of choosing sentences.
+tests/data/summaries.json has eight scopes of 50 memories, written for this measurement, and for
+each scope 15 facts that a careful reader chose before any summary existed.
 """
 
 import json
@@ -40,12 +40,12 @@ def sources(scope: dict[str, Any], encoder: Encoder) -> list[Source]:
 
 
 def fact_recall(encoder: Encoder, method: Method, max_sentences: int = 20) -> float:
-    """The share of all facts that stand in their scope's summary."""
+    """The share of all facts that their scope's summary contains."""
     found = total = 0
     for scope in scopes():
         lines = extract(sources(scope, encoder), Analyzer("english"), method, max_sentences, 8_000)
         text = "\n".join(lines)
-        found += sum(any(said in text for said in fact["any_of"]) for fact in scope["facts"])
+        found += sum(any(phrase in text for phrase in fact["any_of"]) for fact in scope["facts"])
         total += len(scope["facts"])
     return found / total
 

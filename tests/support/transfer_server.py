@@ -1,4 +1,4 @@
-"""A service that answers every export with the same."""
+"""A service that answers every export with the same body."""
 
 import asyncio
 from typing import Any, Self
@@ -7,13 +7,16 @@ from aiohttp import web
 
 
 class Server:
-    """`cut_off` closes the connection before the body's end."""
+    """Answers exports with `body`; `cut_off` closes the connection before the body ends.
+
+    `total` is the value of `X-Memex-Memories`; the header is missing if it is empty.
+    """
 
     def __init__(
         self, body: bytes, status: int = 200, total: str = "2", cut_off: bool = False
     ) -> None:
         self._body, self._status, self._total, self._cut_off = body, status, total, cut_off
-        self.asked: list[dict[str, str]] = []
+        self.queries: list[dict[str, str]] = []
         self.url = ""
 
     async def __aenter__(self) -> Self:
@@ -31,7 +34,7 @@ class Server:
         await self._runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append(dict(request.query))
+        self.queries.append(dict(request.query))
         headers: dict[str, Any] = {"X-Memex-Memories": self._total} if self._total else {}
         answer = web.StreamResponse(status=self._status, headers=headers)
         answer.enable_chunked_encoding()

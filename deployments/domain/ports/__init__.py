@@ -1,2 +1,2 @@
-"""What the service needs of the nodes behind it. The graph's deployments and the tests' fakes both
-have these shapes; a port's docstring is its contract."""
+"""What the service needs from the nodes behind it. The graph's deployments and the tests' fakes
+implement these ports; a port's docstring is its contract."""

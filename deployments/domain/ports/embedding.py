@@ -18,15 +18,15 @@ class Encoder(Protocol):
 
 
 class Embedder(Protocol):
-    """Texts to embeddings, wherever the model runs. Raises Unavailable."""
+    """Turns texts into embeddings, in this process or another. Raises Unavailable."""
 
     async def identity(self) -> ModelIdentity:
         """The identity of the model that the settings name."""
         ...
 
     async def has(self, identity: ModelIdentity) -> bool:
-        """Whether that model is served here. It may be another than the settings name, if memories
-        have been moved to it. Raises Unavailable if it is served but does not answer now."""
+        """Whether this model is served. If memories have been moved to another model, it may differ
+        from the one in the settings. Raises Unavailable if it is served but does not answer now."""
         ...
 
     async def embed(
@@ -34,8 +34,8 @@ class Embedder(Protocol):
     ) -> Embeddings:
         """`(len(texts), dimensions) float32`, L2-normalised rows, in the order of `texts`.
 
-        Raises Unavailable also if a model other than `identity` answers, as may happen while one
-        version of the graph replaces another; GenerationRetired if the model was taken away because
+        Raises Unavailable also if a model other than `identity` answers, which can happen while one
+        version of the graph replaces another; GenerationRetired if the model was removed because
         the memories have been moved to another one.
         """
         ...
@@ -47,5 +47,6 @@ class BatchedEmbedder(Embedder, Protocol):
     async def embed_each(
         self, callers: Sequence[TextsOfKind], identity: ModelIdentity
     ) -> Embeddings:
-        """The rows of all callers, one after the other. Raises as `embed` does."""
+        """`(all texts, dimensions) float32`: the rows of all callers, in order. Raises as `embed`
+        does."""
         ...

@@ -1,12 +1,12 @@
-"""Ports of the memory store, one for each of its rooms, and `Store`, which holds them all.
+"""Ports of the memory store, one for each group of calls, and `Store`, which combines them.
 
-Every call carries its scope. All raise Unavailable if the database does not answer. A call that
+Every call names its scope. All calls raise Unavailable if the database does not answer. A call that
 returns has been committed.
 
 A call with a `rate_limit` raises RateLimited if the agent has used it up, and then changes nothing.
 A call with embeddings also takes their generation, and raises GenerationRetired if that generation
-is no longer in use: it has then changed nothing except that its rate limit was counted. (A write
-under a key has not counted it either.)
+is no longer in use. It has then changed nothing, except that its rate limit was counted; for a
+write under a key, not even that.
 """
 
 from collections.abc import AsyncGenerator, Sequence
@@ -19,7 +19,7 @@ from deployments.domain.embeddings import Embeddings, ModelIdentity
 from deployments.domain.errors import MemexError
 from deployments.domain.memories import (
     ExportPage,
-    Imported,
+    ImportOutcome,
     InsertCall,
     ListFilters,
     Memory,
@@ -43,13 +43,13 @@ class Health(Protocol):
 
 
 class Generations(Protocol):
-    """Which model the stored embeddings are of."""
+    """Which model made the stored embeddings."""
 
     async def adopt_generation(self, identity: ModelIdentity) -> int:
-        """The number of this model's embedding generation, recorded on the first call.
+        """The number of this model's generation, which the first call records.
 
         Raises ModelMismatch if another model made the stored embeddings, or if memories were moved
-        to another model, even when none is left.
+        to another model, even if none is left.
         """
         ...
 
@@ -62,9 +62,9 @@ class Inserts(Protocol):
         generation: int,
         rate_limit: RateLimit | None,
     ) -> list[Memory]:
-        """Store all of them or none; they are returned in order. If an id exists, its memory is
-        left unchanged and returned, so that a call whose answer was lost can be made again. The
-        rate limit counts one call for each agent among the memories, however many it has."""
+        """Store all memories or none; return them in order. If an id exists, its memory is left
+        unchanged and returned, so a call whose answer was lost can be repeated. The rate limit
+        counts one call for each agent among the memories, however many memories it has."""
         ...
 
     async def insert_once(
@@ -81,11 +81,12 @@ class Inserts(Protocol):
 
 
 class BatchedInserts(Inserts, Protocol):
-    """Inserts that also take several calls at once."""
+    """Inserts that also accept several calls at once."""
 
     async def insert_each(self, calls: Sequence[InsertCall]) -> list[list[Memory] | MemexError]:
-        """Each call's memories are one agent's. All calls are committed together; a call that fails
-        fails alone, with the error it would have raised in its place."""
+        """The memories or the error of each call. A call's memories belong to one agent. All calls
+        are committed together; one that fails does not affect the others, and the error that it
+        would have raised is returned in its place."""
         ...
 
 
@@ -97,13 +98,13 @@ class Searches(Protocol):
         generation: int,
         rate_limit: RateLimit | None,
     ) -> list[Memory]:
-        """Best first: by score, then newest, then id (descending). `embedding` is `(D,)
+        """The hits, best first: by score, then newest, then id (descending). `embedding` is `(D,)
         float32`."""
         ...
 
 
 class BatchedSearches(Searches, Protocol):
-    """Searches that also take several calls at once."""
+    """Searches that also accept several calls at once."""
 
     async def search_each(
         self, calls: Sequence[SearchCall]
@@ -127,8 +128,8 @@ class Memories(Protocol):
         after: PageKey | None = None,
         filters: ListFilters = ListFilters(),
     ) -> Page:
-        """Newest first, then by id (descending). Superseded memories are left out here, in counts
-        and in searches, unless asked for; `get` finds them."""
+        """One page, newest first, then by id (descending). Lists, counts and searches leave out
+        superseded memories unless they include them explicitly; `get` returns them."""
         ...
 
     async def update(
@@ -140,8 +141,8 @@ class Memories(Protocol):
         generation: int | None,
         rate_limit: RateLimit | None,
     ) -> Memory | None:
-        """`embedding` (`(D,) float32`) and its generation come with new content, and only then.
-        Raises Superseded."""
+        """The changed memory; None if the agent has no such memory. `embedding`, `(D,) float32`,
+        and its generation are given if and only if the patch has content. Raises Superseded."""
         ...
 
     async def history(
@@ -152,12 +153,12 @@ class Memories(Protocol):
         ...
 
     async def delete(self, agent_id: str, memory_id: UUID) -> bool:
-        """Whether there was such a memory. Deleting a summary deletes its sources. Deleting a
-        source deletes the summary made of it and shows the other sources again."""
+        """Whether the memory existed. Deleting a summary deletes its sources. Deleting a source
+        deletes its summary and restores the other sources."""
         ...
 
     async def forget(self, agent_id: str, user_id: str) -> int:
-        """Delete the whole scope; how many memories it had, without superseded ones."""
+        """Delete the whole scope; return how many memories it had, without superseded ones."""
         ...
 
     async def count(
@@ -169,17 +170,17 @@ class Transfers(Protocol):
     """Exports and imports."""
 
     def export(self, agent_id: str, user_id: str | None) -> AsyncGenerator[ExportPage, None]:
-        """All memories of the agent, or of one of its users, superseded ones included, newest
-        first, then by id (descending): as they are when the first page is read, whatever is written
-        until the last. There is always a first page.
+        """All memories of the agent, or of one of its users, including superseded ones, newest
+        first, then by id (descending), as they are when the first page is read; later writes do not
+        change the export. There is always at least one page.
 
-        An export holds a connection until it ends or is closed. If no page is asked for in 120 s,
-        it ends with Unavailable. Raises TooManyExports.
+        An export holds a connection until it ends or is closed. If the caller requests no page for
+        120 s, the export ends with Unavailable. Raises TooManyExports.
         """
         ...
 
-    async def known(self, agent_id: str, ids: Sequence[UUID]) -> set[UUID]:
-        """Those of the ids that memories of this agent have."""
+    async def existing_ids(self, agent_id: str, ids: Sequence[UUID]) -> set[UUID]:
+        """The ids among `ids` that are ids of this agent's memories."""
         ...
 
     async def insert_missing(
@@ -188,17 +189,17 @@ class Transfers(Protocol):
         embeddings: Embeddings,
         generation: int,
         rate_limit: RateLimit | None,
-    ) -> list[Imported]:
-        """Store, in one commit, those of one agent's memories whose ids nobody has; what became of
-        each. Memories that exist are left unchanged, identical ones too."""
+    ) -> list[ImportOutcome]:
+        """Store, in one commit, the memories whose ids no agent has; return each one's outcome. All
+        belong to one agent. Existing memories are left unchanged, identical ones too."""
         ...
 
 
 class Overview(Protocol):
-    """What a store holds, without contents."""
+    """What a store contains, without contents."""
 
     async def list_agents(self, limit: int, after: str | None) -> TallyPage:
-        """All agents that have memories: the only call that is not about one agent."""
+        """The agents that have memories: the only call that is not limited to one agent."""
         ...
 
     async def list_users(self, agent_id: str, limit: int, after: str | None) -> TallyPage: ...
@@ -208,7 +209,7 @@ class Overview(Protocol):
 
 @dataclass(frozen=True)
 class Store:
-    """The memory store, wherever it runs: memories at rest, ranked where they lie."""
+    """The memory store, in this process or another."""
 
     health: Health
     generations: Generations
@@ -223,7 +224,7 @@ class Store:
 
 @dataclass(frozen=True)
 class BatchedStore(Store):
-    """A Store that also takes several inserts or searches at once."""
+    """A Store that also accepts several inserts or searches at once."""
 
     inserts: BatchedInserts
     searches: BatchedSearches

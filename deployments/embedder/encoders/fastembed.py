@@ -1,4 +1,4 @@
-"""Any other model that fastembed supports."""
+"""Models other than the default, which fastembed runs."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from deployments.runtime import hub
 
 _BGE_QUERY = "Represent this sentence for searching relevant passages: "
 
-# What the models' cards ask for before a text; fastembed adds none for these. (query, passage)
+# (query, passage) prefixes from the models' cards; fastembed adds none for these models.
 _PREFIXES: dict[str, tuple[str, str]] = {
     "baai/bge-small-en": (_BGE_QUERY, ""),
     "baai/bge-base-en": (_BGE_QUERY, ""),
@@ -37,17 +37,17 @@ _BATCH_ROWS = 16
 
 
 class FastembedEncoder:
-    """Implements the Encoder port. Downloads the model on the first use of its cache."""
+    """Implements the Encoder port. Downloads the model if the cache lacks it."""
 
     def __init__(
         self,
         model: str,
         cache_dir: Path,
         threads: int,
-        read: Callable[[int], None] = lambda _tokens: None,
+        count_tokens: Callable[[int], None] = lambda _tokens: None,
         **options: Any,
     ) -> None:
-        self._read = read
+        self._count_tokens = count_tokens
         self._model = load(model, cache_dir, threads, **options)
         self._prefixes = dict(zip(("query", "passage"), prefixes(model), strict=True))
         self._identity = ModelIdentity(
@@ -65,8 +65,8 @@ class FastembedEncoder:
     def encode(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
         """`(len(texts), D) float32`, L2-normalised rows.
 
-        Texts beyond the model's window are cut between tokens into several and pooled; batches
-        are made of texts of similar length, since fastembed pads each to its longest.
+        A text longer than the model's window is cut between tokens into several windows, which are
+        pooled. A batch has texts of similar length, because fastembed pads it to its longest.
         """
         windows: list[str] = []
         owners: list[int] = []
@@ -82,12 +82,12 @@ class FastembedEncoder:
         for start in range(0, len(order), _BATCH_ROWS):
             batch = order[start : start + _BATCH_ROWS]
             rows[batch] = np.stack(list(embed([windows[index] for index in batch])))
-        if self._tokenizer is not None:  # without one there is nothing to count
-            self._read(sum(lengths))
+        if self._tokenizer is not None:  # without a tokenizer, lengths are not tokens
+            self._count_tokens(sum(lengths))
         return pool_windows(rows, owners, lengths, len(texts))
 
     def _windows(self, text: str, kind: TextKind) -> list[tuple[str, int]]:
-        """Parts of `text` with their numbers of tokens."""
+        """The windows of `text`, each with its number of tokens."""
         if self._tokenizer is None:
             return [(text, 1)]
         prefix = self._tokenizer.encode(self._prefixes[kind], add_special_tokens=False)
@@ -102,19 +102,19 @@ class FastembedEncoder:
 
 
 def prefixes(model: str) -> tuple[str, str]:
-    """What goes before a query and before a passage."""
+    """The prefixes for a query and for a passage."""
     return _PREFIXES.get(model.lower(), ("", ""))
 
 
 def load(model: str, cache_dir: Path, threads: int, **options: Any) -> TextEmbedding:
-    """The model, downloaded where it is not in `cache_dir`. Raises BadSetting, ModelUnavailable."""
+    """The model, downloaded if `cache_dir` lacks it. Raises BadSetting, ModelUnavailable."""
     return hub.load(TextEmbedding, "MEMEX_EMBEDDING_MODEL", model, cache_dir, threads, **options)
 
 
 def _tokenizer_of(model: TextEmbedding) -> tuple[Tokenizer | None, int]:
-    """A copy of the model's tokenizer without truncation, and the tokens a window can hold.
+    """A copy of the model's tokenizer without truncation, and the number of tokens in a window.
 
-    None for models without one (static embeddings), which read texts of any length.
+    (None, 0) for models without a tokenizer (static embeddings), which read texts of any length.
     """
     tokenizer = getattr(model.model, "tokenizer", None)
     if tokenizer is None or tokenizer.truncation is None:
@@ -123,10 +123,10 @@ def _tokenizer_of(model: TextEmbedding) -> tuple[Tokenizer | None, int]:
     copy = Tokenizer.from_str(tokenizer.to_str())
     copy.no_truncation()
     copy.no_padding()
-    # A part that is cut out of a text can take a token more at its edges than it did within.
+    # At each edge, a part cut out of a text can have one token more than it had within the text.
     return copy, window - 2
 
 
 def _revision(model: TextEmbedding) -> str:
-    """The commit of the hub's snapshot, which is its folder's name."""
+    """The commit of the hub's snapshot, which is the name of its folder."""
     return Path(getattr(model.model, "_model_dir", "unknown")).name

@@ -1,4 +1,4 @@
-"""From the settings to an encoder."""
+"""Loads the encoder that the settings name."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +15,10 @@ def load_encoder(
     models_dir: Path,
     threads: int = 1,
     progress: Progress = lambda _label, _done, _total: None,
-    read: Callable[[int], None] = lambda _tokens: None,
+    count_tokens: Callable[[int], None] = lambda _tokens: None,
 ) -> Encoder:
-    """The set model, converted or downloaded into `models_dir` where it is not there yet. `read` is
-    told of the tokens it reads.
+    """The encoder; its model is converted or downloaded if `models_dir` lacks it. The encoder calls
+    `count_tokens` with each number of tokens that it reads.
 
     Raises BadSetting or ModelUnavailable.
     """
@@ -26,9 +26,9 @@ def load_encoder(
         return SleepingEncoder(settings.stand_in_ms)
     if settings.model == DEFAULT_MODEL:
         artifact = prepare_default_model(settings, models_dir, progress)
-        return OnnxEncoder(artifact, threads, read)
+        return OnnxEncoder(artifact, threads, count_tokens)
     # Importing fastembed takes over a second, which every replica's start would pay.
     from deployments.embedder.encoders.fastembed import FastembedEncoder
 
-    progress(f"loading {settings.model}, downloaded where it is not here yet", 0, 1)
-    return FastembedEncoder(settings.model, models_dir, threads, read=read)
+    progress(f"loading {settings.model}, which may have to be downloaded", 0, 1)
+    return FastembedEncoder(settings.model, models_dir, threads, count_tokens=count_tokens)

@@ -1,4 +1,4 @@
-"""In the model's place for benchmarks: takes its time and none of its CPU."""
+"""A stand-in for the model in benchmarks: takes as long, but no CPU."""
 
 import hashlib
 import time
@@ -19,16 +19,16 @@ class SleepingEncoder:
 
     @property
     def identity(self) -> ModelIdentity:
-        """Its own, so that no store takes its vectors for a model's."""
+        """An identity of its own, so that its vectors are never compared with a model's."""
         return ModelIdentity("stand-in", "1", "none", _DIMENSIONS)
 
     def encode(self, texts: Sequence[str], kind: TextKind) -> Embeddings:
-        """`(len(texts), D) float32`, L2-normalised rows. `kind` makes no difference here."""
+        """`(len(texts), D) float32`, L2-normalised rows. `kind` is ignored."""
         time.sleep(self._s_per_text * len(texts))
         rows = np.empty((len(texts), _DIMENSIONS), dtype=np.float32)
         for row, text in zip(rows, texts, strict=True):
             digest = hashlib.shake_256(text.encode()).digest(_DIMENSIONS)
             row[:] = np.frombuffer(digest, dtype=np.uint8)
-        rows -= 127.5  # between two bytes: no row is all zeros
+        rows -= 127.5  # not a byte's value, so no row is all zeros
         unit: Embeddings = rows / np.linalg.norm(rows, axis=1, keepdims=True)
         return unit

@@ -1,6 +1,6 @@
-"""The default model's files: from the weights in its package to an ONNX file in our cache.
+"""The default model's files: converts the weights in its package to an ONNX file in our cache.
 
-The package is used for its data alone; its code (which wants torch) is never imported.
+Only the package's data is used; its code, which needs torch, is never imported.
 """
 
 import hashlib
@@ -14,15 +14,15 @@ from deployments.domain.embeddings import ModelIdentity
 from deployments.domain.errors import ModelUnavailable
 from deployments.embedder.settings import DEFAULT_MODEL, EmbeddingSettings
 
-_RECIPE = 2  # of the conversion; raise it when graph.py or the quantisation changes
+_CONVERSION_VERSION = 2  # raise it when graph.py or the quantisation changes
 
 Progress = Callable[[str, int, int], None]
-"""Called as (what is being done, steps done, steps in all)."""
+"""Called with the step's name, the number of steps done, and the total."""
 
 
 @dataclass(frozen=True, slots=True)
 class PackagedModel:
-    """Weights that a Python package brings, with what they must be."""
+    """Weights in a Python package, and their expected digest."""
 
     package: str
     weights_sha256: str
@@ -32,16 +32,17 @@ class PackagedModel:
         spec = importlib.util.find_spec(self.package)
         if spec is None or not spec.submodule_search_locations:
             raise ModelUnavailable(
-                f"the package {self.package}, which holds {DEFAULT_MODEL}, is missing"
+                f"the package {self.package}, which contains {DEFAULT_MODEL}, is not installed"
             )
         return Path(spec.submodule_search_locations[0]) / "model"
 
     def weights(self) -> Path:
-        """Raises ModelUnavailable."""
+        """The weights' file. Raises ModelUnavailable."""
         return self.folder() / "model.safetensors"
 
     def are_weights_intact(self) -> bool:
-        """Reads all of them. Raises ModelUnavailable."""
+        """Whether the weights have the expected digest; reads the whole file. Raises
+        ModelUnavailable."""
         with self.weights().open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == self.weights_sha256
 
@@ -53,13 +54,13 @@ MINILM = PackagedModel(
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """What an encoder is loaded from."""
+    """The files and the identity that an encoder is loaded from."""
 
     identity: ModelIdentity
     model_path: Path
     tokenizer_path: Path
     max_tokens: int
-    """Of one window, the two special tokens included."""
+    """In one window, including the two special tokens."""
 
 
 def prepare_default_model(
@@ -70,14 +71,14 @@ def prepare_default_model(
 ) -> Artifact:
     """Convert the packaged weights, once for each precision; later calls find the file.
 
-    Raises ModelUnavailable if the package is missing or its weights are not the known ones.
+    Raises ModelUnavailable if the package is missing or its weights have another digest.
     """
     package = packaged.folder()
     config = json.loads((package / "config.json").read_text(encoding="utf-8"))
     window = json.loads((package / "sentence_bert_config.json").read_text(encoding="utf-8"))
     path = converted_path(settings, cache_dir, packaged)
     if not path.exists():
-        # The conversion's libraries are slow to import and needed once.
+        # Imported here, because the conversion's libraries are slow to import and needed once.
         from deployments.embedder.models.convert import convert
 
         sha256 = packaged.weights_sha256
@@ -95,7 +96,7 @@ def prepare_default_model(
 def converted_path(
     settings: EmbeddingSettings, cache_dir: Path, packaged: PackagedModel = MINILM
 ) -> Path:
-    """Where the converted model is, or will be."""
+    """The path of the converted model, which may not exist yet."""
     weights = packaged.weights_sha256[:12]
-    name = f"all-MiniLM-L6-v2-{weights}-{settings.precision}-r{_RECIPE}.onnx"
+    name = f"all-MiniLM-L6-v2-{weights}-{settings.precision}-r{_CONVERSION_VERSION}.onnx"
     return cache_dir / name

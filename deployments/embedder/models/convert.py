@@ -1,4 +1,4 @@
-"""From packaged weights to an ONNX file."""
+"""Converts packaged weights to an ONNX file."""
 
 import hashlib
 import os
@@ -24,22 +24,22 @@ def convert(
     target: Path,
     progress: Callable[[str, int, int], None],
 ) -> None:
-    """Write `target`. Raises ModelUnavailable where the weights are not those of `sha256`."""
+    """Write `target`. Raises ModelUnavailable if the weights' digest is not `sha256`."""
     progress("checking the weights", 0, 3)
     with weights_path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != sha256:
         raise ModelUnavailable(
             f"the weights of {settings.model} are not the expected ones (sha256 {digest}); "
-            "reinstall the package that holds them"
+            "reinstall the package that contains them"
         )
     progress("writing the ONNX graph", 1, 3)
     model = sentence_encoder(load_file(weights_path), BertConfig.from_json(config))
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Converted beside the target and renamed: several replicas may do this at once.
+    # Convert in a temporary folder, then rename: several replicas may do this at the same time.
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         converted = Path(scratch) / "fp32.onnx"
-        # The graph is already as fused as the quantiser's own pre-processing would make it.
+        # Mark the graph as pre-processed: it is already as fused as the quantiser would make it.
         onnx.helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
         onnx.save(model, converted)
         if settings.precision == "int8":
@@ -51,7 +51,7 @@ def convert(
                 op_types_to_quantize=["MatMul", "Attention"],
                 per_channel=True,
                 weight_type=QuantType.QInt8,
-                # The fused operators' outputs are unknown to ONNX's shape inference.
+                # ONNX's shape inference does not know the fused operators' outputs.
                 extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
             )
             converted = quantised

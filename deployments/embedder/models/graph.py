@@ -1,9 +1,9 @@
 """Writes a BERT sentence encoder as an ONNX graph, straight from its weights.
 
-The fused operators are those of ONNX Runtime's CPU provider (its `com.microsoft` domain), where
-they are faster than what they are made of. The graph takes `input_ids (B, S) int32`, S tokens in
-every row, no padding and therefore no mask, and gives `embedding (B, H) float32`: mean-pooled over
-the S tokens, L2-normalised.
+It uses fused operators of ONNX Runtime's CPU provider (its `com.microsoft` domain) that are faster
+than their parts. The graph takes `input_ids (B, S) int32`, with S tokens in every row, so without
+padding or mask, and returns `embedding (B, H) float32`: mean-pooled over the S tokens and
+L2-normalised.
 
 Architecture: Devlin et al., "BERT", 2019; pooling: Reimers and Gurevych, "Sentence-BERT", 2019.
 """
@@ -23,7 +23,7 @@ _IR_VERSION = 9
 
 @dataclass(frozen=True, slots=True)
 class BertConfig:
-    """The fields of a model's config.json that shape the graph."""
+    """The fields of a model's config.json that determine the graph."""
 
     num_hidden_layers: int
     num_attention_heads: int
@@ -32,9 +32,9 @@ class BertConfig:
 
     @classmethod
     def from_json(cls, config: Mapping[str, Any]) -> "BertConfig":
-        """Raises ValueError where the graph below would not be that model."""
+        """The fields in `config`. Raises ValueError if the graph below does not fit the model."""
         if config.get("model_type") != "bert" or config.get("hidden_act") != "gelu":
-            raise ValueError("only BERT models with exact GELU can be written")
+            raise ValueError("only BERT models with exact GELU are supported")
         return cls(
             num_hidden_layers=config["num_hidden_layers"],
             num_attention_heads=config["num_attention_heads"],
@@ -63,7 +63,7 @@ class _Builder:
 def sentence_encoder(
     weights: Mapping[str, NDArray[np.float32]], config: BertConfig
 ) -> onnx.ModelProto:
-    """The model's graph. `weights` has Hugging Face's names. Raises KeyError where one lacks."""
+    """The model's graph. `weights` has Hugging Face's names. Raises KeyError if one is missing."""
     build = _Builder()
     hidden = _embed(build, weights, config)
     for layer in range(config.num_hidden_layers):
@@ -86,7 +86,7 @@ def sentence_encoder(
 
 
 def _embed(build: _Builder, weights: Mapping[str, NDArray[np.float32]], config: BertConfig) -> str:
-    # Every token is of segment 0, so its row is added to the positions once, here.
+    # Every token is in segment 0, so the segment's row is added to the positions here, once.
     segment = weights["embeddings.token_type_embeddings.weight"][0]
     build.constant("word", weights["embeddings.word_embeddings.weight"])
     build.constant("position", weights["embeddings.position_embeddings.weight"] + segment)
@@ -122,8 +122,8 @@ def _encode_layer(
         return f"layer{layer}_{name}_out"
 
     def normed(value: str, skip: str, bias: str, norm: str, name: str) -> str:
-        """LayerNorm(value + bias + skip). SkipLayerNormalization is the same, eight times slower,
-        and what ONNX Runtime makes of Add and LayerNormalization, but not of Sum."""
+        """LayerNorm(value + bias + skip). With Sum, because ONNX Runtime would fuse Add and
+        LayerNormalization into SkipLayerNormalization, which is eight times slower."""
         biased = build.add(
             "Add", [value, constant(f"{name}_bias", weight(bias))], out(f"{name}_biased")
         )

@@ -1,4 +1,4 @@
-"""Embedding generations: which model made the stored embeddings."""
+"""Embedding generations: the model identity of the stored embeddings."""
 
 from typing import Any
 
@@ -20,9 +20,10 @@ class GenerationRepository:
 
 
 async def adopt_generation(connection: Connection, identity: ModelIdentity) -> int:
-    """The generation of `identity`, recorded if no other model has embedded a memory yet.
+    """The number of the generation of `identity`; recorded if no other model has embedded a memory.
 
-    Raises ModelMismatch otherwise. Safe to call from many processes at once.
+    Raises ModelMismatch if another model has, or if memories were re-embedded with another model.
+    Many processes may call this at once.
     """
     async with connection.transaction():
         active = await connection.fetchrow(*sql.active_generation())
@@ -33,8 +34,8 @@ async def adopt_generation(connection: Connection, identity: ModelIdentity) -> i
         if active is not None:
             if identity_of(active) == identity:
                 return int(active["generation"])
-            # A choice made by moving memories stays: a replica with older settings must not undo
-            # it.
+            # A re-embedding chose the model: a replica with older settings must not undo that, even
+            # if no memory is left.
             if active["is_reembedded"] or await connection.fetchval(*sql.has_memories()):
                 raise ModelMismatch(_mismatch(identity_of(active), identity), identity_of(active))
             await connection.execute(*sql.drop_generation(generation=active["generation"]))
@@ -45,14 +46,14 @@ async def adopt_generation(connection: Connection, identity: ModelIdentity) -> i
 
 
 async def active_generation(connection: Connection) -> int | None:
-    """The number of the generation in use."""
+    """The number of the generation in use; None if there is none yet."""
     active = await connection.fetchrow(*sql.active_generation())
     return None if active is None else int(active["generation"])
 
 
 async def active_identity(connection: Connection) -> ModelIdentity | None:
-    """The model that the memories are embedded with, or were moved to; None if no model has to be
-    used yet."""
+    """The model that embedded the memories, or that they were re-embedded with; None if any model
+    may still be used."""
     active = await connection.fetchrow(*sql.active_generation())
     if active is None:
         return None
@@ -66,7 +67,7 @@ def identity_of(row: Any) -> ModelIdentity:
 
 
 def columns_of(identity: ModelIdentity) -> dict[str, str | int]:
-    """The identity as statements take it."""
+    """The parameters for `identity`, by name."""
     return {
         "model": identity.name,
         "revision": identity.revision,
@@ -79,8 +80,8 @@ def _mismatch(stored: ModelIdentity, identity: ModelIdentity) -> str:
     return (
         f"the stored memories were embedded with {stored}, but MEMEX_EMBEDDING_MODEL and "
         f"MEMEX_EMBEDDING_PRECISION now give {identity}. Set MEMEX_EMBEDDING_MODEL={stored.name}"
-        f"{_precision(stored)}, or neither; `memex reembed` moves memories to another model. "
-        "(Vectors of two models cannot be compared)"
+        f"{_precision(stored)}, or set neither; to change the model, run `memex reembed`. "
+        "(Embeddings of two models cannot be compared)"
     )
 
 

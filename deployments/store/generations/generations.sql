@@ -1,6 +1,6 @@
--- Embedding generations (which model made the stored embeddings), and moving memories to another one.
--- A caller that brings an embedding names its generation, and each statement checks that this one is
--- still in use. Both are read after the statement has its lock on memories.
+-- Embedding generations (the model identity of the stored embeddings), and re-embedding with another model.
+-- A caller passes the generation of its embedding, and each statement checks that it is still in use. The
+-- statement reads both after it has its lock on memories.
 
 -- fragment: generation_in_use
 (select generation from embedding_generations where state = 'active')
@@ -9,7 +9,7 @@
 lock table embedding_generations in exclusive mode;
 
 -- name: active_generation
--- Read as JSON, since a backup may be of a database in which generations had no state yet.
+-- Reads the row as JSON, because a backup may be of a database in which generations had no state yet.
 select generation, model, revision, precision, dimensions,
     to_jsonb(g) ->> 'reembedded_at' is not null as is_reembedded
 from embedding_generations g
@@ -21,7 +21,7 @@ from embedding_generations g
 where to_jsonb(g) ->> 'state' = 'building';
 
 -- name: has_memories
--- Reads no row of anyone's.
+-- Whether any agent has memories. Returns nothing of them.
 select exists (select from memories);
 
 -- name: drop_generation
@@ -38,7 +38,7 @@ insert into embedding_generations (model, revision, precision, dimensions, state
 values (:model, :revision, :precision, :dimensions, 'building');
 
 -- name: embedding_dimensions
--- The column's: pgvector keeps them as the type's modifier.
+-- The dimensions of the column: pgvector keeps them as the type's modifier.
 select atttypmod from pg_attribute
 where attrelid = 'memories'::regclass and attname = 'embedding';
 
@@ -46,7 +46,7 @@ where attrelid = 'memories'::regclass and attname = 'embedding';
 select set_embedding_dimensions(:dimensions::integer);
 
 -- name: try_reembedding
--- The key is 'reembe' in ASCII. The session holds it; false if another session does.
+-- The key is 'reembe' in ASCII. The session holds the lock; false if another session does.
 select pg_try_advisory_lock(125779818930789);
 
 -- name: end_reembedding
@@ -62,12 +62,12 @@ select abandon_reembedding();
 select switch_embeddings();
 
 -- name: count_missing_next
--- All memories, and those without a next embedding; reads no row of anyone's.
+-- The number of all memories, and of those without a next embedding. Of all agents; returns nothing else.
 select count(*) as memories, count(*) filter (where embedding_next is null) as missing from memories;
 
 -- name: memories_to_reembed
--- Of all agents, for set_next_embeddings, which writes what is derived from a memory back to that memory
--- alone.
+-- Memories of all agents, for set_next_embeddings, which writes the embedding of a memory to that memory
+-- only.
 select id, agent_id, content
 from memories
 where id > :after_id and embedding_next is null
@@ -75,9 +75,9 @@ order by id
 limit :max_rows;
 
 -- name: set_next_embeddings
--- Leaves out memories whose content has changed, and rows in use, which are left for the next time so
--- that no two statements wait for each other in a circle.
-with free as (
+-- Leaves out memories whose content has changed, and locked rows. Locked rows are left for a later pass, so
+-- that statements cannot deadlock.
+with unlocked as (
     select m.id, m.agent_id, n.embedding
     from unnest(:ids::uuid[], :agent_ids::text[], :contents::text[], :embeddings::vector[])
         as n (id, agent_id, content, embedding)
@@ -86,7 +86,7 @@ with free as (
 )
 update memories m
 set embedding_next = n.embedding
-from free n
+from unlocked n
 where m.agent_id = n.agent_id and m.id = n.id;
 
 -- name: next_indexes
@@ -103,7 +103,7 @@ drop index concurrently memories_embedding_next;
 drop index concurrently memories_embedding_next_missing;
 
 -- name: create_next_index
--- As create_embedding_index does for the column in use.
+-- The same index as create_embedding_index creates for the column in use.
 create index concurrently memories_embedding_next on memories using hnsw
     ((embedding_next::halfvec({dimensions})) halfvec_cosine_ops) with (ef_construction = 256)
 where indexed;
@@ -117,12 +117,12 @@ select coalesce(max(tuples_done), 0) from pg_stat_progress_create_index
 where relid = 'memories'::regclass;
 
 -- name: wait_for_locks
--- How long this transaction's statements wait for locks, such as 250ms.
+-- Sets how long this transaction's statements wait for a lock, such as 250ms.
 select set_config('lock_timeout', :timeout, true);
 
 -- name: keep_vacuum_away
--- Asks a vacuum to end, unless it must not, and makes nobody else wait. A switch that is given up after
--- less than a second would not have it ended.
+-- Makes an autovacuum end, unless it must not be interrupted; no other session waits for this lock. A
+-- switch that gave up after less than a second would not make the autovacuum end.
 lock table memories, memory_sketches in share update exclusive mode;
 
 -- name: keep_writers_away
@@ -132,7 +132,7 @@ lock table memories in exclusive mode;
 lock table memories in access exclusive mode;
 
 -- name: is_unchecked
--- Whether a switch is still to be followed by the next three statements.
+-- Whether the next three statements still have to follow a switch.
 select exists (
     select from pg_constraint
     where conrelid = 'memories'::regclass and conname = 'memories_embedding_there'

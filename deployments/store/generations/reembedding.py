@@ -1,8 +1,8 @@
-"""Moving all memories to another model: their next embeddings are made beside those in use, by
-steps that can be interrupted anywhere and gone on with, and then take their place at once.
+"""Re-embeds all memories with another model. The next embeddings are built while those in use serve
+searches; then one transaction switches. Every step can be interrupted and continued.
 
-What is done stands in the database: the generation that is being built, the column with its
-embeddings so far, and the indexes. New and changed memories have none there until they are come to.
+The progress is in the database: the generation being built, the column with its embeddings so far,
+and its indexes. New and changed memories have no next embedding until a later page includes them.
 """
 
 import asyncio
@@ -22,17 +22,17 @@ from deployments.store.sql import sql
 
 PAGE_ROWS = 64
 LAST_ROWS = 32
-"""At most so many memories are embedded while writers wait."""
+"""The most memories that a switch embeds while writers wait."""
 
 _FIRST_ID = UUID(int=0)
-_LONG_TIMEOUT_S = 7 * 24 * 3_600.0  # of what reads or indexes all memories
-_VACUUM_ENDS = "10s"
-_OTHERS_WAIT = "250ms"
-_LAST_EMBEDDED_S = 1.0
-_IN_THE_WAY = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, TimeoutError)
+_LONG_TIMEOUT_S = 7 * 24 * 3_600.0  # for statements that read or index all memories
+_VACUUM_LOCK_TIMEOUT = "10s"
+_TABLE_LOCK_TIMEOUT = "250ms"
+_LAST_EMBEDDING_TIMEOUT_S = 1.0
+_RETRIED = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, TimeoutError)
 
 Embed = Callable[[Sequence[str]], Awaitable[Embeddings]]
-"""Of passages, by the next model."""
+"""Embeds passages with the next model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +49,19 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far it is to `identity`."""
+    """The number of memories, and how many are `done`: embedded with the model `identity`."""
 
     identity: ModelIdentity
     done: int
     memories: int
 
 
-class _TooManyLeft(Exception):
+class _TooManyMissing(Exception):
     pass
 
 
 async def progress(connection: Connection) -> Progress | None:
-    """None where no run is in progress. Reads all memories."""
+    """The progress of the re-embedding; None if none has begun. Reads all memories."""
     building = await building_identity(connection)
     if building is None:
         return None
@@ -70,15 +70,16 @@ async def progress(connection: Connection) -> Progress | None:
 
 
 async def building_identity(connection: Connection) -> ModelIdentity | None:
-    """Of the model that memories are being moved to."""
+    """The model that memories are being re-embedded with; None if no re-embedding has begun."""
     row = await connection.fetchrow(*sql.building_generation())
     return None if row is None else identity_of(row)
 
 
 async def lock(connection: Connection) -> None:
-    """For as long as the session lasts, or `unlock`. Raises ReembeddingFailed."""
+    """Lock out other runs, until `unlock` or the end of the session. Raises ReembeddingFailed if
+    another run holds the lock."""
     if not await connection.fetchval(*sql.try_reembedding()):
-        raise ReembeddingFailed("another `memex reembed` is at work on this database")
+        raise ReembeddingFailed("another `memex reembed` is running on this database")
 
 
 async def unlock(connection: Connection) -> None:
@@ -86,7 +87,8 @@ async def unlock(connection: Connection) -> None:
 
 
 async def begin(connection: Connection, identity: ModelIdentity) -> None:
-    """Nothing where it has begun. Waits until nobody has the table for long."""
+    """Add the generation and its column, unless they exist. Waits until no session uses the table
+    for long."""
     if await building_identity(connection) == identity:
         return
 
@@ -94,20 +96,20 @@ async def begin(connection: Connection, identity: ModelIdentity) -> None:
         await connection.execute(*sql.add_next_generation(**columns_of(identity)))
         await connection.execute(*sql.begin_reembedding(dimensions=identity.dimensions))
 
-    await _when_free(connection, steps)
+    await _with_table_locked(connection, steps)
 
 
 async def abandon(connection: Connection) -> None:
-    """Drop all that was built; the embeddings in use are not touched."""
+    """Drop the next embeddings and their indexes. The embeddings in use are not changed."""
 
     async def steps() -> None:
         await connection.execute(*sql.abandon_reembedding())
 
-    await _when_free(connection, steps)
+    await _with_table_locked(connection, steps)
 
 
 async def missing(connection: Connection, after: UUID | None, limit: int = PAGE_ROWS) -> Page:
-    """The first memories behind `after` that have no next embedding."""
+    """The first memories after the id `after` that have no next embedding."""
     rows = await connection.fetch(
         *sql.memories_to_reembed(after_id=after or _FIRST_ID, max_rows=limit),
         timeout=_LONG_TIMEOUT_S,
@@ -120,7 +122,8 @@ async def missing(connection: Connection, after: UUID | None, limit: int = PAGE_
 
 
 async def store(connection: Connection, page: Page, embeddings: Embeddings) -> int:
-    """How many were stored: not those that have changed, gone, or are in use at the moment."""
+    """Store the page's next embeddings, except of memories that were changed, deleted, or whose
+    rows are locked. Returns how many were stored."""
     status: str = await connection.execute(
         *sql.set_next_embeddings(
             ids=page.ids,
@@ -133,7 +136,8 @@ async def store(connection: Connection, page: Page, embeddings: Embeddings) -> i
 
 
 async def index(connection: Connection, dimensions: int) -> None:
-    """Build what a switch needs, in the background. What an interrupted build left is dropped."""
+    """Build the indexes that a switch needs, while writes continue. An invalid index, left by an
+    interrupted build, is built again."""
     rows = await connection.fetch(*sql.next_indexes())
     is_valid = {row["name"]: row["is_valid"] for row in rows}
     for name, drop, create in (
@@ -152,41 +156,42 @@ async def index(connection: Connection, dimensions: int) -> None:
 
 
 async def indexed(connection: Connection) -> int:
-    """How many memories the index that is being built has; 0 where none is."""
+    """How many memories the index being built has so far; 0 if none is being built."""
     return int(await connection.fetchval(*sql.index_progress()))
 
 
 async def try_switch(connection: Connection, embed: Embed) -> bool:
-    """Have the next embeddings take the place of those in use, all at once.
+    """Replace the embeddings in use by the next ones, in one transaction.
 
-    False, with nothing changed, where there are still too many memories without one, or somebody
-    uses the table for longer than others are made to wait: writers for about a second, readers for
-    a quarter of one.
+    Returns False, with nothing changed, if more than `LAST_ROWS` memories have no next embedding,
+    or if a session uses the table for longer than others may be kept waiting: about 1 s for
+    writers, 0.25 s for readers.
     """
     try:
         async with connection.transaction():
-            await connection.execute(*sql.wait_for_locks(timeout=_VACUUM_ENDS))
+            await connection.execute(*sql.wait_for_locks(timeout=_VACUUM_LOCK_TIMEOUT))
             await connection.execute(*sql.keep_vacuum_away(), timeout=_LONG_TIMEOUT_S)
-            await connection.execute(*sql.wait_for_locks(timeout=_OTHERS_WAIT))
+            await connection.execute(*sql.wait_for_locks(timeout=_TABLE_LOCK_TIMEOUT))
             await connection.execute(*sql.keep_writers_away())
             page = await missing(connection, None, LAST_ROWS + 1)
             if len(page) > LAST_ROWS:
-                raise _TooManyLeft
+                raise _TooManyMissing
             if len(page):
-                async with asyncio.timeout(_LAST_EMBEDDED_S):
+                async with asyncio.timeout(_LAST_EMBEDDING_TIMEOUT_S):
                     embeddings = await embed(page.contents)
                 await store(connection, page, embeddings)
             await connection.execute(*sql.keep_all_away())
             if len(await missing(connection, None, 1)):
-                raise _TooManyLeft
+                raise _TooManyMissing
             await connection.execute(*sql.switch_embeddings())
-    except (_TooManyLeft, *_IN_THE_WAY):
+    except (_TooManyMissing, *_RETRIED):
         return False
     return True
 
 
 async def finish(connection: Connection) -> None:
-    """What a switch leaves for afterwards: looking whether no embedding is null, and statistics."""
+    """Do the work that a switch postpones: check that no embedding is null, and analyze the
+    table."""
     if not await connection.fetchval(*sql.is_unchecked()):
         return
     await connection.execute(*sql.check_embeddings(), timeout=_LONG_TIMEOUT_S)
@@ -195,22 +200,23 @@ async def finish(connection: Connection) -> None:
         await connection.execute(*sql.forbid_null_embeddings())
         await connection.execute(*sql.drop_check_of_embeddings())
 
-    await _when_free(connection, steps)
+    await _with_table_locked(connection, steps)
     await connection.execute(*sql.analyze_memories(), timeout=_LONG_TIMEOUT_S)
 
 
-async def _when_free(connection: Connection, steps: Callable[[], Awaitable[Any]]) -> None:
-    """In a transaction that has the table to itself, as soon as that keeps nobody waiting long."""
+async def _with_table_locked(connection: Connection, steps: Callable[[], Awaitable[Any]]) -> None:
+    """Run `steps` in a transaction that locks out all other sessions. Tries until it gets the lock
+    quickly, so that no session waits long."""
     pause_s = 0.1
     while True:
         try:
             async with connection.transaction():
-                await connection.execute(*sql.wait_for_locks(timeout=_VACUUM_ENDS))
+                await connection.execute(*sql.wait_for_locks(timeout=_VACUUM_LOCK_TIMEOUT))
                 await connection.execute(*sql.keep_vacuum_away(), timeout=_LONG_TIMEOUT_S)
-                await connection.execute(*sql.wait_for_locks(timeout=_OTHERS_WAIT))
+                await connection.execute(*sql.wait_for_locks(timeout=_TABLE_LOCK_TIMEOUT))
                 await connection.execute(*sql.keep_all_away())
                 await steps()
                 return
-        except _IN_THE_WAY:
+        except _RETRIED:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, 5.0)

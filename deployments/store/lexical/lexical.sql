@@ -1,6 +1,5 @@
--- Lexicons (the settings that stored terms are made with), and how many memories have each term.
--- What is derived from memories is renewed for all agents; no statement here answers a caller with a
--- memory.
+-- Lexicons (the settings that stored terms are made with), and the document frequencies of terms. Both are
+-- kept for all agents; no statement here returns a memory to a caller.
 
 -- name: active_lexicon
 select lexicon, analyzer_version, language, k1, b, average_terms
@@ -12,18 +11,18 @@ limit 1;
 lock table lexicons in exclusive mode;
 
 -- name: add_lexicon
--- Settings that were in use before get a new number too: the newest lexicon is the one in use.
+-- Settings that were in use before also get a new number, because the newest lexicon is the one in use.
 insert into lexicons (analyzer_version, language, k1, b, average_terms)
 values (:analyzer_version, :language, :k1, :b, :average_terms)
 returning lexicon;
 
 -- name: count_outdated
--- Of all agents; reads no row of anyone's.
+-- The number of memories of all agents whose terms are missing or outdated. Returns nothing else.
 select count(*) from memories where lexicon is null or lexicon < :lexicon;
 
 -- name: outdated_memories
--- Of all agents, for renew_terms, which writes what is derived from a memory back to that memory alone.
--- Rows in use are left for the next time.
+-- Memories of all agents, for renew_terms, which writes the terms of a memory to that memory only. Locked
+-- rows are left for a later call.
 select id, agent_id, user_id, content
 from memories
 where lexicon is null or lexicon < :lexicon
@@ -31,7 +30,7 @@ limit :max_rows
 for update skip locked;
 
 -- name: renew_terms
--- term_keys as text: an array of arrays would have to be rectangular.
+-- term_keys are sent as text, because an array of arrays would have to be rectangular.
 update memories m
 set lexicon = :lexicon::smallint, terms = n.terms, term_keys = n.term_keys::bigint[]
 from unnest(:ids::uuid[], :agent_ids::text[], :terms::sparsevec[], :term_keys::text[])
@@ -39,22 +38,23 @@ from unnest(:ids::uuid[], :agent_ids::text[], :terms::sparsevec[], :term_keys::t
 where m.agent_id = n.agent_id and m.id = n.id;
 
 -- name: wait_for_folding
--- Takes the lock of try_folding.
+-- Waits for the lock of try_folding.
 select pg_advisory_xact_lock(465692322147);
 
 -- name: try_folding
--- The key is 'lexic' in ASCII. Held to the end of the transaction; false if another process holds it.
+-- The key is 'lexic' in ASCII. The lock is held until the end of the transaction; false if another session
+-- holds it.
 select pg_try_advisory_xact_lock(465692322147);
 
 -- name: fold_frequencies
--- Adds up to max_changes changes to the frequencies.
-with taken as (
+-- Adds up to max_changes changes to the document frequencies.
+with changes as (
     delete from document_frequency_changes
     where ctid = any(array(select ctid from document_frequency_changes limit :max_changes))
     returning term_key, memories
 ),
 sums as (
-    select term_key, sum(memories)::bigint as memories from taken group by term_key
+    select term_key, sum(memories)::bigint as memories from changes group by term_key
 )
 merge into document_frequencies as f
 using sums on f.term_key = sums.term_key
@@ -63,7 +63,7 @@ when matched then update set memories = f.memories + sums.memories
 when not matched and sums.memories <> 0 then insert values (sums.term_key, sums.memories);
 
 -- name: has_more_changes
--- Whether there are more than so many.
+-- Whether there are more than :changes changes.
 select exists (select from document_frequency_changes offset :changes);
 
 -- name: lock_frequencies
@@ -77,7 +77,7 @@ delete from document_frequency_changes;
 delete from document_frequencies;
 
 -- name: count_frequencies
--- Of all agents; reads nothing but keys.
+-- Counts the terms of all agents; reads only keys.
 insert into document_frequencies
 select term_key, count(*) from memories, unnest(term_keys) as term_key
 where superseded_by is null

@@ -1,7 +1,7 @@
-"""What the lexical arm stores of a memory and asks of it: keys of terms, and their BM25 weights.
+"""Keys and BM25 weights of terms: those stored with a memory, and those of a query.
 
-A key is a hash of a term together with its scope and with how terms are made. Scopes therefore
-share no key: no count, no index entry and no score of one depends on the words of another.
+A key is a hash of a term, its scope, the analyzer's version and the language. Scopes therefore
+share no key: no count, index entry or score of one scope depends on the words of another.
 """
 
 import asyncio
@@ -18,27 +18,29 @@ from deployments.domain.bm25 import Bm25, idf
 from deployments.store.settings import SearchSettings
 
 SPARSE_DIMENSIONS = 1_000_000_000
-"""pgvector's most. Within one scope two terms meet in a dimension once in a billion pairs."""
+"""pgvector's maximum. Two terms of a scope share a dimension once in a billion pairs."""
 
-_MUCH_TEXT_CHARS = 8_000  # two milliseconds of work
+_LONG_TEXT_CHARS = 8_000  # takes 2 ms to analyse
 
-Read = TypeVar("Read")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class IndexedTerms:
-    """`keys` has one entry for each different term, and the scope's own, which counts memories."""
+    """A memory's keys and weights. `keys` has the scope's key, which counts memories, then one key
+    for each different term."""
 
     keys: list[int]
     weights: SparseVector
 
     def keys_text(self) -> str:
-        """As Postgres writes an array: several of different lengths make no array of arrays."""
+        """The keys as the text of a Postgres array, because arrays of different lengths cannot form
+        an array of arrays."""
         return f"{{{','.join(map(str, self.keys))}}}"
 
 
 class Lexicon:
-    """Terms, keys and weights as the settings have them. Thread-safe."""
+    """Makes terms, keys and weights by the settings. Thread-safe."""
 
     def __init__(self, settings: SearchSettings) -> None:
         self.settings = settings
@@ -47,36 +49,36 @@ class Lexicon:
         self.bm25 = Bm25(settings.bm25_k1, settings.bm25_b, settings.bm25_average_terms)
 
     def index(self, agent_id: str, user_id: str, content: str) -> IndexedTerms:
-        """What is stored beside a memory."""
+        """The terms to store with a memory."""
         terms = self.analyzer.terms(content)
         keys = self._keys(agent_id, user_id)
         weights: dict[int, float] = {}
-        found = []
+        term_keys = []
         for term, count in Counter(terms).items():
             key = keys.of(term)
-            found.append(key)
+            term_keys.append(key)
             _add(weights, key, self.bm25.term_weight(count, len(terms)))
-        return IndexedTerms([keys.scope, *found], SparseVector(weights, SPARSE_DIMENSIONS))
+        return IndexedTerms([keys.scope, *term_keys], SparseVector(weights, SPARSE_DIMENSIONS))
 
     async def index_all(self, memories: Sequence[tuple[str, str, str]]) -> list[IndexedTerms]:
-        """Of each (agent_id, user_id, content); beside the event loop where there is much to read,
-        so that it goes on to answer others."""
-        return await _beside_the_loop(self.index, memories)
+        """`index` for each (agent_id, user_id, content). Long texts are analysed in a thread, so
+        that the event loop continues to serve requests."""
+        return await _in_thread_if_long(self.index, memories)
 
     async def query_all(self, queries: Sequence[tuple[str, str, str]]) -> list["QueryTerms"]:
-        """Of each (agent_id, user_id, text); beside the event loop like index_all."""
-        return await _beside_the_loop(self.query, queries)
+        """`query` for each (agent_id, user_id, text), in a thread as in `index_all`."""
+        return await _in_thread_if_long(self.query, queries)
 
     def query(self, agent_id: str, user_id: str, text: str) -> "QueryTerms":
-        """What a search asks for."""
+        """The terms of a query, as keys of the scope."""
         keys = self._keys(agent_id, user_id)
         counts = Counter(self.analyzer.terms(text))
         return QueryTerms(keys.scope, {keys.of(term): n for term, n in counts.items()})
 
-    def matched_terms(self, asked: Iterable[str], content: str) -> list[str]:
+    def matched_terms(self, query_terms: Iterable[str], content: str) -> list[str]:
         """The terms of a query that the content has, once each, in the query's order."""
-        there = set(self.analyzer.terms(content))
-        return [term for term in dict.fromkeys(asked) if term in there]
+        content_terms = set(self.analyzer.terms(content))
+        return [term for term in dict.fromkeys(query_terms) if term in content_terms]
 
     def _keys(self, agent_id: str, user_id: str) -> "_Keys":
         return _Keys(str(self.analyzer_version), self.settings.language, agent_id, user_id)
@@ -84,14 +86,16 @@ class Lexicon:
 
 @dataclass(frozen=True, slots=True)
 class QueryTerms:
-    """The key that counts the scope's memories, and how often the query has each term's key."""
+    """A query's terms in one scope."""
 
     scope_key: int
+    """The key that counts the scope's memories."""
     counts: Mapping[int, int]
+    """How often the query has the term of each key."""
 
     def weights(self, frequencies: Mapping[int, int]) -> SparseVector:
-        """idf · count, for the terms that occur at all. `frequencies` is how many of the scope's
-        memories have each key."""
+        """idf · count, for the terms that any memory has. `frequencies` is the number of the
+        scope's memories that have each key."""
         memories = frequencies.get(self.scope_key, 0)
         weights: dict[int, float] = {}
         for key, count in self.counts.items():
@@ -100,34 +104,34 @@ class QueryTerms:
         return SparseVector(weights, SPARSE_DIMENSIONS)
 
     def rarest(
-        self, frequencies: Mapping[int, int], most_memories: int, most_of_one: int
+        self, frequencies: Mapping[int, int], max_memories: int, max_of_rarest: int
     ) -> list[int]:
-        """The keys of the rarest terms that occur: as many as are in at most `most_memories`
-        together, and the rarest of all where it is in at most `most_of_one`."""
-        there = sorted(
+        """The keys of the rarest terms that any memory has: the rarest if at most `max_of_rarest`
+        memories have it, and the next ones while the sum is at most `max_memories`."""
+        by_frequency = sorted(
             (key for key in self.counts if key in frequencies), key=frequencies.__getitem__
         )
-        chosen = [key for key in there[:1] if frequencies[key] <= most_of_one]
+        chosen = [key for key in by_frequency[:1] if frequencies[key] <= max_of_rarest]
         total = sum(frequencies[key] for key in chosen)
-        for key in there[1:]:
+        for key in by_frequency[1:]:
             total += frequencies[key]
-            if total > most_memories:
+            if total > max_memories:
                 break
             chosen.append(key)
         return chosen
 
 
 class _Keys:
-    """63-bit keys of one scope. Ids hold no NUL, so no two scopes hash the same text."""
+    """63-bit keys of one scope. Ids contain no NUL, so no two scopes hash the same text."""
 
     def __init__(self, *names: str) -> None:
         self._prefix = hashlib.blake2b("\0".join([*names, ""]).encode(), digest_size=8)
         self.scope = self.of("")
 
     def of(self, term: str) -> int:
-        hashed = self._prefix.copy()
-        hashed.update(term.encode())
-        return int.from_bytes(hashed.digest(), "big") >> 1
+        hasher = self._prefix.copy()
+        hasher.update(term.encode())
+        return int.from_bytes(hasher.digest(), "big") >> 1
 
 
 def _add(weights: dict[int, float], key: int, weight: float) -> None:
@@ -135,11 +139,11 @@ def _add(weights: dict[int, float], key: int, weight: float) -> None:
     weights[dimension] = weights.get(dimension, 0.0) + weight
 
 
-async def _beside_the_loop(
-    read: Callable[[str, str, str], Read], texts: Sequence[tuple[str, str, str]]
-) -> list[Read]:
-    def read_all() -> list[Read]:
-        return [read(*text) for text in texts]
+async def _in_thread_if_long(
+    analyse: Callable[[str, str, str], Result], texts: Sequence[tuple[str, str, str]]
+) -> list[Result]:
+    def analyse_all() -> list[Result]:
+        return [analyse(*text) for text in texts]
 
-    much = sum(len(text) for _, _, text in texts) > _MUCH_TEXT_CHARS
-    return await asyncio.to_thread(read_all) if much else read_all()
+    is_long = sum(len(text) for _, _, text in texts) > _LONG_TEXT_CHARS
+    return await asyncio.to_thread(analyse_all) if is_long else analyse_all()

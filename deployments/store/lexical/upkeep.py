@@ -1,5 +1,4 @@
-"""Keeps what the lexical arm stores up to date: each memory's terms, and how frequent each term
-is."""
+"""Keeps each memory's terms and the document frequencies up to date."""
 
 from typing import Any
 
@@ -7,20 +6,21 @@ from deployments.store.lexical.lexicon import Lexicon
 from deployments.store.postgres.pool import Connection
 from deployments.store.sql import sql
 
-_RENEWED_AT_ONCE = 200
-_FOLDED_AT_ONCE = 20_000
-_RECOUNT_TIMEOUT_S = 3_600.0  # for each statement: they read all memories
+_RENEW_ROWS = 200
+_FOLD_CHANGES = 20_000
+_RECOUNT_TIMEOUT_S = 3_600.0  # for each statement that reads all memories
 
 
 class TermsUpkeep:
-    """Adopts a lexicon, renews terms that an older one made, folds and recounts frequencies."""
+    """Adopts a lexicon, renews the terms of older ones, folds and recounts frequencies."""
 
     def __init__(self, lexicon: Lexicon) -> None:
         self._lexicon = lexicon
         self._number: int | None = None
 
     async def adopt(self, connection: Connection) -> int:
-        """The lexicon's number, recorded on the first call. Safe from many processes at once."""
+        """The lexicon's number; the first call records the lexicon. Many processes may call this at
+        once."""
         if self._number is None:
             async with connection.transaction():
                 active = await connection.fetchrow(*sql.active_lexicon())
@@ -34,7 +34,7 @@ class TermsUpkeep:
         return self._number
 
     async def outdated(self, connection: Connection) -> int:
-        """How many memories have no terms, or an older lexicon's."""
+        """How many memories have no terms, or those of an older lexicon."""
         number = await self.adopt(connection)
         return int(
             await connection.fetchval(
@@ -43,16 +43,17 @@ class TermsUpkeep:
         )
 
     async def is_in_use(self, connection: Connection) -> bool:
-        """Whether no newer version of the graph has adopted other settings since."""
+        """False if another graph has adopted other settings since."""
         active = await connection.fetchrow(*sql.active_lexicon())
         return active is None or self._is_ours(active)
 
     async def renew(self, connection: Connection) -> int:
-        """Renew the terms of some memories that have none or an older lexicon's; how many."""
+        """Renew the terms of up to 200 memories that have none or those of an older lexicon.
+        Returns how many."""
         number = await self.adopt(connection)
         async with connection.transaction():
             rows = await connection.fetch(
-                *sql.outdated_memories(lexicon=number, max_rows=_RENEWED_AT_ONCE)
+                *sql.outdated_memories(lexicon=number, max_rows=_RENEW_ROWS)
             )
             if rows:
                 terms = await self._lexicon.index_all(
@@ -70,17 +71,18 @@ class TermsUpkeep:
         return len(rows)
 
     async def fold(self, connection: Connection) -> bool:
-        """Add a number of changes to the frequencies, unless another process is doing so; whether
-        at least as many are left. Fewer wait for the next time: they cost a search little."""
+        """Add up to 20,000 changes to the frequencies, unless another process does. Returns whether
+        more than 20,000 changes remain. Fewer wait for a later call, because they cost a search
+        little."""
         async with connection.transaction():
             if not await connection.fetchval(*sql.try_folding()):
                 return False
-            await connection.execute(*sql.fold_frequencies(max_changes=_FOLDED_AT_ONCE))
-            return bool(await connection.fetchval(*sql.has_more_changes(changes=_FOLDED_AT_ONCE)))
+            await connection.execute(*sql.fold_frequencies(max_changes=_FOLD_CHANGES))
+            return bool(await connection.fetchval(*sql.has_more_changes(changes=_FOLD_CHANGES)))
 
     async def recount(self, connection: Connection) -> None:
-        """Count all frequencies again. Searches go on; writes wait, and fail with Unavailable if it
-        takes longer than their statement timeout."""
+        """Count all frequencies again. Meanwhile searches run; writes wait, and fail with
+        Unavailable if they wait longer than their statement timeout."""
         async with connection.transaction():
             for statement in (
                 sql.wait_for_folding,
@@ -95,7 +97,7 @@ class TermsUpkeep:
         return active is not None and tuple(active)[1:] == tuple(self._parameters().values())
 
     def _parameters(self) -> dict[str, object]:
-        """In the order of `active_lexicon`'s columns."""
+        """The lexicon's settings, in the order of `active_lexicon`'s columns."""
         settings = self._lexicon.settings
         return {
             "analyzer_version": self._lexicon.analyzer_version,

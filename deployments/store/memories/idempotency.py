@@ -1,4 +1,4 @@
-"""Writes under a key: made once, however often they are asked for."""
+"""Writes under a key: made once, however often they are requested."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -16,20 +16,22 @@ async def write_once(
     memories: Sequence[NewMemory],
     write: Callable[[], Awaitable[list[Memory]]],
 ) -> list[Memory]:
-    """What `write` returns, or what it returned the first time. Key and memories are one agent's.
+    """Call `write` unless the key is used, and return its memories; otherwise return the first
+    call's. The key and the memories are of one agent.
 
-    In one transaction, so that the key is stored if and only if the memories are. Raises KeyInUse
-    while another call writes under the key, and KeyReused if it was used for another write.
+    Runs in one transaction, so that the key is stored if and only if the memories are. Raises
+    KeyInUse while another call writes under the key, and KeyReused if the key was used for another
+    write.
     """
     agent_id = memories[0].agent_id
     async with connection.transaction():
         if not await connection.fetchval(*sql.try_idempotency_key(agent_id=agent_id, key=key.key)):
             raise KeyInUse(key.key)
-        first = await connection.fetchrow(*sql.idempotency_key(agent_id=agent_id, key=key.key))
-        if first is not None:
-            if first["fingerprint"] != key.fingerprint:
+        key_row = await connection.fetchrow(*sql.idempotency_key(agent_id=agent_id, key=key.key))
+        if key_row is not None:
+            if key_row["fingerprint"] != key.fingerprint:
                 raise KeyReused(key.key)
-            return _first_answer(memories, first)
+            return _first_answer(memories, key_row)
         stored = await write()
         await connection.execute(
             *sql.add_idempotency_key(
@@ -45,8 +47,9 @@ async def write_once(
         return stored
 
 
-def _first_answer(memories: Sequence[NewMemory], first: Any) -> list[Memory]:
-    """The first answer: its ids and times, and the fields that both requests have alike."""
+def _first_answer(memories: Sequence[NewMemory], key_row: Any) -> list[Memory]:
+    """The first call's answer: ids and times from the key's row, the other fields from `memories`,
+    because both requests have the same fingerprint."""
     return [
         Memory(
             id=UUID(int=id_.int),
@@ -57,10 +60,10 @@ def _first_answer(memories: Sequence[NewMemory], first: Any) -> list[Memory]:
             memory_type=memory.memory_type,
             metadata=memory.metadata,
             created_at=created_at,
-            updated_at=first["stored_at"],
+            updated_at=key_row["stored_at"],
             expires_at=expires_at,
         )
         for memory, id_, created_at, expires_at in zip(
-            memories, first["ids"], first["created_at"], first["expires_at"], strict=True
+            memories, key_row["ids"], key_row["created_at"], key_row["expires_at"], strict=True
         )
     ]

@@ -1,4 +1,4 @@
-"""The repository of inserts: counted, stored, each call all or none."""
+"""The repository of inserts: it counts each call and stores all of its memories or none."""
 
 from collections.abc import Callable, Sequence
 from itertools import compress
@@ -55,13 +55,15 @@ class InsertRepository:
             refusals = await hit_each(
                 connection, [(call.memories[0].agent_id, call.rate_limit) for call in calls]
             )
-            granted = [refusal is None for refusal in refusals]
-            written = await self._writer.write(
-                connection, list(compress(calls, granted)), list(compress(terms, granted))
+            is_granted = [refusal is None for refusal in refusals]
+            outcomes = await self._writer.write(
+                connection, list(compress(calls, is_granted)), list(compress(terms, is_granted))
             )
-        self._count("insert", sum(len(part) for part in written if isinstance(part, list)))
-        outcomes = iter(written)
-        return [refusal or next(outcomes) for refusal in refusals]
+        self._count(
+            "insert", sum(len(outcome) for outcome in outcomes if isinstance(outcome, list))
+        )
+        remaining = iter(outcomes)
+        return [refusal or next(remaining) for refusal in refusals]
 
     async def insert_once(
         self,
@@ -74,7 +76,8 @@ class InsertRepository:
         call = InsertCall(memories, embeddings, generation, rate_limit)
         terms = await self._writer.analyse([call])
         async with self._pool.acquire() as connection:
-            await self._terms.adopt(connection)  # on its own, not to be undone with the write
+            # In its own transaction, so that a rollback of the write does not undo it.
+            await self._terms.adopt(connection)
 
             async def write() -> list[Memory]:
                 await hit_one(connection, memories[0].agent_id, rate_limit)

@@ -1,8 +1,8 @@
 -- Inserts: the memories of many calls in one statement.
 
 -- name: insert_memories
--- A null created_at or updated_at is now. term_keys as text: an array of arrays would have to be
--- rectangular.
+-- A null created_at or updated_at is now. term_keys are sent as text, because an array of arrays would have
+-- to be rectangular.
 insert into memories (
     id, agent_id, user_id, content, embedding, lexicon, terms, term_keys,
     importance, memory_type, metadata, created_at, updated_at, expires_at, indexed
@@ -27,15 +27,15 @@ on conflict (id) do nothing
 returning {{columns}};
 
 -- name: select_inserted
--- What an earlier try of the same insert has stored.
+-- The memories that an earlier attempt of the same insert stored.
 select m.id, m.agent_id, m.user_id, m.content, m.importance, m.memory_type, m.metadata,
     m.created_at, m.updated_at, m.expires_at, m.superseded_by
 from unnest(:ids::uuid[], :agent_ids::text[]) as n (id, agent_id)
 join memories m on m.id = n.id and m.agent_id = n.agent_id;
 
 -- name: lock_contents
--- Held to the end of the transaction, so that of two writers of identical memories the second finds the
--- first one's. In one order, so that no two wait for each other.
+-- The locks are held until the end of the transaction, so that of two writers of identical memories the
+-- second finds the first one's. All writers lock in one order, to prevent deadlocks.
 select pg_advisory_xact_lock(hash)
 from (
     select distinct hashtextextended(concat_ws(chr(31), agent_id, user_id, content), 0) as hash
@@ -45,10 +45,10 @@ from (
 ) as hashes;
 
 -- name: touch_identical
--- Where the scope holds an identical memory, gives it the newer created_at and the later expires_at of
--- both. The index finds identical memories by their term_keys (sent as text).
+-- If the scope holds an identical memory, gives it the newer created_at and the later expires_at of both.
+-- The index finds identical memories by their term_keys (sent as text).
 with identical as (
-    select n.id as asked, n.agent_id, n.created_at, n.expires_at, same.id
+    select n.id as requested_id, n.agent_id, n.created_at, n.expires_at, existing.id
     from unnest(
         :ids::uuid[], :agent_ids::text[], :user_ids::text[], :contents::text[],
         :importances::float8[], :memory_types::text[], :metadata::jsonb[],
@@ -65,7 +65,7 @@ with identical as (
             and metadata = n.metadata
         order by created_at desc, id desc
         limit 1
-    ) as same
+    ) as existing
 )
 update memories m
 set created_at = greatest(m.created_at, coalesce(n.created_at, now())),
@@ -78,11 +78,11 @@ set created_at = greatest(m.created_at, coalesce(n.created_at, now())),
         or exists (select from indexed_scopes s where s.agent_id = m.agent_id and s.user_id = m.user_id)
 from identical n
 where m.agent_id = n.agent_id and m.id = n.id
-returning n.asked, m.id, m.agent_id, m.user_id, m.content, m.importance, m.memory_type,
+returning n.requested_id, m.id, m.agent_id, m.user_id, m.content, m.importance, m.memory_type,
     m.metadata, m.created_at, m.updated_at, m.expires_at, m.superseded_by;
 
 -- name: try_idempotency_key
--- Held to the end of the transaction; false if another call holds it.
+-- The lock is held until the end of the transaction; false if another call holds it.
 select pg_try_advisory_xact_lock(hashtext(:agent_id::text), hashtext(:key::text));
 
 -- name: idempotency_key
@@ -91,7 +91,7 @@ from idempotency_keys
 where agent_id = :agent_id and key = :key and stored_at > now() - interval '24 hours';
 
 -- name: add_idempotency_key
--- A key of the same name that is still there is too old to count.
+-- Replaces an existing key of the same name, which is too old to count.
 insert into idempotency_keys (
     agent_id, key, fingerprint, ids, created_at, expires_at, stored_at
 )

@@ -1,4 +1,4 @@
-"""The statements that list and count an agent's memories, of all its users or of one."""
+"""Statements that list and count the memories of an agent or of one scope."""
 
 from typing import Any
 
@@ -14,7 +14,8 @@ def list_statement(
     after: PageKey | None,
     max_rows: int,
 ) -> tuple[Any, ...]:
-    """The statement with its parameters."""
+    """The statement and its parameters, for a page after the key `after`. `user_id` None: of all
+    users."""
     values = {
         "agent_id": agent_id,
         "memory_type": filters.memory_type,
@@ -34,7 +35,7 @@ def list_statement(
 async def count(
     connection: Connection, agent_id: str, user_id: str | None, include_superseded: bool
 ) -> int:
-    """How many memories there are, without expired ones."""
+    """How many memories the agent or scope has, without expired ones."""
     values: dict[str, Any] = {"agent_id": agent_id, "include_superseded": include_superseded}
     if user_id is None:
         return int(await connection.fetchval(*sql.count_of_agent(**values)))

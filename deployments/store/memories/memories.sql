@@ -1,7 +1,7 @@
--- Memories, one by one and by scope. No statement reads or writes a memory without an agent_id.
+-- Memories, one by one and by scope. No statement for callers reads or writes a memory without an agent_id.
 
 -- fragment: columns
--- The columns that a Memory is made of.
+-- The columns of a Memory.
 id, agent_id, user_id, content, importance, memory_type, metadata, created_at, updated_at,
     expires_at, superseded_by
 
@@ -9,7 +9,7 @@ id, agent_id, user_id, content, importance, memory_type, metadata, created_at, u
 (expires_at is null or expires_at > now())
 
 -- fragment: listed
--- The filters of a listing, and the place where its page begins.
+-- The filters of a listing, and the start of its page.
 (:memory_type::text is null or memory_type = :memory_type)
         and (:metadata::jsonb is null or metadata @> :metadata)
         and created_at > coalesce(:created_after::timestamptz, '-infinity')
@@ -25,7 +25,7 @@ from memories
 where agent_id = :agent_id and id = :memory_id and {{alive}};
 
 -- name: list_of_user
--- In two parts, since superseded memories have an index of their own.
+-- In two parts, because superseded memories have their own index.
 (
     select {{columns}}
     from memories
@@ -56,7 +56,7 @@ order by created_at desc, id desc
 limit :max_rows::int;
 
 -- name: user_of_shown
--- Not of superseded memories, which cannot be changed.
+-- The user of a memory that is not superseded: superseded memories cannot be changed.
 select user_id
 from memories
 where agent_id = :agent_id and id = :memory_id and superseded_by is null and {{alive}};
@@ -65,7 +65,7 @@ where agent_id = :agent_id and id = :memory_id and superseded_by is null and {{a
 select user_id from memories where agent_id = :agent_id and id = :memory_id and {{alive}};
 
 -- name: update_memory
--- Null leaves a column unchanged; embedding, lexicon, terms and term_keys come with new content.
+-- Null leaves a column unchanged. embedding, lexicon, terms and term_keys are set with new content only.
 update memories
 set content = coalesce(:content::text, content),
     embedding = coalesce(:embedding::vector, embedding),
@@ -82,7 +82,7 @@ where agent_id = :agent_id and id = :memory_id and superseded_by is null and {{a
 returning {{columns}};
 
 -- name: memory_versions
--- Newest first, after one row without a version, which tells that the memory exists.
+-- The versions, newest first, after one row without a version, which shows that the memory exists.
 (
     select null::int as version, null as content, null::float8 as importance, null as memory_type,
         null::jsonb as metadata, null::timestamptz as expires_at, null::timestamptz as written_at,
@@ -104,21 +104,21 @@ union all
 );
 
 -- name: lock_scope
--- Held to the end of the transaction by whatever makes or undoes a summary and by what forgets the scope,
--- so that no summary outlives its sources.
+-- Held until the end of the transaction by every statement that makes or undoes a summary or forgets the
+-- scope, so that no summary outlives its sources.
 select pg_advisory_xact_lock(
     hashtextextended(concat_ws(chr(31), 'summary', :agent_id::text, :user_id::text), 0)
 );
 
 -- name: delete_memory
--- Deletes the sources of a summary, too. Returns the summary that the memory was condensed into.
+-- Also deletes the sources of a summary. Returns the summary that the memory was condensed into.
 delete from memories
 where agent_id = :agent_id and id = :memory_id and {{alive}}
 returning id, superseded_by;
 
 -- name: forget_scope
--- How many memories the scope had, without superseded ones.
-with gone as (
+-- Deletes a scope, and returns how many memories it had, without superseded ones.
+with shown as (
     delete from memories
     where agent_id = :agent_id and user_id = :user_id and superseded_by is null
     returning expires_at
@@ -128,10 +128,10 @@ with gone as (
 ), unlisted as (
     delete from indexed_scopes where agent_id = :agent_id and user_id = :user_id
 )
-select count(*) from gone where {{alive}};
+select count(*) from shown where {{alive}};
 
 -- name: count_of_user
--- Counts in indexes alone, and subtracts the few that have expired and are not purged yet.
+-- Counts in indexes only, and subtracts the expired memories that are not purged yet.
 select (
     select count(*)
     from memories
@@ -163,12 +163,12 @@ select (
 );
 
 -- name: purge_expired
--- Of all agents, up to max_rows; returns how many there were and none of them.
-with gone as (
+-- Deletes up to max_rows expired memories of all agents, and returns only their number.
+with deleted as (
     delete from memories
     where ctid = any(array(
         select ctid from memories where expires_at <= now() limit :max_rows for update skip locked
     ))
     returning 1
 )
-select count(*) from gone;
+select count(*) from deleted;

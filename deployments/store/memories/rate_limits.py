@@ -1,4 +1,4 @@
-"""Rate limits: counts calls, many agents' in one statement, and refuses those over the limit."""
+"""Rate limits: count the calls of many agents in one statement, and refuse calls over the limit."""
 
 import math
 from collections import Counter
@@ -13,25 +13,25 @@ from deployments.store.sql import sql
 async def hit_each(
     connection: Connection, calls: Sequence[tuple[str, RateLimit | None]]
 ) -> list[RateLimited | None]:
-    """Count each call, (agent_id, rate limit), in order: its refusal, or None if it is granted. A
-    call without a rate limit is neither counted nor refused.
+    """Count each call, (agent_id, rate limit), in order. Returns for each call its refusal, or None
+    if it is granted. A refused call does not count against the limit. A call without a rate limit
+    is neither counted nor refused.
 
-    Committed on its own: inside a write's transaction the rows' locks would make an agent's writes
-    wait for each other's commits. (A write under an idempotency key counts inside its transaction,
-    so that it counts if and only if it is made; its agent's writes do wait.) A refused call is no
-    hit.
+    Call it outside a write's transaction: the rows' locks would make an agent's writes wait for
+    each other's commits. (A write under an idempotency key counts inside its transaction, so that
+    it counts if and only if it is made. There, the agent's writes do wait.)
     """
     refusals: list[RateLimited | None] = [None] * len(calls)
     for limit in {limit for _, limit in calls if limit is not None}:
-        agents = Counter(agent_id for agent_id, its_limit in calls if its_limit == limit)
+        agents = Counter(agent_id for agent_id, call_limit in calls if call_limit == limit)
         grants = await _hit(connection, agents, limit)
-        for place, (agent_id, its_limit) in enumerate(calls):
-            if its_limit != limit:
+        for index, (agent_id, call_limit) in enumerate(calls):
+            if call_limit != limit:
                 continue
             granted, retry_after_s = grants[agent_id]
             grants[agent_id] = (granted - 1, retry_after_s)
             if granted <= 0:
-                refusals[place] = _refusal(agent_id, limit, retry_after_s)
+                refusals[index] = _refusal(agent_id, limit, retry_after_s)
     return refusals
 
 
@@ -43,7 +43,8 @@ async def hit_one(connection: Connection, agent_id: str, limit: RateLimit | None
 
 
 async def hit_together(connection: Connection, agent_ids: set[str], limit: RateLimit) -> None:
-    """Count one call that several agents make. Raises RateLimited, and then counts it for none."""
+    """Count one call for each of several agents. Raises RateLimited if any is over the limit, and
+    then counts it for none."""
     async with connection.transaction():
         grants = await _hit(connection, Counter(agent_ids), limit)
         for agent_id, (granted, retry_after_s) in grants.items():
@@ -54,9 +55,9 @@ async def hit_together(connection: Connection, agent_ids: set[str], limit: RateL
 async def _hit(
     connection: Connection, agents: Counter[str], limit: RateLimit
 ) -> dict[str, tuple[int, float]]:
-    """For each agent, how many of its calls are granted, and in how many seconds the next will
+    """For each agent, how many of its calls are granted, and the seconds until the next could
     be."""
-    agent_ids = sorted(agents)  # so that no two statements wait for each other's rows
+    agent_ids = sorted(agents)  # all statements lock rows in one order, to prevent deadlocks
     rows = await connection.fetch(
         *sql.hit_rate_limits(
             agent_ids=agent_ids,

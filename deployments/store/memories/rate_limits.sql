@@ -1,10 +1,10 @@
 -- Rate limits: how many calls each agent made in the last minute.
 
 -- name: hit_rate_limits
--- Counts calls[i] calls of agent_ids[i] (each agent once, sorted). A true sliding window: the times of the
--- last minute's hits, under the row's lock. As many calls as fit are granted; a refused call is not a hit.
--- retry_after_s is when the hit that stands in the way of the next call leaves the window; null if none
--- does.
+-- Counts calls[i] calls of agent_ids[i] (each agent once, sorted). A true sliding window: each row keeps
+-- the times of the last minute's hits, and is locked while they change. Grants as many calls as fit; a
+-- refused call is not a hit. retry_after_s is the time until the hit that blocks the next call leaves the
+-- window; null if none blocks it.
 insert into rate_limits as r (agent_id, operation, hits, granted)
 select n.agent_id, :operation::text, array_fill(clock_timestamp(), array[n.calls]), n.calls
 from (
@@ -12,17 +12,17 @@ from (
     from unnest(:agent_ids::text[], :calls::int[]) as u (agent_id, calls)
 ) as n
 on conflict (agent_id, operation) do update set (hits, granted) = (
-    select live.hits || array_fill(clock.at, array[fitting.calls]), fitting.calls
+    select recent.hits || array_fill(clock.at, array[allowed.calls]), allowed.calls
     from (select clock_timestamp() as at offset 0) as clock,
         lateral (
             select coalesce(array_agg(hit order by hit), '{}') as hits
             from unnest(r.hits) as hit
             where hit > clock.at - interval '1 minute'
-        ) as live,
+        ) as recent,
         lateral (
-            select greatest(0, least(excluded.granted, :per_minute::int - cardinality(live.hits)))
+            select greatest(0, least(excluded.granted, :per_minute::int - cardinality(recent.hits)))
                 as calls
-        ) as fitting
+        ) as allowed
 )
 returning agent_id, granted, date_part(
     'epoch',
@@ -30,7 +30,7 @@ returning agent_id, granted, date_part(
 ) as retry_after_s;
 
 -- name: purge_rate_limits
--- Rows in use are skipped, not waited for: hits lock several agents' rows in an order of their own.
+-- Skips locked rows instead of waiting, because hits lock several agents' rows in another order.
 delete from rate_limits
 where ctid = any(array(
     select ctid from rate_limits

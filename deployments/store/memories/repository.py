@@ -1,5 +1,5 @@
-"""The repository of stored memories: read, listed, changed, deleted, counted, each within its
-scope."""
+"""The repository of stored memories: it reads, lists, changes, deletes and counts them within an
+agent or scope."""
 
 from collections.abc import Callable
 from typing import Any
@@ -57,12 +57,12 @@ class MemoryRepository:
         after: PageKey | None = None,
         filters: ListFilters = ListFilters(),
     ) -> Page:
-        one_more = page_size + 1  # tells whether there is a next page
-        statement = list_statement(agent_id, user_id, filters, after, one_more)
+        # One more row than the page shows whether there is a next page.
+        statement = list_statement(agent_id, user_id, filters, after, page_size + 1)
         async with self._pool.acquire() as connection:
             if filters.metadata is None:
                 rows = await connection.fetch(*statement)
-            else:  # the index of metadata helps only if few memories pass
+            else:  # the best plan depends on the values: the metadata index helps if few pass
                 async with connection.transaction(readonly=True):
                     await connection.execute(*sql.plan_for_values())
                     rows = await connection.fetch(*statement)
@@ -82,7 +82,7 @@ class MemoryRepository:
     ) -> Memory | None:
         async with self._pool.acquire() as connection:
             await hit_one(connection, agent_id, rate_limit)
-            row = await self._updated(connection, agent_id, memory_id, patch, embedding, generation)
+            row = await self._update(connection, agent_id, memory_id, patch, embedding, generation)
             if row is None:
                 row = await connection.fetchrow(
                     *sql.get_memory(agent_id=agent_id, memory_id=memory_id)
@@ -95,7 +95,7 @@ class MemoryRepository:
         self._count("update", 1)
         return memory_of(row)
 
-    async def _updated(
+    async def _update(
         self,
         connection: Connection,
         agent_id: str,
@@ -104,7 +104,7 @@ class MemoryRepository:
         embedding: Embeddings | None,
         generation: int | None,
     ) -> Any:
-        """The changed row; None if there is none that may be changed."""
+        """Change the memory and return its row; None if it is missing or must not be changed."""
         lexicon, terms, keys = None, None, None
         if patch.content is not None or patch.expiry is not None:
             user_id = await connection.fetchval(
@@ -137,9 +137,9 @@ class MemoryRepository:
         async with connection.transaction():
             await connection.execute(*sql.lock_scope(agent_id=agent_id, user_id=user_id))
             row = await connection.fetchrow(*update)
-            await connection.execute(
-                *sql.expire_sources(agent_id=agent_id, summary_id=memory_id, expires_at=expires_at)
-            )
+            if row is not None:
+                expiry = {"summary_id": memory_id, "expires_at": expires_at}
+                await connection.execute(*sql.expire_sources(agent_id=agent_id, **expiry))
         return row
 
     async def history(
@@ -167,7 +167,7 @@ class MemoryRepository:
                 await connection.execute(*sql.lock_scope(agent_id=agent_id, user_id=user_id))
                 deleted = await connection.fetchrow(*sql.delete_memory(**memory))
                 summary_id = None if deleted is None else deleted["superseded_by"]
-                if summary_id is not None:  # it holds the deleted memory's words
+                if summary_id is not None:  # the summary contains the deleted memory's text
                     await undo_summary(connection, agent_id, summary_id, condensable=True)
         self._count("delete", 0 if deleted is None else 1)
         return deleted is not None

@@ -1,23 +1,23 @@
--- Hiding the sources of a summary, and showing them again.
+-- Hiding sources of summaries, and showing them again.
 
 -- name: show_sources
--- A summary's sources are no longer superseded. If the summary was to expire, so are they.
+-- Shows a summary's sources again. They keep the expiry that they got from the summary.
 update memories
 set superseded_by = null, superseded_at = null, condensable = :condensable::boolean
 where agent_id = :agent_id and superseded_by = :summary_id
 returning {{columns}};
 
 -- name: drop_summary
--- After its sources are shown again.
+-- Only after its sources are shown again.
 delete from memories where agent_id = :agent_id and id = :summary_id;
 
 -- name: expire_sources
--- Together with their summary.
+-- Sets the expiry of a summary's sources, together with that of the summary.
 update memories set expires_at = :expires_at::timestamptz
 where agent_id = :agent_id and superseded_by = :summary_id;
 
 -- name: hide_imported
--- Memories whose summary is in the same scope.
+-- Hides imported memories whose summary is in the same scope.
 update memories m
 set superseded_by = n.summary_id, superseded_at = now()
 from unnest(:ids::uuid[], :summary_ids::uuid[]) as n (id, summary_id)

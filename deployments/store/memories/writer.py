@@ -1,4 +1,4 @@
-"""Writes new memories on a connection: those of many calls in one statement."""
+"""Writes new memories, those of many calls in one statement."""
 
 import json
 from collections.abc import Collection, Hashable, Sequence
@@ -10,7 +10,7 @@ from pgvector import Vector
 
 from deployments.domain.embeddings import Embeddings
 from deployments.domain.errors import GenerationRetired
-from deployments.domain.memories import Imported, InsertCall, Memory, NewMemory
+from deployments.domain.memories import ImportOutcome, InsertCall, Memory, NewMemory
 from deployments.store.generations.active import active_generation
 from deployments.store.lexical.lexicon import IndexedTerms, Lexicon
 from deployments.store.lexical.upkeep import TermsUpkeep
@@ -33,8 +33,8 @@ class _Row:
         return self.memory.agent_id, self.memory.user_id
 
     @property
-    def sameness(self) -> Hashable:
-        """Two memories are identical if this is equal."""
+    def identity_key(self) -> Hashable:
+        """Equal for identical memories."""
         memory = self.memory
         metadata = json.dumps(memory.metadata, sort_keys=True)
         importance = str(memory.importance)
@@ -44,8 +44,8 @@ class _Row:
 class MemoryWriter:
     """Analyses contents without a connection, then writes on one.
 
-    With `dedup` "touch", an identical memory that exists is refreshed instead of a second one being
-    stored. It is found by its terms, so not while these are still to be renewed.
+    With `dedup` "touch", a write refreshes an existing identical memory instead of storing a second
+    copy. It finds this memory by its terms, so it does not find one with outdated terms.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class MemoryWriter:
         self._lexicon = lexicon
         self._terms = terms
         self._index = index
-        self._touches = dedup == "touch"
+        self._touch_identical = dedup == "touch"
 
     async def analyse(self, calls: Sequence[InsertCall]) -> list[list[IndexedTerms]]:
         """The terms of each call's memories."""
@@ -72,10 +72,10 @@ class MemoryWriter:
         calls: Sequence[InsertCall],
         terms_of_calls: Sequence[Sequence[IndexedTerms]],
     ) -> list[list[Memory] | GenerationRetired]:
-        """In one commit: each call's memories as they are stored, or why they are not. All of a
-        call's are stored or none. Raises GenerationRetired if identical memories are touched and
-        any call is of a retired generation; then nothing is changed."""
-        return await self._write(connection, calls, terms_of_calls, self._touches)
+        """Write all calls in one commit. Returns for each call its memories as they are stored, or
+        GenerationRetired if its generation is retired: then none of them is stored. With `dedup`
+        "touch", raises GenerationRetired if any call's generation is; then nothing is changed."""
+        return await self._write(connection, calls, terms_of_calls, self._touch_identical)
 
     async def add(
         self,
@@ -83,27 +83,30 @@ class MemoryWriter:
         calls: Sequence[InsertCall],
         terms_of_calls: Sequence[Sequence[IndexedTerms]],
     ) -> list[list[Memory] | GenerationRetired]:
-        """As `write`, whether or not identical memories exist."""
-        return await self._write(connection, calls, terms_of_calls, touches=False)
+        """Like `write`, but store a second copy if an identical memory exists."""
+        return await self._write(connection, calls, terms_of_calls, touch_identical=False)
 
     async def add_missing(
         self, connection: Connection, call: InsertCall, terms: Sequence[IndexedTerms]
-    ) -> list[Imported]:
-        """In one commit: what became of each of one agent's memories. Raises GenerationRetired."""
+    ) -> list[ImportOutcome]:
+        """Store, in one commit, the memories of one agent whose ids do not exist. Returns the
+        outcome for each memory. Raises GenerationRetired."""
         rows = _rows([call], [terms])
         lexicon = await self._terms.adopt(connection)
-        # An import may be of any size, and comes in parts of any size.
-        await self._index.list_large(connection, (row.scope for row in rows), least=1)
+        # Check every scope: an import may be large although its parts are small.
+        await self._index.list_large(connection, (row.scope for row in rows), min_rows=1)
         async with connection.transaction():
             stored = await self._insert(connection, rows, lexicon)
             await _hide(connection, call, {UUID(int=row["id"].int) for row in stored})
-        outcomes = {UUID(int=row["id"].int): Imported.STORED for row in stored}
+        outcomes = {UUID(int=row["id"].int): ImportOutcome.STORED for row in stored}
         rest = [row.memory.id for row in rows if row.memory.id not in outcomes]
         if rest:
             if call.generation != await active_generation(connection):
                 raise GenerationRetired
             known = await known_ids(connection, call.memories[0].agent_id, rest)
-            outcomes |= {id_: Imported.THERE if id_ in known else Imported.TAKEN for id_ in rest}
+            outcomes |= {
+                id_: ImportOutcome.EXISTS if id_ in known else ImportOutcome.TAKEN for id_ in rest
+            }
         return [outcomes[memory.id] for memory in call.memories]
 
     async def _write(
@@ -111,14 +114,14 @@ class MemoryWriter:
         connection: Connection,
         calls: Sequence[InsertCall],
         terms_of_calls: Sequence[Sequence[IndexedTerms]],
-        touches: bool,
+        touch_identical: bool,
     ) -> list[list[Memory] | GenerationRetired]:
         if not calls:
             return []
         lexicon = await self._terms.adopt(connection)
         rows = _rows(calls, terms_of_calls)
         await self._index.list_large(connection, (row.scope for row in rows))
-        if touches:
+        if touch_identical:
             stored = await self._touch_or_add(connection, rows, lexicon)
         else:
             stored = await self._add(connection, rows, lexicon)
@@ -132,10 +135,10 @@ class MemoryWriter:
     async def _touch_or_add(
         self, connection: Connection, rows: Sequence[_Row], lexicon: int
     ) -> dict[UUID, Memory]:
-        """By the ids that were asked for; a memory that existed has an id of its own."""
+        """The stored memories by the ids in `rows`. A touched memory keeps its own id."""
         groups: dict[Hashable, list[_Row]] = {}
         for row in rows:
-            groups.setdefault(row.sameness, []).append(row)
+            groups.setdefault(row.identity_key, []).append(row)
         firsts = [group[0] for group in groups.values()]
         memories = [row.memory for row in firsts]
         contents = {
@@ -157,7 +160,7 @@ class MemoryWriter:
                     term_keys=[row.terms.keys_text() for row in firsts],
                 )
             )
-            stored = {UUID(int=row["asked"].int): memory_of(row) for row in touched}
+            stored = {UUID(int=row["requested_id"].int): memory_of(row) for row in touched}
             new = [row for row in firsts if row.memory.id not in stored]
             if new:
                 stored |= await self._add(connection, new, lexicon)
@@ -170,7 +173,7 @@ class MemoryWriter:
     async def _add(
         self, connection: Connection, rows: Sequence[_Row], lexicon: int
     ) -> dict[UUID, Memory]:
-        """By id; without those of a retired generation."""
+        """The stored memories by id, without those of a retired generation."""
         stored = await self._insert(connection, rows, lexicon)
         if len(stored) < len(rows):
             ids = [row.memory.id for row in rows]
@@ -181,7 +184,7 @@ class MemoryWriter:
     async def _insert(
         self, connection: Connection, rows: Sequence[_Row], lexicon: int
     ) -> Sequence[Any]:
-        """The stored rows of the memories whose ids did not exist."""
+        """Store the memories whose ids do not exist, and return their rows."""
         memories = [row.memory for row in rows]
         return await connection.fetch(  # type: ignore[no-any-return]
             *sql.insert_memories(
@@ -205,7 +208,7 @@ class MemoryWriter:
 
 
 async def known_ids(connection: Connection, agent_id: str, ids: Sequence[UUID]) -> set[UUID]:
-    """Those of the ids that memories of the agent have."""
+    """The given ids that memories of the agent have."""
     rows = await connection.fetch(*sql.known_ids(agent_id=agent_id, ids=ids))
     return {UUID(int=row["id"].int) for row in rows}
 
@@ -221,13 +224,13 @@ def _rows(
 
 
 async def _hide(connection: Connection, call: InsertCall, stored: Collection[UUID]) -> None:
-    """Hide those of the stored memories that were superseded where they come from."""
-    hidden = [m for m in call.memories if m.superseded_by is not None and m.id in stored]
-    if hidden:
+    """Hide the stored memories that were superseded in the imported data."""
+    superseded = [m for m in call.memories if m.superseded_by is not None and m.id in stored]
+    if superseded:
         await connection.execute(
             *sql.hide_imported(
-                agent_id=hidden[0].agent_id,
-                ids=[memory.id for memory in hidden],
-                summary_ids=[memory.superseded_by for memory in hidden],
+                agent_id=superseded[0].agent_id,
+                ids=[memory.id for memory in superseded],
+                summary_ids=[memory.superseded_by for memory in superseded],
             )
         )

@@ -1,8 +1,8 @@
--- What there is, counted: agents, users, days.
+-- Agents, users and days, with their numbers of memories.
 
 -- name: agents
--- Of all agents, and returns nothing but their ids. Each step goes to the next one in the index of
--- scopes, however many memories lie between.
+-- The ids of all agents, and nothing else. Each step skips to the next agent in the index of scopes,
+-- however many memories the current one has.
 with recursive steps as (
     select 1 as step, (
         select agent_id from memories
@@ -23,7 +23,7 @@ with recursive steps as (
 select agent_id from steps where agent_id is not null order by step;
 
 -- name: users
--- As `agents`.
+-- The ids of the agent's users, in steps as in `agents`.
 with recursive steps as (
     select 1 as step, (
         select user_id from memories
@@ -44,8 +44,8 @@ with recursive steps as (
 select user_id from steps where user_id is not null order by step;
 
 -- name: tally_agents
--- The index of scopes alone counts each agent's memories, up to max_counted + 1 and the few that have
--- expired and are not purged yet.
+-- Counts each agent's memories up to max_counted + 1, in the index of scopes only. Expired memories that
+-- are not purged yet are counted and subtracted.
 select n.agent_id, (
     select count(*)
     from (
@@ -65,7 +65,7 @@ from (
 order by n.place;
 
 -- name: tally_users
--- As `tally_agents`.
+-- Each user's memories, counted as in `tally_agents`.
 select n.user_id, (
     select count(*)
     from (
@@ -86,7 +86,7 @@ from (
 order by n.place;
 
 -- name: timeline_of_user
--- Counts the newest max_counted memories since then.
+-- Counts the newest max_counted memories since :since, by UTC day and type.
 select (created_at at time zone 'UTC')::date as day, memory_type, count(*) as memories
 from (
     select created_at, memory_type from memories
@@ -99,7 +99,7 @@ group by day, memory_type
 order by day;
 
 -- name: timeline_of_agent
--- As `timeline_of_user`.
+-- As `timeline_of_user`, for all the agent's users.
 select (created_at at time zone 'UTC')::date as day, memory_type, count(*) as memories
 from (
     select created_at, memory_type from memories

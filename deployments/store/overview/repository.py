@@ -1,5 +1,5 @@
-"""Agents, their users and their days: found by steps through the index of scopes, and counted only
-up to a bound, so that a large scope does not make them slow."""
+"""Agents, users, and memories for each day. Agents and users are found by steps through the index
+of scopes. Memories are counted only up to a bound, so that a large scope does not slow a call."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
@@ -28,10 +28,10 @@ class OverviewRepository:
         async with self._pool.acquire() as connection:
             rows = await connection.fetch(*sql.agents(after=after, max_rows=limit + 1))
             ids = [row["agent_id"] for row in rows]
-            counted = await connection.fetch(
-                *sql.tally_agents(agent_ids=ids[:limit], max_counted=self._bounds.of_one)
+            counts = await connection.fetch(
+                *sql.tally_agents(agent_ids=ids[:limit], max_counted=self._bounds.per_tally)
             )
-        return self._page(ids, counted, limit)
+        return self._page(ids, counts, limit)
 
     async def list_users(self, agent_id: str, limit: int, after: str | None) -> TallyPage:
         async with self._pool.acquire() as connection:
@@ -39,19 +39,19 @@ class OverviewRepository:
                 *sql.users(agent_id=agent_id, after=after, max_rows=limit + 1)
             )
             ids = [row["user_id"] for row in rows]
-            counted = await connection.fetch(
+            counts = await connection.fetch(
                 *sql.tally_users(
-                    agent_id=agent_id, user_ids=ids[:limit], max_counted=self._bounds.of_one
+                    agent_id=agent_id, user_ids=ids[:limit], max_counted=self._bounds.per_tally
                 )
             )
-        return self._page(ids, counted, limit)
+        return self._page(ids, counts, limit)
 
     async def timeline(self, agent_id: str, user_id: str | None, since: date) -> Timeline:
-        one_more = self._bounds.of_timeline + 1  # tells whether there are more
+        max_counted = self._bounds.per_timeline + 1  # one more shows that the count is cut off
         values = {
             "agent_id": agent_id,
             "since": datetime(since.year, since.month, since.day, tzinfo=UTC),
-            "max_counted": one_more,
+            "max_counted": max_counted,
         }
         statement = (
             sql.timeline_of_agent(**values)
@@ -60,11 +60,11 @@ class OverviewRepository:
         )
         async with self._pool.acquire() as connection:
             rows = await connection.fetch(*statement)
-        is_whole = sum(row["memories"] for row in rows) < one_more
+        is_whole = sum(row["memories"] for row in rows) < max_counted
         first = since if is_whole else rows[0]["day"]
         days = []
-        for day, of_day in groupby(rows, key=lambda row: row["day"]):
-            counts = {row["memory_type"]: row["memories"] for row in of_day}
+        for day, rows_of_day in groupby(rows, key=lambda row: row["day"]):
+            counts = {row["memory_type"]: row["memories"] for row in rows_of_day}
             days.append(
                 DayCounts(
                     day,
@@ -76,12 +76,12 @@ class OverviewRepository:
             )
         return Timeline(first, days)
 
-    def _page(self, ids: Sequence[str], counted: Sequence[Any], limit: int) -> TallyPage:
+    def _page(self, ids: Sequence[str], counts: Sequence[Any], limit: int) -> TallyPage:
         """`ids` has one more than `limit` if there is a next page."""
-        bound = self._bounds.of_one
+        bound = self._bounds.per_tally
         tallies = [
             Tally(id_, min(memories, bound), memories <= bound)
-            for id_, memories in counted
+            for id_, memories in counts
             if memories > 0
         ]
         return TallyPage(tallies, ids[limit - 1] if len(ids) > limit else None)

@@ -1,4 +1,4 @@
-"""Whether the database answers."""
+"""The health check: does the database answer?"""
 
 from deployments.store.postgres.pool import Pool
 from deployments.store.sql import sql

@@ -1,4 +1,4 @@
-"""Applies `migrations/NNNN_name.sql`, each once, in order, under a lock, with its checksum kept."""
+"""Applies `migrations/NNNN_name.sql`, each once, in order, under a lock, and records checksums."""
 
 import hashlib
 import re
@@ -18,7 +18,7 @@ MIN_VECTOR_VERSION = (0, 8)
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file. `checksum` is the sha256 of its text, whatever its line ends."""
+    """One file. `checksum` is the sha256 of its text with `\\n` line ends."""
 
     version: int
     name: str
@@ -27,18 +27,18 @@ class Migration:
 
 
 def read_migrations(folder: Path = MIGRATIONS_DIR) -> list[Migration]:
-    """The folder's migrations, in order. Raises MigrationRefused on a gap or an odd name."""
-    found: list[Migration] = []
+    """The folder's migrations, in order. Raises MigrationRefused if a number is missing or a file
+    name is malformed."""
+    migrations: list[Migration] = []
     for path in sorted(folder.glob("*.sql")):
+        version = len(migrations) + 1
         match = _FILE_NAME.match(path.name)
-        if match is None or int(match[1]) != len(found) + 1:
-            raise MigrationRefused(
-                f"{path.name} is not the migration numbered {len(found) + 1:04d}"
-            )
+        if match is None or int(match[1]) != version:
+            raise MigrationRefused(f"{path.name} is not the migration numbered {version:04d}")
         text = path.read_text(encoding="utf-8").replace("\r\n", "\n")
         checksum = hashlib.sha256(text.encode()).hexdigest()
-        found.append(Migration(len(found) + 1, path.stem, text, checksum))
-    return found
+        migrations.append(Migration(version, path.stem, text, checksum))
+    return migrations
 
 
 async def migrate(
@@ -46,19 +46,20 @@ async def migrate(
     migrations: list[Migration],
     on_apply: Callable[[Migration], None] = lambda _migration: None,
 ) -> list[Migration]:
-    """Apply what is missing, in one transaction; returns what was applied.
+    """Apply the missing migrations in one transaction, and return them.
 
     Any number of processes may call this at once: they wait for one another. Raises
-    MigrationRefused where an applied migration was edited or is unknown to this code, and
-    DatabaseUnsuitable where pgvector is missing or too old.
+    MigrationRefused if an applied migration was edited or is unknown to this code, and
+    DatabaseUnsuitable if pgvector is missing or too old, or the database user may not apply a
+    migration.
     """
     try:
         async with connection.transaction():
             return await _migrate(connection, migrations, on_apply)
     except asyncpg.InsufficientPrivilegeError as error:
         raise DatabaseUnsuitable(
-            "the database user may not apply the migrations: it needs the right to create tables, "
-            "and the vector extension must exist or be its to create"
+            "the database user may not apply the migrations: grant it the right to create tables, "
+            "and create the vector extension or let the user create it"
         ) from error
 
 
@@ -75,7 +76,7 @@ async def _migrate(
         if version not in known:
             raise MigrationRefused(
                 f"the database has migration {row['name']}, which this version of memex does "
-                "not know: it was written by a newer one. Run that one"
+                "not know: a newer version applied it. Run that version"
             )
         if row["checksum"] != known[version].checksum:
             raise MigrationRefused(

@@ -1,4 +1,5 @@
-"""Connections to Postgres: pooled, prepared for pgvector and JSON, their failures named once."""
+"""Connections to Postgres: pooled, with pgvector and JSON codecs, their failures raised as
+Unavailable."""
 
 import asyncio
 import json
@@ -23,47 +24,48 @@ Observe: TypeAlias = Callable[[str, float], None]
 _POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-# SQLSTATE classes in which the server, not the statement, is the trouble: connection exceptions,
-# a user or database that it does not let in, out of resources (too many connections, disk full),
+# SQLSTATEs and their classes for which the server, not the statement, is the cause: connection
+# exceptions, a rejected user or database, out of resources (too many connections, disk full),
 # operator intervention (shutting down, starting up, statement timeout), system error, a read-only
-# standby after a failover, and transactions that it asks to be made again.
+# standby after a failover, and transactions that the server asks to be repeated.
 _SERVER_TROUBLE = ("08", "28", "3D", "53", "57", "58", "25006", "40")
 
-# After a failed attempt callers are refused at once for so long, instead of queueing for the next.
+# After a failed attempt to open the pool, callers are refused for this long, so that they do not
+# queue for the next attempt.
 _REOPEN_PAUSE_S = 0.5
 
-# For migrations, ours or those of others that we wait for: some write all of a large table anew.
+# Migrations run here, or wait for another process's. Some rewrite a large table.
 _PREPARE_TIMEOUT_S = 24 * 3_600.0
 
 _SESSION = (
-    # A filtered index scan goes on until enough rows pass the filter (pgvector >= 0.8).
+    # A filtered index scan continues until enough rows pass the filter (pgvector >= 0.8).
     "set hnsw.iterative_scan = relaxed_order",
     "set hnsw.ef_search = 200",
-    # No statement runs as long as compiling it takes.
+    # Compiling a statement takes longer than running it.
     "set jit = off",
-    # Pages are mostly in memory, or on disks that have no arm to move.
+    # Pages are usually in memory or on solid-state disks.
     "set random_page_cost = 1.1",
-    # Statements are planned once, not each time, which takes as long as a search of a small scope.
-    # What depends on its values asks for a plan of its own.
+    # Plan each statement once: planning takes as long as a search of a small scope. Statements
+    # whose best plan depends on their values override this (plan_for_values).
     "set plan_cache_mode = force_generic_plan",
-    # A plan that was made when a table was small must not read all of it when it is large.
+    # A plan made while a table was small must not read the whole table once it is large.
     "set enable_seqscan = off",
 )
 
 
 def is_server_trouble(error: BaseException) -> bool:
-    """Whether the database is away, as opposed to a statement being wrong."""
+    """Whether the server is the cause of the error, not the statement or its arguments."""
     if isinstance(error, asyncpg.PostgresError):
         return (error.sqlstate or "").startswith(_SERVER_TROUBLE)
     if isinstance(error, ValueError):
-        return (
-            False  # of the arguments or the address; the driver has InterfaceErrors for those, too
-        )
+        # Wrong arguments or a wrong address. Some of the driver's InterfaceErrors are ValueErrors.
+        return False
     return isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError)
 
 
 def check_dsn(dsn: str) -> None:
-    """Raises BadSetting, without the address, where DATABASE_URL is no Postgres address."""
+    """Raises BadSetting, without the address in its text, if DATABASE_URL is not a Postgres
+    address."""
     try:
         scheme = urlsplit(dsn).scheme
     except ValueError:
@@ -73,20 +75,21 @@ def check_dsn(dsn: str) -> None:
 
 
 async def connect(dsn: str, settings: StoreSettings) -> asyncpg.Connection:
-    """One plain connection, for migrations. Raises Unavailable, BadSetting."""
+    """One connection without codecs or session settings, for migrations. Raises Unavailable,
+    BadSetting."""
     check_dsn(dsn)
-    with _named_failures():
+    with _failures_as_unavailable():
         try:
             return await asyncpg.connect(dsn, timeout=settings.connect_timeout_s)
         except (ValueError, asyncpg.exceptions.ClientConfigurationError):
-            raise BadSetting("DATABASE_URL cannot be read: look at its port and options") from None
+            raise BadSetting("DATABASE_URL is malformed: check its port and options") from None
 
 
 class Pool:
     """A connection pool that opens at its first use: a replica may start before its database.
 
-    `prepare` (migrations) runs on a connection of its own before the pool is first opened.
-    `observe` is told of each statement: its name, and the seconds it took.
+    `prepare` (migrations) runs on a separate connection before the pool opens. `observe` is called
+    after each statement with the statement's name and its duration in seconds.
     """
 
     def __init__(
@@ -103,26 +106,26 @@ class Pool:
         self._prepare = prepare
         self._pool: asyncpg.Pool | None = None
         self._opening = asyncio.Lock()
-        self._closed_until_s = 0.0
+        self._retry_at_s = 0.0
 
     async def open(self) -> None:
-        """Prepare the database and connect. Raises Unavailable and what `prepare` raises."""
-        with _named_failures():
-            await self._opened()
+        """Prepare the database and connect. Raises Unavailable, and whatever `prepare` raises."""
+        with _failures_as_unavailable():
+            await self._open_once()
 
-    async def _opened(self) -> asyncpg.Pool:
+    async def _open_once(self) -> asyncpg.Pool:
         async with self._opening:
             if self._pool is None:
-                if time.monotonic() < self._closed_until_s:
+                if time.monotonic() < self._retry_at_s:
                     raise Unavailable("database", 1.0)
                 try:
-                    self._pool = await self._open()
+                    self._pool = await self._prepare_and_connect()
                 except Exception:
-                    self._closed_until_s = time.monotonic() + _REOPEN_PAUSE_S
+                    self._retry_at_s = time.monotonic() + _REOPEN_PAUSE_S
                     raise
             return self._pool
 
-    async def _open(self) -> asyncpg.Pool:
+    async def _prepare_and_connect(self) -> asyncpg.Pool:
         if self._prepare is not None:
             connection = await connect(self._dsn, self._settings)
             try:
@@ -146,13 +149,13 @@ class Pool:
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[Connection]:
         """A connection for a few statements. Raises Unavailable, also from within the block."""
-        with _named_failures():
-            pool = self._pool or await self._opened()
+        with _failures_as_unavailable():
+            pool = self._pool or await self._open_once()
             async with pool.acquire(timeout=self._settings.connect_timeout_s) as connection:
                 yield connection
 
     def sizes(self) -> tuple[int, int]:
-        """How many connections are open, and how many of them are not in use."""
+        """The number of open connections, and how many of them are idle."""
         if self._pool is None:
             return 0, 0
         return self._pool.get_size(), self._pool.get_idle_size()
@@ -160,21 +163,22 @@ class Pool:
     async def _set_up(self, connection: asyncpg.Connection) -> None:
         await _set_up(connection)
         if self._observe is not None:
-            connection.add_query_logger(self._ran)
+            connection.add_query_logger(self._observe_statement)
 
-    def _ran(self, record: Any) -> None:
+    def _observe_statement(self, record: Any) -> None:
         assert self._observe is not None
         self._observe(name_of(record.query), record.elapsed)
 
     async def close(self) -> None:
-        """Let statements end, then close every connection."""
+        """Wait for running statements, then close every connection."""
         if self._pool is not None:
             await self._pool.close()
 
 
 @contextmanager
-def _named_failures() -> Iterator[None]:
-    """Turns the driver's many ways to say 'the database is away' into Unavailable."""
+def _failures_as_unavailable() -> Iterator[None]:
+    """Raise Unavailable in place of the driver's many errors for a database that does not
+    answer."""
     try:
         yield
     except Exception as error:
@@ -184,8 +188,8 @@ def _named_failures() -> Iterator[None]:
 
 
 async def _keep_session(_connection: asyncpg.Connection) -> None:
-    """In place of the driver's RESET ALL at each release, which would undo `_SESSION`: no
-    statement of ours changes a session."""
+    """Replace the driver's RESET ALL at each release, which would undo `_SESSION`. It is not
+    needed: no statement of the store changes a session."""
 
 
 async def _set_up(connection: asyncpg.Connection) -> None:
@@ -205,7 +209,7 @@ async def _set_up(connection: asyncpg.Connection) -> None:
         await connection.execute(statement)
 
 
-# The driver's own codec stores the first instant of the year 1 as -infinity.
+# The driver's codec stores the first instant of the year 1 as -infinity.
 def _encode_time(value: datetime) -> tuple[int]:
     return ((value - _POSTGRES_EPOCH) // _MICROSECOND,)
 

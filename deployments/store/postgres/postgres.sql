@@ -1,10 +1,10 @@
--- The database itself: migrations, extensions, sessions.
+-- The database: migrations, extensions, sessions.
 
 -- name: ping
 select 1;
 
 -- name: lock_migrations
--- The key is 'memex' in ASCII. Held to the end of the transaction.
+-- The key is 'memex' in ASCII. The lock is held until the end of the transaction.
 select pg_advisory_xact_lock(469853103480);
 
 -- name: create_migrations_table
@@ -30,6 +30,6 @@ join pg_namespace n on n.oid = e.extnamespace
 where e.extname = 'vector';
 
 -- name: count_other_sessions
--- Of the same user, in this database.
+-- Other sessions of this user in this database.
 select count(*) from pg_stat_activity
 where datname = current_database() and usename = session_user and pid <> pg_backend_pid();

@@ -1,4 +1,4 @@
-"""Rows of `memories` to the domain's memories."""
+"""Memories and versions from database rows."""
 
 from typing import Any
 from uuid import UUID

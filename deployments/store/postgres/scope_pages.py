@@ -1,4 +1,4 @@
-"""Statements that work through the memories of a scope, a page at a time."""
+"""Statements that process the memories of a scope, a page at a time."""
 
 from datetime import datetime
 from typing import Any
@@ -10,16 +10,17 @@ from deployments.store.sql import Statement
 _PAGE_TIMEOUT_S = 120.0  # for an index that is larger than memory
 
 
-async def rows_left(
+async def process_pages(
     pool: Pool, statement: Statement, agent_id: str, user_id: str, page_rows: int
 ) -> int:
-    """Run the statement page by page, from the newest memory on; how many memories it had to leave
-    out, since they were in use."""
-    left = 0
+    """Run the statement page by page, newest memories first. Returns how many memories it left out
+    because their rows were locked."""
+    left_out = 0
     created_at: datetime | None = None
     memory_id: UUID | None = None
     while True:
-        async with pool.acquire() as connection:  # for each page: the pool may have only one
+        # Free the connection after each page: the pool may have only one.
+        async with pool.acquire() as connection:
             row: Any = await connection.fetchrow(
                 *statement(
                     agent_id=agent_id,
@@ -30,7 +31,7 @@ async def rows_left(
                 ),
                 timeout=_PAGE_TIMEOUT_S,
             )
-        left += int(row["rows_left"])
+        left_out += int(row["rows_left_out"])
         created_at, memory_id = row["created_at"], row["id"]
         if memory_id is None:
-            return left
+            return left_out

@@ -1,4 +1,4 @@
-"""From a hit's row to the parts of its score."""
+"""The parts of a hit's score, from its row."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from deployments.domain.ranking import (
 def explanation(
     row: Any, ranking: Ranking, lexical_share: float, matched_terms: list[str]
 ) -> Explanation:
-    """`row` is a row of a search statement."""
+    """Explain the hit in `row`, a row of a search statement."""
     return Explanation(
         cosine=row["cosine"],
         lexical=row["lexical"],

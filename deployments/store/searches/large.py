@@ -5,7 +5,7 @@ from typing import Any
 
 from deployments.domain.search import SearchQuery
 from deployments.store.postgres.pool import Connection
-from deployments.store.searches.candidates import Candidates, Population, likely
+from deployments.store.searches.candidates import Candidates, Population, max_likely
 from deployments.store.searches.population import Populations
 from deployments.store.searches.prepared import Prepared
 from deployments.store.searches.tuning import SearchTuning
@@ -19,7 +19,7 @@ Bound = tuple[Any, ...]
 
 
 class LargeSearch:
-    """Finds the rows of the hits; `SearchRepository` makes memories of them."""
+    """Finds the rows of the hits; `SearchRepository` turns them into memories."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class LargeSearch:
         self._populations = populations
 
     async def rows(self, connection: Connection, search: Prepared) -> list[Any]:
-        """The hits, best first."""
+        """The rows of the hits, best first."""
         query = search.call.query
         listing = await self._index.listing(connection, query.agent_id, query.user_id)
         async with connection.transaction(readonly=True):
@@ -46,21 +46,22 @@ class LargeSearch:
             )
             if self._may_be_few(query, population):
                 has_sketches = listing.has_sketches and _is_sketched(search)
-                found = await self._of_few(connection, search, population, has_sketches)
-                if found is not None:
-                    return found
-                more = max(population.matching, self._settings.exact_search_rows + 1)
-                population = replace(population, matching=more)
+                hits = await self._of_few(connection, search, population, has_sketches)
+                if hits is not None:
+                    return hits
+                at_least = max(population.matching, self._settings.exact_search_rows + 1)
+                population = replace(population, matching=at_least)
             population = await self._populations.with_recent(connection, query, population)
             return [*await connection.fetch(*self.by_candidates(search, population))]
 
     def _may_be_few(self, query: SearchQuery, population: Population) -> bool:
-        """Whether the filters may leave no more than are scored whole."""
+        """Whether the filters may leave at most `exact_search_rows` memories."""
+        exact_rows = self._settings.exact_search_rows
         if query.filters.metadata is not None:
-            return population.matching <= self._tuning.doubt * self._settings.exact_search_rows
+            return population.matching <= self._tuning.metadata_estimate_factor * exact_rows
         if query.filters.memory_type is not None:
-            return population.matching <= self._settings.exact_search_rows
-        return False  # spans of time have been counted
+            return population.matching <= exact_rows
+        return False  # the span of time has been counted: it is large
 
     async def _of_few(
         self,
@@ -69,8 +70,8 @@ class LargeSearch:
         population: Population,
         has_sketches: bool,
     ) -> list[Any] | None:
-        """None if the filters leave more than are scored whole. The statement scores them as it
-        counts them: reaching a memory takes longer than scoring it."""
+        """The hits; None if the filters leave more than `exact_search_rows` memories. One statement
+        counts and scores them, because reaching a memory takes longer than scoring it."""
         statement = self.by_sketches(search, population) if has_sketches else self.of_few(search)
         rows = await connection.fetch(*statement)
         if rows and rows[0]["candidates"] > self._settings.exact_search_rows:
@@ -78,27 +79,27 @@ class LargeSearch:
         return [row for row in rows if row["id"] is not None]
 
     def of_few(self, search: Prepared) -> Bound:
-        """The statement that scores all that the filters leave."""
+        """The statement that scores every memory that passes the filters."""
         return sql.search_whole_of_few(
             **search.values_of_one, max_few=self._settings.exact_search_rows
         )
 
     def by_sketches(self, search: Prepared, population: Population) -> Bound:
-        """The statement that scores the likely ones of what the filters leave."""
+        """The statement that scores the likely hits among the memories that pass the filters."""
         tuning = self._tuning
-        # If few memories pass the filters, more of those with a rare term have to be looked up.
-        passing = max(population.passing, tuning.lexical / tuning.lexical_passed_over)
+        # The fewer pass the filters, the more memories with a rare term have to be looked up.
+        share = max(population.matching_share, tuning.max_lexical / tuning.max_lexical_skipped)
         return sql.search_sketched(
             **search.values_of_one,
             max_few=self._settings.exact_search_rows,
-            max_likely=likely(search.call.query, tuning),
-            rare_keys=self._rare_keys(search, round(tuning.lexical / passing)),
-            max_lexical=tuning.lexical,
+            max_likely=max_likely(search.call.query, tuning),
+            rare_keys=self._rare_keys(search, round(tuning.max_lexical / share)),
+            max_lexical=tuning.max_lexical,
             dimensions=len(search.call.embedding),
         )
 
     def by_candidates(self, search: Prepared, population: Population) -> Bound:
-        """The statement that scores some of what the filters leave."""
+        """The statement that scores candidates among the memories that pass the filters."""
         candidates = Candidates.of(
             search.call.query,
             population,
@@ -110,20 +111,20 @@ class LargeSearch:
             **search.values_of_one,
             max_nearest=candidates.nearest,
             max_newest=candidates.newest,
-            rare_keys=self._rare_keys(search, self._tuning.lexical),
-            max_lexical=self._tuning.lexical,
+            rare_keys=self._rare_keys(search, self._tuning.max_lexical),
+            max_lexical=self._tuning.max_lexical,
             dimensions=len(search.call.embedding),
         )
 
     def _rare_keys(self, search: Prepared, max_memories: int) -> list[int]:
         return search.rare_keys(
-            max_memories=max_memories, max_of_rarest=self._tuning.lexical_of_rarest
+            max_memories=max_memories, max_of_rarest=self._tuning.max_lexical_of_rarest
         )
 
 
 def _is_sketched(search: Prepared) -> bool:
-    """Whether sketches describe what a search asks for: neither ranks nor words alone, and one
-    value of metadata."""
+    """Whether sketches can serve the search: it filters by one metadata value, and ranks by neither
+    rank fusion nor words only."""
     metadata = search.call.query.filters.metadata
     if metadata is None or search.fuses_by_rank or search.lexical_share == 1:
         return False

@@ -1,4 +1,4 @@
-"""How many memories a search of a large scope could find, as far as the planner knows."""
+"""How many memories a search of a large scope could find, as the planner estimates."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -11,8 +11,8 @@ from deployments.store.searches.tuning import SearchTuning
 from deployments.store.sql import sql
 
 ExpectedRows = Callable[[Connection, SearchQuery, SearchFilters], Awaitable[int]]
-"""How many memories of the query's scope the planner expects the filters to leave. In a transaction
-whose statements are planned for their values."""
+"""How many memories of the query's scope the planner expects to pass the filters. Needs a
+transaction whose statements are planned for their values (`plan_for_values`)."""
 
 
 async def expected_rows(connection: Connection, query: SearchQuery, filters: SearchFilters) -> int:
@@ -30,6 +30,8 @@ async def expected_rows(connection: Connection, query: SearchQuery, filters: Sea
 
 
 class Populations:
+    """Estimates populations, for the filters of a query."""
+
     def __init__(self, tuning: SearchTuning, expected_rows: ExpectedRows = expected_rows) -> None:
         self._tuning = tuning
         self._expected_rows = expected_rows
@@ -37,26 +39,26 @@ class Populations:
     async def population(
         self, connection: Connection, query: SearchQuery, *, scope_rows: int, indexed: int
     ) -> Population:
-        """For a scope with `scope_rows` memories whose terms are indexed, in an index of vectors
-        that has `indexed` entries."""
+        """The population without `recent`. `scope_rows` is the number of the scope's memories whose
+        terms are indexed; `indexed` is the number of vector index entries."""
         filters = query.filters
-        has_times = filters.created_after is not None or filters.created_before is not None
-        has_others = filters.metadata is not None or filters.memory_type is not None
+        has_span = filters.created_after is not None or filters.created_before is not None
+        has_other_filters = filters.metadata is not None or filters.memory_type is not None
         in_time = scope_rows
-        if has_times or not in_time:
-            times = SearchFilters(
+        if has_span or not in_time:
+            span = SearchFilters(
                 created_after=filters.created_after, created_before=filters.created_before
             )
-            in_time = await self._expected_rows(connection, query, times)
+            in_time = await self._expected_rows(connection, query, span)
         matching = in_time
-        if has_others:
+        if has_other_filters:
             matching = await self._expected_rows(connection, query, filters)
         return Population(indexed=indexed, in_time=in_time, matching=matching)
 
     async def with_recent(
         self, connection: Connection, query: SearchQuery, population: Population
     ) -> Population:
-        """The same population, with how many of it are recent."""
+        """The same population with `recent`."""
         since, filters = recent_since(query, self._tuning), query.filters
         if since is None:
             return population

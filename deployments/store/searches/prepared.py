@@ -1,4 +1,4 @@
-"""A search on its way to a statement."""
+"""A search with everything that its statement depends on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,22 +13,23 @@ from deployments.store.lexical.lexicon import QueryTerms
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A search, and what had to be read before its statement could be chosen."""
+    """A search, and the frequencies and sizes by which its statement is chosen."""
 
     call: SearchCall
     weights: SparseVector
     lexical_share: float
-    """The share of words in similarity; 0 also if no memory of the scope has any of the words."""
+    """The lexical share of similarity, in [0, 1]; 0 also if no memory of the scope has any of the
+    terms."""
     terms: QueryTerms
     frequencies: Mapping[int, int]
     """How many of the scope's memories have each of the terms, by its key."""
     rows: int
-    """Memories of the scope in the span of time that is asked for, counted up to one more than are
-    scored whole."""
+    """Memories of the scope in the requested span of time, counted up to `exact_search_rows`
+    + 1."""
     scope_rows: int
     """All memories of the scope whose terms are indexed."""
     is_large: bool
-    """Whether there are more rows than are scored whole."""
+    """Whether `rows` is more than `exact_search_rows`."""
 
     @property
     def fuses_by_rank(self) -> bool:
@@ -40,7 +41,7 @@ class Prepared:
 
     @property
     def values(self) -> dict[str, Any]:
-        """The parameters that all search statements share."""
+        """The parameters of every search statement."""
         query, filters = self.call.query, self.call.query.filters
         return {
             "agent_id": query.agent_id,
@@ -63,5 +64,5 @@ class Prepared:
 
     @property
     def values_of_one(self) -> dict[str, Any]:
-        """The same for a statement that makes one search."""
+        """The parameters of every statement that makes a single search."""
         return {**self.values, "by_rank": self.fuses_by_rank}

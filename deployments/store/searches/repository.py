@@ -1,5 +1,5 @@
-"""The repository of searches: what their words are worth in their scopes, then candidates and
-ranking."""
+"""The repository of searches: it reads how frequent the queries' terms are, then finds and ranks
+candidates."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -68,15 +68,15 @@ class SearchRepository:
             refusals = await hit_each(
                 connection, [(call.query.agent_id, call.rate_limit) for call in calls]
             )
-            granted = [refusal is None for refusal in refusals]
-            searches = await self.prepare(connection, list(compress(calls, granted)))
-            found = await self._find_each(connection, searches)
-        self._count("search", sum(isinstance(hits, list) for hits in found))
-        outcomes = iter(found)
-        return [refusal or next(outcomes) for refusal in refusals]
+            is_granted = [refusal is None for refusal in refusals]
+            searches = await self.prepare(connection, list(compress(calls, is_granted)))
+            outcomes = await self._find_each(connection, searches)
+        self._count("search", sum(isinstance(outcome, list) for outcome in outcomes))
+        remaining = iter(outcomes)
+        return [refusal or next(remaining) for refusal in refusals]
 
     async def prepare(self, connection: Connection, calls: Sequence[SearchCall]) -> list[Prepared]:
-        """Read the words' frequencies and the scopes' sizes, for all calls in one statement."""
+        """Read the terms' frequencies and the scopes' sizes, for all calls in one statement."""
         shares = [self._lexical_share(call) for call in calls]
         terms = await self._lexicon.query_all(
             [
@@ -102,7 +102,7 @@ class SearchRepository:
         # No two scopes share a key.
         frequencies = {row["term_key"]: row["memories"] for row in rows if row["scope"] is None}
         sizes = {row["scope"]: row["memories"] for row in rows if row["scope"] is not None}
-        rows_of_spans = {span: sizes[place] for place, span in enumerate(spans, 1)}
+        rows_of_spans = {span: sizes[number] for number, span in enumerate(spans, 1)}
         return [
             self._prepared(call, entry, frequencies, share, rows_of_spans[_span(call, entry)])
             for call, entry, share in zip(calls, terms, shares, strict=True)
@@ -131,21 +131,21 @@ class SearchRepository:
     async def _find_each(
         self, connection: Connection, searches: Sequence[Prepared]
     ) -> list[list[Memory] | GenerationRetired | Deferred]:
-        """The hits of each, best first. A search that takes long is deferred, unless it is the only
-        one: the others would wait for it."""
-        found: list[list[Memory] | GenerationRetired | Deferred]
+        """Each search's hits, best first. A slow search is deferred because the others would wait
+        for it, unless it is the only one."""
+        outcomes: list[list[Memory] | GenerationRetired | Deferred]
         if len(searches) == 1:
-            found = [await self._find_one(connection, searches[0])]
+            outcomes = [await self._find_one(connection, searches[0])]
         else:
-            found = [*await self._find_together(connection, searches)]
-        # A statement finds nothing for a retired generation, either.
-        empty = [place for place, hits in enumerate(found) if hits == []]
+            outcomes = [*await self._find_together(connection, searches)]
+        # A statement also finds nothing if the call's generation is retired.
+        empty = [index for index, outcome in enumerate(outcomes) if outcome == []]
         if empty:
             active = await active_generation(connection)
-            for place in empty:
-                if searches[place].call.generation != active:
-                    found[place] = GenerationRetired()
-        return found
+            for index in empty:
+                if searches[index].call.generation != active:
+                    outcomes[index] = GenerationRetired()
+        return outcomes
 
     async def _find_one(self, connection: Connection, search: Prepared) -> list[Memory]:
         if search.call.query.include_superseded:
@@ -159,29 +159,29 @@ class SearchRepository:
     async def _find_together(
         self, connection: Connection, searches: Sequence[Prepared]
     ) -> list[list[Memory] | Deferred]:
-        """In one statement for each way to fuse."""
-        found: list[list[Memory] | Deferred] = [Deferred()] * len(searches)
+        """Make the quick searches, in one statement for each kind of fusion; defer the others."""
+        outcomes: list[list[Memory] | Deferred] = [Deferred()] * len(searches)
         for statement in (sql.search_each_weighted, sql.search_each_by_rank):
-            places = [
-                place
-                for place, search in enumerate(searches)
+            indexes = [
+                index
+                for index, search in enumerate(searches)
                 if self._is_quick(search) and statement_of(search) is statement
             ]
-            if not places:
+            if not indexes:
                 continue
-            rows: list[list[Any]] = [[] for _ in places]
-            chosen = [searches[place] for place in places]
+            rows_of_searches: list[list[Any]] = [[] for _ in indexes]
+            chosen = [searches[index] for index in indexes]
             for row in await connection.fetch(*together(statement, chosen)):
-                rows[row["search"] - 1].append(row)
-            for place, its_rows in zip(places, rows, strict=True):
-                found[place] = self._memories(searches[place], its_rows)
-        return found
+                rows_of_searches[row["search"] - 1].append(row)
+            for index, rows in zip(indexes, rows_of_searches, strict=True):
+                outcomes[index] = self._memories(searches[index], rows)
+        return outcomes
 
     def _is_quick(self, search: Prepared) -> bool:
         return (
             not search.is_large
             and not search.call.query.include_superseded
-            and search.rows <= self._tuning.together_rows
+            and search.rows <= self._tuning.max_shared_rows
         )
 
     def _lexical_share(self, call: SearchCall) -> float:
@@ -206,17 +206,19 @@ class SearchRepository:
 
 
 def statement_of(search: Prepared) -> Statement:
-    """The statement that answers a search of a scope that is scored whole, with others or alone."""
+    """The statement for a small scope; it makes one search or several."""
     return sql.search_each_by_rank if search.fuses_by_rank else sql.search_each_weighted
 
 
 def together(statement: Statement, searches: Sequence[Prepared]) -> Bound:
-    """A statement that makes many searches: an array for each of their parameters."""
-    values = [search.values for search in searches]
-    return statement(**{name: [each[name] for each in values] for name in values[0]})
+    """The statement with an array for each parameter: one entry for each of the searches."""
+    values_of_searches = [search.values for search in searches]
+    return statement(
+        **{name: [values[name] for values in values_of_searches] for name in values_of_searches[0]}
+    )
 
 
 def _span(call: SearchCall, terms: QueryTerms) -> _Span:
     query, filters = call.query, call.query.filters
-    times = filters.created_after, filters.created_before
-    return query.agent_id, query.user_id, terms.scope_key, *times
+    bounds = filters.created_after, filters.created_before
+    return query.agent_id, query.user_id, terms.scope_key, *bounds

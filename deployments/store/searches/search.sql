@@ -1,12 +1,13 @@
--- Searches. First how large each scope is and how rare the words are; then the hits.
+-- Searches. `term_frequencies` reads the size of each scope and how rare the terms are; a search statement
+-- then returns the hits.
 --
--- A search statement has three parts: `q`, the search, a column for each parameter; the candidates, each
--- with its two arms (cosine and bm25); and the ranking of the candidates. Statements differ in how they
--- find the candidates. The functions named …_v1 are the formula (migration 15).
+-- A search statement has three parts: `q`, the search, with a column for each parameter; the candidates,
+-- each with its two arms (cosine and bm25); and the ranking of the candidates. Statements differ in how
+-- they find the candidates. The functions named …_v1 are the ranking formula (migration 15).
 
 -- fragment: search_parameters
--- One search. as_of null: ages count up to now, by the database's clock. A lexical_share of 0 counts the
--- cosine alone.
+-- One search. If as_of is null, ages count up to now, by the database's clock. If lexical_share is 0,
+-- similarity is the cosine.
 1 as search, :agent_id::text as agent_id, :user_id::text as user_id, :embedding::vector as embedding,
         :generation::smallint as generation, :top_k::int as top_k, :alpha::float8 as alpha,
         :half_life_days::float8 as half_life_days, :importance_weight::float8 as importance_weight,
@@ -17,7 +18,8 @@
         :lexical_share::float8 as lexical_share, :by_rank::boolean as by_rank
 
 -- fragment: searches_of_arrays
--- Many searches: an array for each of the same parameters, except by_rank. Numbered from 1 as `search`.
+-- Several searches: an array for each parameter of search_parameters except by_rank. `search` numbers
+-- them from 1.
 unnest(
         :agent_id::text[], :user_id::text[], :embedding::vector[], :generation::smallint[],
         :top_k::int[], :alpha::float8[], :half_life_days::float8[], :importance_weight::float8[],
@@ -31,12 +33,12 @@ unnest(
     )
 
 -- fragment: arms
--- What the ranking reads of a candidate. bm25 is 0 if the store has not indexed the memory's terms yet.
+-- The columns of a candidate. bm25 is 0 if the store has not indexed the memory's terms yet.
 id, created_at, importance, 1 - (embedding <=> q.embedding) as cosine,
             case when q.lexical_share > 0 then coalesce(-(terms <#> q.terms), 0) else 0 end as bm25
 
 -- fragment: in_type_and_time
--- The bounds of time are written so that a plan that does not know them can use the index of scopes.
+-- The time bounds are written so that a generic plan can use the index of scopes.
 (expires_at is null or expires_at > now())
             and (q.memory_type is null or memory_type = q.memory_type)
             and created_at > coalesce(q.created_after, '-infinity')
@@ -44,9 +46,9 @@ id, created_at, importance, 1 - (embedding <=> q.embedding) as cosine,
             and created_at <= coalesce(q.as_of, 'infinity')
 
 -- fragment: ranked
--- From `candidates` to `hits`. If the planner knows q's values, it leaves out the window functions and all
--- of BM25 if they are unused. The best bm25 stands in a select of its own: in a join, a plan that expects
--- few candidates would look for it once for each.
+-- Ranks `candidates` into `hits`. A planner that knows q's values leaves out the window functions and all
+-- of BM25 if they are unused. The best bm25 is in a separate select: in a join, a plan that expects few
+-- candidates would compute it once for each of them.
 best as materialized (
         select greatest(0, max(bm25)) as bm25 from candidates
     ),
@@ -95,7 +97,7 @@ select m.id, m.agent_id, m.user_id, m.content, m.importance, m.memory_type, m.me
     join memories m on m.id = hits.id and m.agent_id = q.agent_id and m.user_id = q.user_id
 
 -- fragment: scored
--- Joined to candidates and the best bm25: the score, unless ranks are fused.
+-- To join to candidates with the best bm25: their scores, without rank fusion.
 lateral (select age_days_v1(created_at, q.as_of) as age_days) as aged,
             lateral (
                 select weighted_similarity_v1(cosine, bm25, best, q.lexical_share) as similarity,
@@ -107,7 +109,7 @@ lateral (select age_days_v1(created_at, q.as_of) as age_days) as aged,
             ) as total
 
 -- name: search_each_weighted
--- Searches of small scopes: every visible memory is a candidate.
+-- Searches of small scopes, with weighted fusion: every visible memory is a candidate.
 select q.search, hits.*
 from (
     select n.*, false as by_rank from {{searches_of_arrays}}
@@ -126,7 +128,7 @@ from (
 order by q.search, hits.score desc, hits.created_at desc, hits.id desc;
 
 -- name: search_each_by_rank
--- The same with ranks fused.
+-- As search_each_weighted, with rank fusion.
 select q.search, hits.*
 from (
     select n.*, true as by_rank from {{searches_of_arrays}}
@@ -145,7 +147,7 @@ from (
 order by q.search, hits.score desc, hits.created_at desc, hits.id desc;
 
 -- name: search_with_superseded
--- A scope of any size, superseded memories included. In two parts, since each has its index.
+-- A scope of any size, superseded memories included. In two parts, because each has its own index.
 select q.search, hits.*
 from (
     select {{search_parameters}}
@@ -170,12 +172,12 @@ from (
 order by hits.score desc, hits.created_at desc, hits.id desc;
 
 -- name: plan_for_values
--- In a transaction: its statements are planned for their values. Whether an index serves a large scope
+-- For the rest of the transaction, plans each statement for its values. In a large scope, the best index
 -- depends on them.
 set local plan_cache_mode = force_custom_plan;
 
 -- name: search_whole
--- A large scope that is not wholly in the index of vectors yet: every visible memory is a candidate.
+-- A large scope that is not completely in the vector index yet: every visible memory is a candidate.
 select q.search, hits.*
 from (
     select {{search_parameters}}
@@ -194,9 +196,9 @@ from (
 order by hits.score desc, hits.created_at desc, hits.id desc;
 
 -- name: search_whole_of_few
--- A large scope of which a filter may leave few: if it leaves no more than max_few, all of them are
--- candidates; else there is no hit. There is always a row, with the number of memories left, counted up to
--- max_few + 1.
+-- A large scope of which a filter may leave few memories. If it leaves at most max_few, all of them are
+-- candidates; otherwise there is no hit. There is always a row, with the number of memories that pass the
+-- filter, counted up to max_few + 1.
 select q.search, hits.*
 from (
     select {{search_parameters}}, :max_few::int as max_few
@@ -223,10 +225,10 @@ from (
 order by hits.score desc, hits.created_at desc, hits.id desc;
 
 -- name: search_sketched
--- As search_whole_of_few, for a filter of metadata with one key and a single value. The candidates are the
--- max_likely memories that score highest by their sketches, and up to max_lexical with a rare term of the
--- query (rare_keys). A sketch estimates the cosine from how many signs differ, n of d, as cos(pi n / d)
--- (Charikar 2002); it knows nothing of words.
+-- As search_whole_of_few, for a metadata filter with one key and a single value. The candidates are the
+-- max_likely memories that score highest by their sketches, and up to max_lexical memories with a rare term
+-- of the query (rare_keys). If n of d signs differ, a sketch estimates the cosine as cos(pi n / d)
+-- (Charikar 2002). Sketches hold no terms.
 select q.search, hits.*
 from (
     select {{search_parameters}}, :max_few::int as max_few, :max_likely::int as max_likely,
@@ -268,8 +270,8 @@ from (
             offset 0
         ) as scored
     ),
-    -- The select around q.metadata hides its value from the planner, which takes any value it does not
-    -- know for rare: it would read all memories that have it, rather than combine two indexes.
+    -- The select around q.metadata hides its value from the planner. The planner takes a value that it has
+    -- no statistics of for rare, and would read all memories that have it instead of combining two indexes.
     lexical_candidates as materialized (
         select {{arms}}
         from memories
@@ -295,16 +297,18 @@ from (
 order by hits.score desc, hits.created_at desc, hits.id desc;
 
 -- name: search_large
--- A large scope. The candidates are the max_nearest nearest, up to max_lexical with a rare term of the
--- query (rare_keys), and of the newest those that score at least as high as the last hit of these two.
+-- A large scope. The candidates are the max_nearest nearest memories, up to max_lexical memories with a
+-- rare term of the query (rare_keys), and those of the newest that score at least as high as the last hit
+-- of the other two.
 --
--- Scan the newest back to the age beyond which none could outscore the last hit (the threshold of Fagin,
--- Lotem and Naor 2001): any other memory is less similar than the nearest, and has less of the query's
--- words than those of the nearest without a rare term. Since the index misses some of the nearest, and the
--- second bound is a guess, scan twice as far back, and allow half as many words again.
+-- Scan the newest back to the age beyond which none could outscore the last hit (the threshold algorithm
+-- of Fagin, Lotem and Naor 2001). Any memory that is not found yet is at most as similar as the least
+-- similar of the nearest, and has at most the best bm25 of the nearest that are no lexical candidates.
+-- Because the index misses some of the nearest, scan twice as far back; because the second bound is a
+-- guess, allow 1.5 times that bm25.
 --
--- If ranks are fused, or none of the found has a word of the query, the last hit is not known beforehand;
--- then all the max_newest newest are candidates.
+-- With rank fusion, or if words count and no found memory has a term of the query, the last hit is not
+-- known beforehand. The max_newest newest memories are then all candidates.
 select q.search, hits.*
 from (
     select {{search_parameters}}, :max_nearest::int as max_nearest, :max_newest::int as max_newest,
@@ -346,24 +350,24 @@ from (
         offset q.top_k - 1
         limit 1
     ),
-    others as materialized (
+    bounds_of_unfound as materialized (
         select min(cosine) as cosine, best, least(best, 1.5 * max(bm25) filter (
                 where q.lexical_share > 0 and id not in (select id from lexical_candidates)
             )) as bm25
         from nearest, best_found
         group by best
     ),
-    needed as materialized (
+    needed_recency as materialized (
         select (
                 score - 0.00005
                 - q.alpha * weighted_similarity_v1(cosine, bm25, best, q.lexical_share)
                 - q.importance_weight
             ) / greatest(1e-9, 1 - q.alpha) as recency
-        from last_hit, others
+        from last_hit, bounds_of_unfound
     ),
     since as materialized (
         select coalesce(q.as_of, now()) - 2 * age_days * interval '1 day' as created_at
-        from needed, lateral (
+        from needed_recency, lateral (
             select q.half_life_days * -ln(greatest(1e-300, least(1, recency))) / ln(2::float8)
                 as age_days
         ) as aged
@@ -380,7 +384,7 @@ from (
                 and created_at >= coalesce((select created_at from since), '-infinity')
             order by created_at desc, id desc
             limit q.max_newest
-        ) as looked_at, best_found, {{scored}}
+        ) as scanned, best_found, {{scored}}
         where bm25 > best or coalesce(score >= (select score from last_hit), true)
     ),
     candidates as materialized (
@@ -393,7 +397,7 @@ from (
 order by hits.score desc, hits.created_at desc, hits.id desc;
 
 -- name: expected_rows
--- How many memories the planner thinks the filters leave.
+-- How many memories the planner expects to pass the filters.
 explain (format json)
 select from memories
 where agent_id = :agent_id and user_id = :user_id and superseded_by is null
@@ -403,10 +407,10 @@ where agent_id = :agent_id and user_id = :user_id and superseded_by is null
     and created_at < coalesce(:created_before::timestamptz, 'infinity');
 
 -- name: term_frequencies
--- How many memories have each of the keys, for keys that any memory has; then, under each scope's place
--- in the arrays, how many memories it has in its span of time, counted up to exact_rows + 1. The
--- frequencies are believed only if they say that there are more: they know nothing of memories whose terms
--- are not indexed yet.
+-- The document frequency of each key that any memory has; then, numbered by the arrays, how many memories
+-- each scope has in its span of time, counted up to exact_rows + 1. If the frequencies show more than
+-- exact_rows memories in a scope without time bounds, no memory is counted. Smaller frequencies are not
+-- used, because they do not include memories whose terms are not indexed yet.
 select null::bigint as scope, term_key, sum(memories)::bigint as memories
 from (
     select term_key, memories from document_frequencies

@@ -1,9 +1,9 @@
 """The named statements of the store's SQL files, with named parameters.
 
-A file holds statements under `-- name: …` and fragments under `-- fragment: …`; a fragment stands
-in statements as `{{fragment}}` and holds no other. A parameter is `:name`, wherever it stands; it
-is sent as one of asyncpg's `$1, $2, …`. A `{name}` is a whole number that becomes part of the text,
-for places where Postgres takes no parameter.
+A file holds statements under `-- name: …` and fragments under `-- fragment: …`. A statement
+includes a fragment as `{{fragment}}`; a fragment includes no other. A parameter is `:name`, as
+often as needed; it is sent as one of asyncpg's `$1, $2, …`. A `{name}` is a whole number that
+becomes part of the text, for places in which Postgres takes no parameter.
 
     connection.fetchrow(*sql.get_memory(agent_id="helper", memory_id=memory_id))
 
@@ -21,14 +21,14 @@ _HEAD = re.compile(r"^-- (name|fragment): (\w+)$", re.MULTILINE)
 _COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
 _FRAGMENT = re.compile(r"\{\{(\w+)\}\}")
 _LITERAL = re.compile(r"\{(\w+)\}")
-_PARAMETER = re.compile(r"(?<![:\w]):([a-z_]\w*)")  # and not a cast, which is `::`
+_PARAMETER = re.compile(r"(?<![:\w]):([a-z_]\w*)")  # not a cast, which is `::`
 
 _TRANSACTION_WORDS = frozenset({"begin", "commit", "rollback"})
 
 
 class Statement:
-    """One statement: its `source` with named parameters, and the `text` that is sent. Called with a
-    value for each of its names, it gives the text and the parameters in the text's order."""
+    """One statement: its `source` with named parameters, and the `text` that is sent. Calling it
+    with a value for each of its names returns the text, then the parameters in the text's order."""
 
     def __init__(self, name: str, text: str) -> None:
         self.name = name
@@ -36,9 +36,9 @@ class Statement:
         self.literals = tuple(dict.fromkeys(_LITERAL.findall(text)))
         self.parameters = tuple(dict.fromkeys(_PARAMETER.findall(text)))
         self.names = frozenset({*self.parameters, *self.literals})
-        places = {parameter: f"${place}" for place, parameter in enumerate(self.parameters, 1)}
-        self.text = _PARAMETER.sub(lambda found: places[found[1]], text)
-        self._name_texts(self.text)
+        placeholders = {name: f"${number}" for number, name in enumerate(self.parameters, 1)}
+        self.text = _PARAMETER.sub(lambda match: placeholders[match[1]], text)
+        self._record_name(self.text)
 
     def __call__(self, **values: Any) -> tuple[Any, ...]:
         """Raises TypeError if a name is missing or unknown."""
@@ -47,11 +47,11 @@ class Statement:
             raise TypeError(f"{self.name}: missing {sorted(missing)}, unknown {sorted(unknown)}")
         text = self.text
         if self.literals:
-            text = _LITERAL.sub(lambda found: str(int(values[found[1]])), text)
-            self._name_texts(text)
+            text = _LITERAL.sub(lambda match: str(int(values[match[1]])), text)
+            self._record_name(text)
         return (text, *(values[parameter] for parameter in self.parameters))
 
-    def _name_texts(self, text: str) -> None:
+    def _record_name(self, text: str) -> None:
         _names_of_texts[text] = self.name
 
 
@@ -73,19 +73,20 @@ sql = Statements()
 
 @cache
 def statements() -> dict[str, Statement]:
-    """By name. Raises ValueError if a name stands twice, or a fragment holds a fragment."""
+    """All statements by name. Raises ValueError if a name is not unique, or a fragment includes
+    another."""
     texts: dict[str, str] = {}
     fragments: dict[str, str] = {}
     for file in sorted(_ROOT.rglob("*.sql")):
         for kind, name, body in _parts(file.read_text(encoding="utf-8")):
             if name in texts or name in fragments:
-                raise ValueError(f"{file.name}: the name {name!r} stands twice")
+                raise ValueError(f"{file.name}: the name {name!r} is already taken")
             (texts if kind == "name" else fragments)[name] = body
     for name, body in fragments.items():
         if _FRAGMENT.search(body):
-            raise ValueError(f"the fragment {name!r} holds a fragment")
+            raise ValueError(f"the fragment {name!r} includes another fragment")
     return {
-        name: Statement(name, _FRAGMENT.sub(lambda place: fragments[place[1]], body))
+        name: Statement(name, _FRAGMENT.sub(lambda match: fragments[match[1]], body))
         for name, body in texts.items()
     }
 
@@ -97,8 +98,7 @@ def _parts(text: str) -> Iterator[tuple[str, str, str]]:
 
 
 def name_of(text: str) -> str:
-    """The name of the statement that was sent as `text`; begin, commit or rollback; else
-    `other`."""
+    """The name of the statement with this `text`; `begin`, `commit` or `rollback`; else `other`."""
     name = _names_of_texts.get(text)
     if name is not None:
         return name

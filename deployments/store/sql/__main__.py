@@ -1,5 +1,5 @@
-"""`python -m deployments.store.sql [NAME …]`: prints statements as they are sent; without a name,
-all names with their parameters."""
+"""`python -m deployments.store.sql [NAME …]`: print statements as they are sent; without a name,
+list all names with their parameters."""
 
 import sys
 
@@ -17,8 +17,8 @@ def main(names: list[str]) -> int:
             print(f"no SQL file has a statement {name!r}", file=sys.stderr)
             return 1
         statement = known[name]
-        for place, parameter in enumerate(statement.parameters, 1):
-            print(f"-- ${place} {parameter}")
+        for number, parameter in enumerate(statement.parameters, 1):
+            print(f"-- ${number} {parameter}")
         print(f"{statement.text};")
     return 0
 

@@ -1,5 +1,5 @@
-"""The repository of summaries: finds what is due, stores a summary and hides its sources, undoes
-it, purges sources."""
+"""The repository of summaries: it finds memories that are due, stores summaries and hides their
+sources, restores sources, and purges them."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -75,13 +75,15 @@ class SummaryRepository:
         ]
 
     async def condense(self, condensation: Condensation) -> Memory | None:
-        """In one transaction. Whoever changes or deletes a source at the same time waits for it, or
-        it waits for them; of two that condense the same sources the second finds them changed."""
+        """See `Condensing.condense`. A concurrent change or deletion of a source waits for this
+        transaction, or this for it. If two calls condense the same sources, the second finds them
+        changed."""
         new, sources = condensation.summary, condensation.sources
         call = InsertCall([new], condensation.embedding[None], condensation.generation, None)
         terms = await self._writer.analyse([call])
         async with self._pool.acquire() as connection:
-            await self._terms.adopt(connection)  # on its own, not to be undone with the rest
+            # In its own transaction, so that a rollback below does not undo it.
+            await self._terms.adopt(connection)
             try:
                 async with connection.transaction():
                     scope = {"agent_id": new.agent_id, "user_id": new.user_id}
@@ -128,7 +130,7 @@ class SummaryRepository:
                 )
                 rows = await undo_summary(connection, agent_id, memory_id, condensable=False)
                 if not rows:
-                    raise NotASummary(str(memory_id))  # which undoes the deletion
+                    raise NotASummary(str(memory_id))  # this rolls back the deletion
         self._count("restore", len(rows))
         return sorted(map(memory_of, rows), key=lambda memory: (memory.created_at, memory.id))
 

@@ -1,13 +1,13 @@
--- Condensing memories into summaries. What finds memories to condense, and the purge, run for all agents
--- and answer no caller.
+-- Condensing memories into summaries. The statements that find memories to condense, and the purge, run for
+-- all agents; no caller of the service gets their results.
 
 -- fragment: condensable
--- As the index of condensable memories has it.
+-- The same condition as that of the index of condensable memories.
 memory_type = 'episodic' and superseded_by is null and condensable and expires_at is null
 
 -- name: scopes_to_condense
--- Up to max_scopes scopes, due or not, in the index's order, from scope to scope: reads no row of the
--- table, and of each scope only enough entries to tell whether it has more than the threshold.
+-- Up to max_scopes scopes, due or not, by agent and user. Steps from scope to scope in the index: reads no
+-- row of the table, and of each scope only enough entries to decide whether it has more than the threshold.
 with recursive scopes as (
     (
         select agent_id, user_id
@@ -36,7 +36,7 @@ from scopes s
 limit :max_scopes::int;
 
 -- name: oldest_condensable
--- Nothing unless there are more than the threshold.
+-- The scope's oldest condensable memories; none unless there are more than the threshold.
 select id, content, embedding, importance, metadata, created_at, updated_at
 from memories
 where {{condensable}} and agent_id = :agent_id and user_id = :user_id
@@ -50,11 +50,11 @@ order by created_at, id
 limit :max_rows::int;
 
 -- name: leave_as_it_is
--- A summary is not condensed again.
+-- Excludes a summary from being condensed again.
 update memories set condensable = false where agent_id = :agent_id and id = :summary_id;
 
 -- name: supersede
--- Hides the sources that are unchanged since they were read; how many that were.
+-- Hides the sources that are unchanged since they were read, and returns how many.
 with hidden as (
     update memories m
     set superseded_by = :summary_id::uuid, superseded_at = now()
@@ -68,16 +68,16 @@ with hidden as (
 select count(*) from hidden;
 
 -- name: sources_of
--- Oldest first.
+-- A summary's sources, oldest first.
 select {{columns}}
 from memories
 where agent_id = :agent_id and superseded_by = :summary_id and {{alive}}
 order by created_at, id;
 
 -- name: purge_superseded
--- The sources of up to max_summaries summaries, of all agents; answers no caller. All sources of a summary
--- or none: a part of them could not be shown again.
-with gone as (
+-- Deletes the sources of up to max_summaries summaries, of all agents. Deletes all sources of a summary or
+-- none, because a part of them could not be shown again.
+with deleted as (
     delete from memories
     where superseded_by = any(array(
         select distinct superseded_by
@@ -87,4 +87,4 @@ with gone as (
     ))
     returning 1
 )
-select count(*) from gone;
+select count(*) from deleted;

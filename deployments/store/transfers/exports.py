@@ -1,4 +1,4 @@
-"""Exports: all of a scope, page by page, as it was at one moment."""
+"""Exports: all memories of an agent or scope, page by page, as they were at one moment."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -14,16 +14,18 @@ from deployments.store.settings import StoreSettings
 from deployments.store.sql import sql
 
 PAGE_ROWS = 200
-"""Of the largest memories, about 10 MB."""
+"""About 10 MB if the memories have the largest size."""
 
 IDLE_S = 120.0
+"""Time that a reader may take for a page."""
 
 
 class Exports:
-    """Each export holds a connection and, on it, a transaction that sees one state of the database.
+    """Runs up to a quarter of `max_pool_size` exports at once, at least one.
 
-    It ends with the generator. If the reader asks for nothing for `idle_s`, Postgres itself ends
-    the transaction and the connection, whatever became of this process.
+    Each export holds a connection and a transaction that sees one state of the database. Both are
+    released when the generator ends. If the reader requests no page for `idle_s`, Postgres ends the
+    transaction and the connection, even if this process hangs.
     """
 
     def __init__(
@@ -39,11 +41,11 @@ class Exports:
         self._count = count
         self._page_rows = page_rows
         self._idle_s = idle_s
-        self._at_once = max(1, settings.max_pool_size // 4)
+        self._max_exports = max(1, settings.max_pool_size // 4)
         self._running: set[object] = set()
 
     async def pages(self, agent_id: str, user_id: str | None) -> AsyncGenerator[ExportPage, None]:
-        """As the port's `export`."""
+        """See `Transfers.export`."""
         filters = ListFilters(include_superseded=True)
         async with self._snapshot() as connection:
             total = await count(connection, agent_id, user_id, include_superseded=True)
@@ -62,25 +64,25 @@ class Exports:
 
     @asynccontextmanager
     async def _snapshot(self) -> AsyncGenerator[Connection, None]:
-        """A connection in a transaction that only reads. Raises TooManyExports."""
-        if len(self._running) >= self._at_once:
-            raise TooManyExports(self._at_once)
-        place = object()
-        self._running.add(place)
+        """A connection in a read-only transaction. Raises TooManyExports."""
+        if len(self._running) >= self._max_exports:
+            raise TooManyExports(self._max_exports)
+        export = object()
+        self._running.add(export)
 
-        def leave(_connection: object) -> None:
-            self._running.discard(place)
+        def end(_connection: object) -> None:
+            self._running.discard(export)
 
         try:
             async with self._pool.acquire() as connection:
-                connection.add_termination_listener(leave)
+                connection.add_termination_listener(end)
                 try:
                     async with connection.transaction(isolation="repeatable_read", readonly=True):
                         idle_ms = str(round(self._idle_s * 1_000))
                         await connection.execute(*sql.bound_idle_transaction(idle_ms=idle_ms))
                         yield connection
                 finally:
-                    with suppress(asyncpg.InterfaceError):  # it has been closed
-                        connection.remove_termination_listener(leave)
+                    with suppress(asyncpg.InterfaceError):  # the connection is closed
+                        connection.remove_termination_listener(end)
         finally:
-            leave(None)
+            end(None)

@@ -5,7 +5,7 @@ from contextlib import aclosing
 from uuid import UUID
 
 from deployments.domain.embeddings import Embeddings
-from deployments.domain.memories import ExportPage, Imported, InsertCall, NewMemory
+from deployments.domain.memories import ExportPage, ImportOutcome, InsertCall, NewMemory
 from deployments.domain.rate_limits import RateLimit
 from deployments.store.memories.rate_limits import hit_one
 from deployments.store.memories.writer import MemoryWriter, known_ids
@@ -33,7 +33,7 @@ class TransferRepository:
             async for page in pages:
                 yield page
 
-    async def known(self, agent_id: str, ids: Sequence[UUID]) -> set[UUID]:
+    async def existing_ids(self, agent_id: str, ids: Sequence[UUID]) -> set[UUID]:
         async with self._pool.acquire() as connection:
             return await known_ids(connection, agent_id, ids)
 
@@ -43,11 +43,11 @@ class TransferRepository:
         embeddings: Embeddings,
         generation: int,
         rate_limit: RateLimit | None,
-    ) -> list[Imported]:
+    ) -> list[ImportOutcome]:
         call = InsertCall(memories, embeddings, generation, rate_limit)
         (terms,) = await self._writer.analyse([call])
         async with self._pool.acquire() as connection:
             await hit_one(connection, memories[0].agent_id, rate_limit)
             outcomes = await self._writer.add_missing(connection, call, terms)
-        self._count("import", outcomes.count(Imported.STORED))
+        self._count("import", outcomes.count(ImportOutcome.STORED))
         return outcomes

@@ -1,6 +1,6 @@
 -- Exports and imports.
 
 -- name: bound_idle_transaction
--- In a transaction: Postgres ends it if nobody asks anything of it for so long.
+-- Postgres ends this transaction if it is idle for longer than :idle_ms.
 select set_config('idle_in_transaction_session_timeout', :idle_ms, true);
 

@@ -1,9 +1,10 @@
-"""Which scopes have sketches: those in the index of vectors, once each of their memories has its
-own.
+"""The scopes with sketches: those in the vector index, once each of their memories has its
+sketches.
 
-Triggers make the sketches of every memory that goes into the index. Sketches of memories that were
-there before, and all of them after a move to another model, are made here, in the background; a
-scope that is new to the index is checked for missing ones.
+Triggers make the sketches of every memory that goes into the index. This module makes, in the
+background, the sketches of memories that were in the index before the triggers existed, and all
+sketches after a move to another model. It also checks scopes that are new to the index for missing
+sketches.
 """
 
 from collections.abc import Mapping
@@ -12,15 +13,15 @@ from typing import Any
 from deployments.domain.errors import Unavailable
 from deployments.store.generations.active import active_generation
 from deployments.store.postgres.pool import Pool
-from deployments.store.postgres.scope_pages import rows_left
+from deployments.store.postgres.scope_pages import process_pages
 from deployments.store.sql import sql
 
 _PAGE_ROWS = 100
 
 
 async def add_sketches(pool: Pool) -> None:
-    """Sketch the scopes that lack sketches. Safe from many processes at once. Raises Unavailable
-    after it has tried all of them."""
+    """Add missing sketches to all scopes that lack some. Many processes may call this at once.
+    Raises Unavailable after it has tried every scope."""
     async with pool.acquire() as connection:
         scopes = await connection.fetch(*sql.scopes_to_sketch())
     failure: Unavailable | None = None
@@ -36,8 +37,8 @@ async def add_sketches(pool: Pool) -> None:
 async def _add(pool: Pool, agent_id: str, user_id: str) -> None:
     async with pool.acquire() as connection:
         generation = await active_generation(connection)
-    if await rows_left(pool, sql.add_sketches, agent_id, user_id, _PAGE_ROWS):
-        return  # the next time
+    if await process_pages(pool, sql.add_sketches, agent_id, user_id, _PAGE_ROWS):
+        return  # the next run tries the locked rows again
     async with pool.acquire() as connection:
         await connection.execute(
             *sql.scope_has_sketches(agent_id=agent_id, user_id=user_id, generation=generation)
@@ -45,6 +46,5 @@ async def _add(pool: Pool, agent_id: str, user_id: str) -> None:
 
 
 def are_sketched(metadata: Mapping[str, Any]) -> bool:
-    """Whether the memories that a filter leaves have their sketches side by side: if it names one
-    key with a single value."""
+    """Whether sketches are stored by exactly this metadata filter: one key with a single value."""
     return len(metadata) == 1 and not isinstance(next(iter(metadata.values())), dict | list)

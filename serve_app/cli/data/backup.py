@@ -9,14 +9,18 @@ _KEPT_DAYS = 7
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--to", type=Path, metavar="FOLDER", help="default: backups in MEMEX_DATA_DIR"
+        "--to",
+        type=Path,
+        metavar="FOLDER",
+        help="the folder to write to (default: backups in MEMEX_DATA_DIR)",
     )
     parser.add_argument(
         "--keep",
         type=whole_number("days"),
         default=_KEPT_DAYS,
         metavar="N",
-        help=f"of so many days (default: {_KEPT_DAYS}); of each before today the newest stays",
+        help="keep the backups of the newest N days that have any, of each day before today only "
+        f"the newest (default: {_KEPT_DAYS})",
     )
 
 
@@ -30,8 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 COMMAND = Command(
     "backup",
-    "write all memories to a file, and delete old backups; the service may run",
+    "write all memories to a file and delete old backups; the service may run",
     run,
     add_arguments,
-    if_stopped="stopped; no backup was written",
+    stop_message="stopped; no backup was written",
 )

@@ -6,11 +6,15 @@ from serve_app.settings import load_settings
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "file", nargs="?", default="-", metavar="FILE", help="default: -, which is stdout"
+        "file",
+        nargs="?",
+        default="-",
+        metavar="FILE",
+        help="the file to write (default: -, stdout)",
     )
-    parser.add_argument("--url", help="of the service (default: this machine's)")
-    parser.add_argument("--agent", required=True, help="whose memories")
-    parser.add_argument("--user", help="of one user (default: of all)")
+    parser.add_argument("--url", help="the service's URL (default: this machine's service)")
+    parser.add_argument("--agent", required=True, help="the agent whose memories to export")
+    parser.add_argument("--user", help="export only this user's memories (default: all users')")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -25,8 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 COMMAND = Command(
     "export",
-    "write an agent's memories to a file, a line of JSON each, over the API",
+    "write an agent's memories to a file as JSON Lines; the service must run",
     run,
     add_arguments,
-    if_stopped="stopped; the export is not whole, and no file was written",
+    stop_message="stopped; the export is incomplete, and no file was written",
 )

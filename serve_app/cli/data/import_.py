@@ -5,9 +5,9 @@ from serve_app.settings import load_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="- is stdin")
-    parser.add_argument("--url", help="of the service (default: this machine's)")
-    parser.add_argument("--agent", required=True, help="whose memories")
+    parser.add_argument("file", metavar="FILE", help="the file to read; - is stdin")
+    parser.add_argument("--url", help="the service's URL (default: this machine's service)")
+    parser.add_argument("--agent", required=True, help="the agent that gets the memories")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 COMMAND = Command(
     "import",
-    "store an export's memories over the API; again, to go on where it stopped",
+    "store an export's memories; the service must run; run it again to continue a stopped import",
     run,
     add_arguments,
 )

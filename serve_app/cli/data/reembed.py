@@ -8,31 +8,39 @@ _MOST_PARALLEL = 64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", metavar="NAME", help="as in MEMEX_EMBEDDING_MODEL")
-    parser.add_argument("--precision", choices=("int8", "fp32"), help="of the default model")
+    parser.add_argument(
+        "--model", metavar="NAME", help="the new model, as in MEMEX_EMBEDDING_MODEL"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("int8", "fp32"),
+        help="the new precision, for the default model only",
+    )
     parser.add_argument(
         "--parallel",
         type=whole_number("pages", most=_MOST_PARALLEL),
         default=_PARALLEL,
         metavar="N",
-        help=f"pages of memories under way in a running service (default: {_PARALLEL})",
+        help=f"pages of memories that a running service embeds at once (default: {_PARALLEL})",
     )
-    instead = parser.add_mutually_exclusive_group()
-    instead.add_argument("--status", action="store_true", help="say how far a run is")
-    instead.add_argument("--abandon", action="store_true", help="drop what a run has built")
+    actions = parser.add_mutually_exclusive_group()
+    actions.add_argument("--status", action="store_true", help="print how far a run is, then exit")
+    actions.add_argument(
+        "--abandon", action="store_true", help="drop the embeddings that a run has built, then exit"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     settings = load_settings()
-    from serve_app.operations.reembed.command import abandon, reembed, tell_status
-    from serve_app.operations.reembed.wish import Wish
+    from serve_app.operations.reembed.command import abandon, print_status, reembed
+    from serve_app.operations.reembed.wish import Options
 
     if arguments.status:
-        tell_status(settings)
+        print_status(settings)
     elif arguments.abandon:
         abandon(settings)
     else:
-        reembed(settings, Wish(arguments.model, arguments.precision, arguments.parallel))
+        reembed(settings, Options(arguments.model, arguments.precision, arguments.parallel))
     return 0
 
 

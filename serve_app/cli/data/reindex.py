@@ -14,6 +14,6 @@ def run(_arguments: argparse.Namespace) -> int:
 
 COMMAND = Command(
     "reindex",
-    "renew the words that searches compare and count them anew; the service may run",
+    "update the stored terms of all memories and recount them; the service may run",
     run,
 )

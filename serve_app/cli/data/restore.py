@@ -6,9 +6,9 @@ from serve_app.settings import load_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE", help="memex-….dump")
+    parser.add_argument("file", type=Path, metavar="FILE", help="the backup, memex-….dump")
     parser.add_argument(
-        "--replace", action="store_true", help="and delete the memories that are there"
+        "--replace", action="store_true", help="delete the memories that the database holds"
     )
 
 
@@ -22,8 +22,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 COMMAND = Command(
     "restore",
-    "put a backup's memories into the database; stop the service first",
+    "load a backup's memories into the database; stop the service first",
     run,
     add_arguments,
-    if_stopped="stopped; the database is as it was",
+    stop_message="stopped; the database is unchanged",
 )

@@ -5,9 +5,9 @@ from serve_app.settings import load_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--url", help="of the service (default: this machine's)")
-    parser.add_argument("--agent", help="of this agent's memories alone")
-    parser.add_argument("--user", help="of this user's alone; needs --agent")
+    parser.add_argument("--url", help="the service's URL (default: this machine's service)")
+    parser.add_argument("--agent", help="condense only this agent's memories")
+    parser.add_argument("--user", help="condense only this user's memories; needs --agent")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -20,5 +20,5 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 COMMAND = Command(
-    "summarise", "have a running service condense what is due now", run, add_arguments
+    "summarise", "condense the memories that are due now; the service must run", run, add_arguments
 )

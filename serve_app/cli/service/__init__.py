@@ -1,5 +1,5 @@
-"""Commands for whoever runs the service.
+"""Commands that run and observe the service.
 
-One module for each command: its arguments, and the operation that it runs. A command reads its
-settings before it imports anything slow, so that a bad setting is reported at once.
+One module for each command: its arguments and the operation it runs. A command loads the settings
+before it imports slow modules, so that a bad setting is reported at once.
 """

@@ -4,7 +4,7 @@ from serve_app.cli.command import Command
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -15,8 +15,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 COMMAND = Command(
     "doctor",
-    "look at all that the service needs, and say what to do where it is not well",
+    "check everything that the service needs, and print how to fix each failure",
     run,
     add_arguments,
-    if_stopped="stopped",
+    stop_message="stopped",
 )

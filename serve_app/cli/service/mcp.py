@@ -5,9 +5,9 @@ from serve_app.settings import load_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--url", help="of the service's MCP endpoint (default: this machine's)")
-    parser.add_argument("--agent", help="fix the agent, whom the model then cannot choose")
-    parser.add_argument("--user", help="fix the user, whom the model then cannot choose")
+    parser.add_argument("--url", help="the service's MCP endpoint (default: this machine's)")
+    parser.add_argument("--agent", help="fix the agent, so that the model cannot choose it")
+    parser.add_argument("--user", help="fix the user, so that the model cannot choose it")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 COMMAND = Command(
     "mcp",
-    "serve the tools of a running service over stdin and stdout, for MCP clients",
+    "serve a running service's MCP tools over stdin and stdout",
     run,
     add_arguments,
 )

@@ -7,12 +7,17 @@ _PORT = 9090
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--port", type=int, default=_PORT, help=f"default: {_PORT}")
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=_PORT,
+        help=f"Prometheus's port, another if it is taken (default: {_PORT})",
+    )
     parser.add_argument(
         "--every",
         type=whole_number("seconds"),
         metavar="SECONDS",
-        help="between two looks at it (default: 5)",
+        help="how often Prometheus scrapes the service (default: 5)",
     )
 
 
@@ -25,5 +30,5 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 COMMAND = Command(
-    "observe", "run Prometheus over the running service until Ctrl-C", run, add_arguments
+    "observe", "run Prometheus on the running service until Ctrl-C", run, add_arguments
 )

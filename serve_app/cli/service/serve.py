@@ -14,7 +14,7 @@ def run(_arguments: argparse.Namespace) -> int:
 
 COMMAND = Command(
     "serve",
-    "run the whole service on this machine until Ctrl-C (settings: MEMEX_…)",
+    "run the whole service on this machine until Ctrl-C (settings: MEMEX_… variables)",
     run,
     ends_process=True,  # see LocalCluster.stop
 )

@@ -1,10 +1,10 @@
-"""How an ingress replica reaches the embedders. Each wrapper is the Embedder port over the next:
+"""An ingress replica's clients of the embedders. Each implements the Embedder port over the next:
 
-    CachedEmbedder         answers for texts embedded before; callers of one text share its request
-      CoalescedEmbedder    callers that come while calls are under way share the next call
-        EmbedderByModel    chooses the embedder that serves the model; reports calls that failed
-          RemoteEmbedder   a deployment's handle: deadlines, retries, long texts in slices
+    CachedEmbedder         keeps embeddings; callers of the same text share one request
+      CoalescedEmbedder    callers that arrive while calls run share the next call
+        EmbedderByModel    chooses the embedder that serves the model; reports failed calls
+          RemoteEmbedder   calls a deployment: deadlines, retries, long texts in slices
 
-`deployed.py` finds the embedders that are served beside the graph's own. wiring.py builds the
-stack. The Summariser uses the two lower ones alone.
+`deployed.py` finds embedders in applications of their own. wiring.py builds the stack. The
+Summariser uses only the lower two.
 """

@@ -1,5 +1,5 @@
-"""The models that are served in this cluster: the one that the settings name and, once memories
-have been moved to another, that one, in an application of its own."""
+"""The models that this cluster serves: the one that the settings name and, after memories were
+re-embedded with another model, that one, in an application of its own."""
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,8 +8,8 @@ from deployments.domain.embeddings import Embeddings, ModelIdentity, TextKind, T
 from deployments.domain.errors import GenerationRetired, Unavailable
 from deployments.domain.ports.embedding import BatchedEmbedder
 
-Find = Callable[[ModelIdentity], Awaitable[BatchedEmbedder | None]]
-"""The embedder served beside the graph for a model; None if there is none."""
+FindEmbedder = Callable[[ModelIdentity], Awaitable[BatchedEmbedder | None]]
+"""Finds the embedder that serves a model in an application of its own; None if there is none."""
 
 ObserveFailure = Callable[[TextKind, Exception], None]
 
@@ -21,26 +21,31 @@ def _ignore(_kind: TextKind, _error: Exception) -> None:
 class EmbedderByModel:
     """The BatchedEmbedder port: each call goes to the embedder that serves its model.
 
-    `observe_failure` is called once for each kind of text in a call that found nobody to answer: a
-    replica counts what fails in its model itself, but not what never reached it or came too late.
+    `observe_failure` is called once for each kind of text in a call that raises Unavailable. A
+    replica itself counts its model's failures, but not the calls that never reached it or timed
+    out.
     """
 
     def __init__(
-        self, home: BatchedEmbedder, find: Find, observe_failure: ObserveFailure = _ignore
+        self,
+        graph_embedder: BatchedEmbedder,
+        find: FindEmbedder,
+        observe_failure: ObserveFailure = _ignore,
     ) -> None:
-        self._home = home
+        """`graph_embedder` serves the settings' model; `find` finds all others."""
+        self._graph_embedder = graph_embedder
         self._find = find
         self._observe_failure = observe_failure
-        self._home_identity: ModelIdentity | None = None
-        self._others: dict[ModelIdentity, BatchedEmbedder] = {}
+        self._graph_identity: ModelIdentity | None = None
+        self._found: dict[ModelIdentity, BatchedEmbedder] = {}
 
     async def identity(self) -> ModelIdentity:
-        self._home_identity = await self._home.identity()
-        return self._home_identity
+        self._graph_identity = await self._graph_embedder.identity()
+        return self._graph_identity
 
     async def has(self, identity: ModelIdentity) -> bool:
         try:
-            embedder = await self._of(identity)
+            embedder = await self._embedder_for(identity)
         except GenerationRetired:
             return False
         return await embedder.has(identity)
@@ -48,8 +53,8 @@ class EmbedderByModel:
     async def embed(
         self, texts: Sequence[str], kind: TextKind, identity: ModelIdentity
     ) -> Embeddings:
-        with self._observed([kind]):
-            embedder = await self._of(identity)
+        with self._observe_failures([kind]):
+            embedder = await self._embedder_for(identity)
             try:
                 return await embedder.embed(texts, kind, identity)
             except Unavailable:
@@ -59,34 +64,34 @@ class EmbedderByModel:
     async def embed_each(
         self, callers: Sequence[TextsOfKind], identity: ModelIdentity
     ) -> Embeddings:
-        with self._observed(sorted({kind for _, kind in callers})):
-            embedder = await self._of(identity)
+        with self._observe_failures(sorted({kind for _, kind in callers})):
+            embedder = await self._embedder_for(identity)
             try:
                 return await embedder.embed_each(callers, identity)
             except Unavailable:
                 await self._check_served(identity)
                 raise
 
-    async def _of(self, identity: ModelIdentity) -> BatchedEmbedder:
-        """Raises GenerationRetired if no embedder serves that model."""
-        if identity in self._others:
-            return self._others[identity]
-        if identity == (self._home_identity or await self.identity()):
-            return self._home
-        found = await self._find(identity)
-        if found is None:
+    async def _embedder_for(self, identity: ModelIdentity) -> BatchedEmbedder:
+        """Raises GenerationRetired if no embedder serves the model."""
+        if identity in self._found:
+            return self._found[identity]
+        if identity == (self._graph_identity or await self.identity()):
+            return self._graph_embedder
+        embedder = await self._find(identity)
+        if embedder is None:
             raise GenerationRetired
-        self._others[identity] = found
-        return found
+        self._found[identity] = embedder
+        return embedder
 
     async def _check_served(self, identity: ModelIdentity) -> None:
-        """Raises GenerationRetired if the embedder that does not answer was taken away."""
-        if identity in self._others and await self._find(identity) is None:
-            self._others.pop(identity, None)
+        """Raises GenerationRetired if the embedder, which does not answer, was removed."""
+        if identity in self._found and await self._find(identity) is None:
+            self._found.pop(identity, None)
             raise GenerationRetired
 
     @contextmanager
-    def _observed(self, kinds: Iterable[TextKind]) -> Iterator[None]:
+    def _observe_failures(self, kinds: Iterable[TextKind]) -> Iterator[None]:
         try:
             yield
         except Unavailable as error:

@@ -1,9 +1,9 @@
-"""Embeddings of texts that were embedded lately, in front of an Embedder.
+"""Caches the embeddings of recent texts in front of an Embedder.
 
-A text's embedding is a function of its model, its kind and the text itself, so a row never becomes
-wrong and is kept until room is needed. Only with the int8 model does it also depend, slightly, on
-the texts it was embedded with: there the cache makes a repeated text's row the same each time, for
-as long as it is kept.
+A text's embedding depends only on its model, its kind and the text, so a row never becomes wrong
+and is kept until its space is needed. With the int8 model it also depends, slightly, on the texts
+that are embedded with it; the cache then makes a repeated text's row identical each time, for as
+long as it is kept.
 """
 
 import asyncio
@@ -20,23 +20,24 @@ from deployments.domain.embeddings import Embeddings, ModelIdentity, TextKind
 from deployments.domain.errors import Unavailable
 from deployments.domain.ports.embedding import Embedder
 
-# What an entry takes beside its two bytes objects: its place in an OrderedDict, measured over
-# growth and eviction at 75 to 117 bytes, and what the allocator rounds up.
+# What an entry needs besides its two bytes objects: its place in an OrderedDict, measured at 75 to
+# 117 bytes over growth and eviction, and the allocator's rounding.
 _ENTRY_BYTES = 160
 
 
 class CachedEmbedder:
-    """The Embedder port over another, which is asked for each text that is not at hand once.
+    """The Embedder port over another, which gets one request for each text that is not cached.
 
-    A call asks it, in one request, for those of its texts that are neither kept nor under way for
-    another caller; callers of the same text share that request and its failure, which is not kept.
-    A request whose callers have all been cancelled is cancelled too.
+    A call requests from `inner`, together, its texts that are neither cached nor already requested
+    by another caller. Callers of the same text share that request and its error; errors are not
+    cached. A request whose callers are all cancelled is cancelled too.
 
-    Kept are at most `max_bytes`, counted with keys and overhead; the least recently used goes
-    first. 0 hands every call through.
+    The cache holds at most `max_bytes`, including keys and overhead, and evicts the least recently
+    used row first. If `max_bytes` is 0, `inner` gets every call.
 
-    `miss` is told how many texts a call asks `inner` for, `hit` how many it does not: kept, under
-    way, or twice in the same call. They add up to the call's texts. Belongs to one event loop.
+    `observe_misses` is called with the number of texts that a call requests from `inner`,
+    `observe_hits` with the number of the others: cached, requested by another caller, or repeated
+    in the call. The two add up to the call's texts. Belongs to one event loop.
     """
 
     def __init__(
@@ -48,20 +49,20 @@ class CachedEmbedder:
         observe_misses: Callable[[int], None] | None = None,
     ) -> None:
         self._inner = inner
-        self._kept = _Rows(max_bytes)
+        self._cache = _Rows(max_bytes)
         self._max_bytes = max_bytes
-        self._under_way: dict[bytes, _Request] = {}
+        self._in_flight: dict[bytes, _Request] = {}
         self._observe_hits = observe_hits
         self._observe_misses = observe_misses
-        # Keys are digests: 16 bytes each, however long the text. Two of a billion texts share one
-        # with a probability of about 1e-21. Nor can such texts be sought out and sent, to have one
-        # answered with the other's row: the digests depend on a secret of this process.
+        # Keys are digests of 16 bytes, however long the text. Two of a billion texts share one with
+        # a probability of about 1e-21. The digests depend on a secret of this process, so nobody
+        # can search for two such texts to get one's row for the other.
         self._secret = secrets.token_bytes(16)
 
     @property
     def used_bytes(self) -> int:
-        """What is kept now, as it counts towards `max_bytes`."""
-        return self._kept.used_bytes
+        """The cache's current size, as it counts towards `max_bytes`."""
+        return self._cache.used_bytes
 
     async def identity(self) -> ModelIdentity:
         return await self._inner.identity()
@@ -72,7 +73,7 @@ class CachedEmbedder:
     async def embed(
         self, texts: Sequence[str], kind: TextKind, identity: ModelIdentity
     ) -> Embeddings:
-        """As the port says. The array is the caller's own to change."""
+        """See the port. The caller may change the array."""
         if self._max_bytes == 0 or not texts:
             return await self._inner.embed(texts, kind, identity)
         keys = self._keys(texts, kind, identity)
@@ -80,9 +81,9 @@ class CachedEmbedder:
         shared: dict[bytes, _Request] = {}
         missing: dict[bytes, str] = {}
         for key, text in zip(keys, texts, strict=True):
-            if (row := self._kept.get(key)) is not None:
+            if (row := self._cache.get(key)) is not None:
                 rows[key] = row
-            elif (request := self._under_way.get(key)) is not None:
+            elif (request := self._in_flight.get(key)) is not None:
                 shared[key] = request
             else:
                 missing[key] = text
@@ -90,7 +91,7 @@ class CachedEmbedder:
 
         requests = set(shared.values())
         if missing:
-            requests.add(self._ask(missing, kind, identity))
+            requests.add(self._start_request(missing, kind, identity))
         if requests:
             await self._wait(requests)
         for request in requests:
@@ -98,7 +99,7 @@ class CachedEmbedder:
         return np.stack([np.frombuffer(rows[key], dtype=np.float32) for key in keys])
 
     def _keys(self, texts: Sequence[str], kind: TextKind, identity: ModelIdentity) -> list[bytes]:
-        # A repr of this shape is no other's beginning, so it and the text cannot run together.
+        # No repr of this shape is the beginning of another, so repr and text cannot be confused.
         scope = blake2b(repr((kind, identity)).encode(), digest_size=16, key=self._secret)
         keys = []
         for text in texts:
@@ -113,17 +114,18 @@ class CachedEmbedder:
         if misses and self._observe_misses is not None:
             self._observe_misses(misses)
 
-    def _ask(
+    def _start_request(
         self, missing: dict[bytes, str], kind: TextKind, identity: ModelIdentity
     ) -> "_Request":
-        """Begin a request to `inner`, in a task of its own: its callers may go one by one."""
+        """Start a request to `inner` in its own task, because its callers may be cancelled one by
+        one."""
         request = _Request(list(missing))
         request.task = asyncio.create_task(
             self._run(request, list(missing.values()), kind, identity)
         )
-        request.task.add_done_callback(lambda _: self._done(request))
+        request.task.add_done_callback(lambda _: self._on_done(request))
         for key in missing:
-            self._under_way[key] = request
+            self._in_flight[key] = request
         return request
 
     async def _run(
@@ -132,33 +134,35 @@ class CachedEmbedder:
         try:
             embeddings = await self._inner.embed(texts, kind, identity)
             if len(embeddings) != len(texts):
-                raise RuntimeError(f"{len(texts)} texts came back as {len(embeddings)} rows")
-            # Bytes cannot be changed by anyone, and take less than an array of one row.
+                raise RuntimeError(
+                    f"the embedder returned {len(embeddings)} rows for {len(texts)} texts"
+                )
+            # bytes are immutable, and smaller than an array of one row.
             rows = {
                 key: np.asarray(row, dtype=np.float32).tobytes()
                 for key, row in zip(request.keys, embeddings, strict=True)
             }
             for key, row in rows.items():
-                self._kept.put(key, row)
+                self._cache.put(key, row)
             return rows
         finally:
-            # Here, not in the task's callbacks, which have their turn later: who comes between
-            # finds the rows kept, or asks anew after a failure.
+            # Not in the task's callbacks, which run later: callers that arrive in between find the
+            # cached rows, or start a new request after an error.
             self._close(request)
 
-    def _done(self, request: "_Request") -> None:
-        self._close(request)  # it is still open where it was cancelled before its first turn
+    def _on_done(self, request: "_Request") -> None:
+        self._close(request)  # still open if it was cancelled before its task started
         if not request.task.cancelled():
-            request.task.exception()  # seen, also where no caller is left: asyncio would log it
+            request.task.exception()  # retrieved, or asyncio logs it if no caller is left
 
     def _close(self, request: "_Request") -> None:
-        """Who comes from now on does not share it."""
+        """Let no later caller share the request."""
         for key in request.keys:
-            if self._under_way.get(key) is request:
-                del self._under_way[key]
+            if self._in_flight.get(key) is request:
+                del self._in_flight[key]
 
     async def _wait(self, requests: "set[_Request]") -> None:
-        """Until all have their rows. Raises what the first to fail failed with."""
+        """Wait until all requests have their rows. Raises the first error."""
         for request in requests:
             request.callers += 1
         try:
@@ -168,18 +172,18 @@ class CachedEmbedder:
         finally:
             for request in requests:
                 request.callers -= 1
-                if request.callers == 0:  # and to a request that has ended, this does nothing
+                if request.callers == 0:  # no effect on a request that has ended
                     self._close(request)
                     request.task.cancel()
         for task in done:
-            if task.cancelled():  # not for want of callers: this one is here
+            if task.cancelled():  # by others, because this caller still waits
                 raise Unavailable("embedder")
             task.result()
 
 
 @dataclass(eq=False, slots=True)
 class _Request:
-    """One call to the inner embedder, and how many callers wait for it."""
+    """One call to the inner embedder, and the number of callers that wait for it."""
 
     keys: list[bytes]
     task: asyncio.Task[dict[bytes, bytes]] = field(init=False)
@@ -187,7 +191,7 @@ class _Request:
 
 
 class _Rows:
-    """Rows by key, of at most `max_bytes` together; the least recently used goes first."""
+    """Rows by key, at most `max_bytes` in total; evicts the least recently used first."""
 
     def __init__(self, max_bytes: int) -> None:
         self.used_bytes = 0
@@ -201,7 +205,7 @@ class _Rows:
         return row
 
     def put(self, key: bytes, row: bytes) -> None:
-        """A row that is there stays as it is."""
+        """Add a row. A key's existing row is kept; a row larger than `max_bytes` is not added."""
         size = _size(key, row)
         if size > self._max_bytes or self.get(key) is not None:
             return

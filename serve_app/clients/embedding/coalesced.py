@@ -1,4 +1,4 @@
-"""The embedder's edge: callers that come while calls are under way share the next call."""
+"""The embedder's edge: callers that arrive while calls run share the next call."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,14 +8,14 @@ from deployments.domain.embeddings import Embeddings, ModelIdentity, TextKind, T
 from deployments.domain.ports.embedding import BatchedEmbedder
 from serve_app.clients.coalescer import Bounds, Coalescer
 
-# Characters of the callers' texts in one call: about 0.1 s of work. A caller that brings more makes
-# calls of its own, and others do not queue behind it.
+# Characters of the callers' texts in one call: about 0.1 s of work. A caller with more makes its
+# own calls, so that others do not wait for it.
 _CALL_CHARS = 8_000
 
 
 class CoalescedEmbedder:
     """The Embedder port over another. A call to a deployment costs some milliseconds of CPU
-    whatever it carries, so under load fewer calls with more texts answer more callers."""
+    whatever its size, so under load fewer calls with more texts serve more callers."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class CoalescedEmbedder:
         return await self._coalescer(identity).submit((texts, kind))
 
     def _coalescer(self, identity: ModelIdentity) -> Coalescer[TextsOfKind, Embeddings]:
-        """Texts for two models never share a call."""
+        """The model's coalescer: texts for different models never share a call."""
         coalescer = self._coalescers.get(identity)
         if coalescer is None:
 

@@ -1,5 +1,4 @@
-"""Embedders that are served beside the graph's own, each in an application named by its model, so
-that whoever knows the model finds it."""
+"""Finds embedders in applications of their own, each of which is named after its model."""
 
 import asyncio
 import hashlib
@@ -15,12 +14,12 @@ _DEPLOYMENT = "Embedder"
 
 
 def application_of(identity: ModelIdentity) -> str:
-    """The application's name."""
+    """The name of the model's application."""
     return PREFIX + hashlib.sha256(repr(identity).encode()).hexdigest()[:12]
 
 
 async def find(identity: ModelIdentity, timeout_s: float) -> RemoteEmbedder | None:
-    """None if no such application is deployed."""
+    """The embedder in the model's application; None if that is not deployed."""
     application = application_of(identity)
     try:
         handle = await asyncio.to_thread(serve.get_deployment_handle, _DEPLOYMENT, application)

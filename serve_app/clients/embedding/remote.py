@@ -1,4 +1,4 @@
-"""The Embedder's handle as its port: long texts are sent in slices."""
+"""The Embedder's handle as its port; splits large calls into slices."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -11,19 +11,19 @@ from deployments.domain.ports.embedding import BatchedEmbedder
 from serve_app.clients.edge import Call, Edge
 from serve_app.clients.policies import Remote, retried
 
-# One call to the embedder carries so many characters, about 0.1 s of work, and all callers with
-# more have so many such calls under way. The largest batch of long texts then neither outlasts a
-# call's deadline nor makes others, with a few short texts, wait for all of it.
+# Limits on the characters of one call, about 0.1 s of work, and on the calls that all callers with
+# more text have in flight together. So the largest batch of long texts does not exceed a call's
+# deadline, and callers with a few short texts do not wait for all of it.
 _SLICE_CHARS = 8_000
 _SLICES_AT_ONCE = 4
 
 
 class RemoteEmbedder(Remote):
-    """The BatchedEmbedder port. Embedding twice is harmless: calls are retried."""
+    """The BatchedEmbedder port. Calls are retried, because embedding twice is harmless."""
 
     def __init__(self, handle: DeploymentHandle, timeout_s: float) -> None:
         super().__init__(Edge("embedder", handle, timeout_s))
-        self._turn = asyncio.Semaphore(_SLICES_AT_ONCE)
+        self._slots = asyncio.Semaphore(_SLICES_AT_ONCE)
 
     identity = retried(BatchedEmbedder.identity)
     embed_each = retried(BatchedEmbedder.embed_each)  # the caller bounds its size
@@ -38,13 +38,13 @@ class RemoteEmbedder(Remote):
         if len(slices) == 1:
             return await self._embed(texts, kind, identity)
 
-        async def embed_in_turn(part: Sequence[str]) -> Embeddings:
-            async with self._turn:
+        async def embed_slice(part: Sequence[str]) -> Embeddings:
+            async with self._slots:
                 return await self._embed(part, kind, identity)
 
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(embed_in_turn(part)) for part in slices]
+                tasks = [group.create_task(embed_slice(part)) for part in slices]
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
         return np.concatenate([task.result() for task in tasks])
@@ -57,7 +57,8 @@ class RemoteEmbedder(Remote):
 
 
 def slices_of(texts: Sequence[str], max_chars: int) -> Iterator[Sequence[str]]:
-    """`texts` in order, in slices of at most `max_chars` characters, or of one text."""
+    """`texts` in order, in slices of at most `max_chars` characters; a longer text has its own
+    slice."""
     start = chars = 0
     for end, text in enumerate(texts):
         if end > start and chars + len(text) > max_chars:

@@ -1,5 +1,5 @@
-"""The store's edge: searches and inserts that come while calls are under way share the next call,
-and there become one statement and one commit."""
+"""The store's edge: searches and inserts that arrive while calls run share the next call, in which
+they become one statement and one commit."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -11,8 +11,8 @@ from deployments.domain.rate_limits import RateLimit
 from deployments.domain.search import Deferred, SearchCall, SearchQuery
 from serve_app.clients.coalescer import Bounds, Coalescer
 
-# Characters of the memories that are written in one call. A batch of more is written alone: others
-# would wait for it.
+# Characters of the memories that one call writes. A larger batch gets its own call, so that others
+# do not wait for it.
 _CALL_CHARS = 32_000
 
 
@@ -22,8 +22,8 @@ def coalesced_store(
     observe_batch: Callable[[int], None] | None = None,
     observe_refusal: Callable[[], None] | None = None,
 ) -> Store:
-    """`store` with its inserts and searches coalesced; deletions and whatever is rare are called at
-    once. Both raise Unavailable at once if too many callers wait."""
+    """`store` with coalesced inserts and searches, which raise Unavailable at once if too many
+    callers wait. Its other calls, which are rare or deletions, are made directly."""
     parts = {field.name: getattr(store, field.name) for field in fields(Store)}
     parts["inserts"] = CoalescedInserts(store.inserts, bounds, observe_batch, observe_refusal)
     parts["searches"] = CoalescedSearches(store.searches, bounds, observe_batch, observe_refusal)

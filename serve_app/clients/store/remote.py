@@ -1,9 +1,9 @@
-"""The MemoryStore's handle as the store's ports: which methods may be called again.
+"""The MemoryStore's handle as the store's ports; declares which methods may be called again.
 
-Reads are retried if a replica dies under them, and so are writes that may be made twice: an
-insert's ids are its caller's, an update sets values, a summary whose answer was lost is not made
-again since its sources have changed. A second attempt is not counted by the rate limit, since the
-first may have been. Deletions are not retried: a second one would report that there was nothing.
+Reads are retried if their replica dies. So are writes that may be repeated: an insert's ids are the
+caller's, an update sets values, and a summary whose answer was lost is not made again, because its
+sources have changed. The rate limit does not count a second attempt, because it may have counted
+the first. Deletions are not retried: a second one would report that the memory does not exist.
 """
 
 from dataclasses import replace
@@ -27,11 +27,11 @@ from serve_app.clients.edge import Edge
 from serve_app.clients.policies import Remote, once, retried, streamed
 
 
-def uncounted(arguments: dict[str, Any]) -> None:
+def drop_rate_limit(arguments: dict[str, Any]) -> None:
     arguments["rate_limit"] = None
 
 
-def all_uncounted(arguments: dict[str, Any]) -> None:
+def drop_rate_limits(arguments: dict[str, Any]) -> None:
     arguments["calls"] = [replace(call, rate_limit=None) for call in arguments["calls"]]
 
 
@@ -44,20 +44,20 @@ class RemoteGenerations(Remote):
 
 
 class RemoteInserts(Remote):
-    insert = retried(BatchedInserts.insert, uncounted)
-    insert_each = retried(BatchedInserts.insert_each, all_uncounted)
-    insert_once = retried(BatchedInserts.insert_once)  # counted in the write's own transaction
+    insert = retried(BatchedInserts.insert, drop_rate_limit)
+    insert_each = retried(BatchedInserts.insert_each, drop_rate_limits)
+    insert_once = retried(BatchedInserts.insert_once)  # its transaction counts the write
 
 
 class RemoteSearches(Remote):
-    search = retried(BatchedSearches.search, uncounted)
-    search_each = retried(BatchedSearches.search_each, all_uncounted)
+    search = retried(BatchedSearches.search, drop_rate_limit)
+    search_each = retried(BatchedSearches.search_each, drop_rate_limits)
 
 
 class RemoteMemories(Remote):
     get = retried(Memories.get)
     list_page = retried(Memories.list_page)
-    update = retried(Memories.update, uncounted)
+    update = retried(Memories.update, drop_rate_limit)
     history = retried(Memories.history)
     delete = once(Memories.delete)
     forget = once(Memories.forget, FORGET_TIMEOUT_S)
@@ -71,8 +71,8 @@ class RemoteSummaries(Remote):
 
 class RemoteTransfers(Remote):
     export = streamed(Transfers.export)
-    known = retried(Transfers.known)
-    insert_missing = retried(Transfers.insert_missing, uncounted)
+    existing_ids = retried(Transfers.existing_ids)
+    insert_missing = retried(Transfers.insert_missing, drop_rate_limit)
 
 
 class RemoteOverview(Remote):

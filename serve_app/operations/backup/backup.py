@@ -1,4 +1,4 @@
-"""`memex backup`: pg_dump's snapshot of all memories, in a file; the service may be running."""
+"""`memex backup`: writes pg_dump's snapshot of all memories to a file; the service may run."""
 
 import asyncio
 import importlib.metadata
@@ -16,22 +16,29 @@ from deployments.store.settings import StoreSettings
 from deployments.store.sql import sql
 from serve_app.operations import database, stopping
 from serve_app.operations.backup import pg_tools, tables
-from serve_app.operations.backup.files import EmbeddingModel, Manifest, Part, part, rotate, sha256
+from serve_app.operations.backup.files import (
+    EmbeddingModel,
+    Manifest,
+    Part,
+    new_part,
+    rotate,
+    sha256,
+)
 from serve_app.operations.machine.data_folder import DataFolder
 from serve_app.operations.progress import progress_bar
 from serve_app.settings import Settings
 
-_LOOK_EVERY_S = 0.2
+_POLL_INTERVAL_S = 0.2
 _LOCK_WAIT = "60s"
 _LAYOUT = "backing up {desc} {n_fmt}B written in {elapsed}"
 
-# Of the same schema, but not ours: those of another application, which the user of the database
-# may not even be allowed to read. ($1 schema, $2 our tables)
-_OTHERS = """
+# Another application's relations in the same schema, which our database user may not be allowed to
+# read. ($1 schema, $2 our tables)
+_FOREIGN_RELATIONS = """
 select relname from pg_class c
 where relnamespace = (select oid from pg_namespace where nspname = $1)
     and relkind in ('r', 'p', 'v', 'm', 'f', 'S') and relname <> all($2::text[])
-    and not exists (  -- numbers a column of ours
+    and not exists (  -- a sequence that numbers one of our columns
         select from pg_depend join pg_class owner on owner.oid = refobjid
         where classid = 'pg_class'::regclass and objid = c.oid and deptype in ('a', 'i')
             and owner.relnamespace = c.relnamespace and owner.relname = any($2::text[])
@@ -40,17 +47,17 @@ where relnamespace = (select oid from pg_namespace where nspname = $1)
 
 
 def backup(settings: Settings, to: Path | None, keep: int) -> None:
-    """With its progress shown, and in the end the line that says where it is.
+    """Write a backup with a progress bar, then print its path.
 
     Raises StartupError, Unavailable, BackupFailed.
     """
-    with database.reached(settings) as dsn:
+    with database.shared(settings) as dsn:
         folder = _default_folder(settings) if to is None else to.expanduser().resolve()
-        dump, manifest, old = stopping.run(write_backup(dsn, settings.db, folder, keep))
-        stopping.too_late()
+        dump, manifest, deleted = stopping.run(write_backup(dsn, settings.db, folder, keep))
+        stopping.ignore_signals()
         print(
             f"memex: backed up {manifest.memories:,} memories to {dump} ({_size(manifest.bytes)})"
-            + (f"; deleted {len(old)} older" if old else ""),
+            + (f"; deleted {len(deleted)} older" if deleted else ""),
             flush=True,
         )
 
@@ -58,50 +65,51 @@ def backup(settings: Settings, to: Path | None, keep: int) -> None:
 async def write_backup(
     dsn: str, settings: StoreSettings, folder: Path, keep: int
 ) -> tuple[Path, Manifest, list[Path]]:
-    """The dump, what is said beside it, and the older ones that were deleted for it.
+    """Write a dump and its manifest, and delete surplus backups.
 
+    Returns the dump's path, the manifest and the paths of the deleted dumps.
     Raises BackupFailed, MigrationRefused, Unavailable, BadSetting.
     """
     connection = await connect(dsn, settings)
     try:
-        with database.named_failures(), _writing_to(folder), part(folder) as written:
-            # One snapshot for all: what the manifest says is what the dump holds.
+        with database.named_failures(), _named_write_failures(folder), new_part(folder) as part:
+            # One snapshot for both, so that the manifest matches the dump.
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 await connection.execute("set local idle_in_transaction_session_timeout = 0")
                 await connection.execute("set local statement_timeout = 0")
                 arguments, manifest = await _survey(connection)
-                await _dump(dsn, arguments, written)
+                await _dump(dsn, arguments, part)
             manifest = manifest.model_copy(
-                update={"sha256": await _checksum(written), "bytes": written.size()}
+                update={"sha256": await _checksum(part), "bytes": part.size()}
             )
-            written.publish(manifest)
-            return written.dump, manifest, _rotate(folder, keep, written.dump)
+            part.publish(manifest)
+            return part.dump, manifest, _rotate(folder, keep, part.dump)
     finally:
         with suppress(OSError, TimeoutError, asyncpg.InterfaceError):
             await connection.close(timeout=settings.connect_timeout_s)
 
 
 async def _survey(connection: asyncpg.Connection) -> tuple[list[str], Manifest]:
-    """What pg_dump is to be asked for, and what will be said of it."""
+    """pg_dump's arguments, and the manifest without the dump's checksum and size."""
     schema = await tables.schema(connection)
     if schema is None:
-        raise BackupFailed("the database holds no memories: it has no tables of memex")
+        raise BackupFailed("the database has no tables of memex, so there is nothing to back up")
     migrations = [row["name"] for row in await connection.fetch(*sql.applied_migrations())]
     known = {migration.name for migration in read_migrations()}
     for name in migrations:
         if name not in known:
             raise MigrationRefused(
                 f"the database has migration {name}, which this version of memex does not know: "
-                "it was written by a newer one. Back it up with that one"
+                "a newer version applied it. Back the database up with that version"
             )
     present = await tables.present(connection)
     generation = await connection.fetchrow(*sql.active_generation())
-    others = await connection.fetch(_OTHERS, schema, present)
+    foreign = await connection.fetch(_FOREIGN_RELATIONS, schema, present)
     arguments = [
         f"--snapshot={await connection.fetchval('select pg_export_snapshot()')}",
         f"--schema={_pattern(schema)}",
         "--extension=vector",
-        *(f"--exclude-table={_pattern(schema)}.{_pattern(row['relname'])}" for row in others),
+        *(f"--exclude-table={_pattern(schema)}.{_pattern(row['relname'])}" for row in foreign),
     ]
     return arguments, Manifest(
         sha256="0" * 64,
@@ -114,48 +122,49 @@ async def _survey(connection: asyncpg.Connection) -> tuple[list[str], Manifest]:
     )
 
 
-async def _dump(dsn: str, arguments: list[str], written: Part) -> None:
+async def _dump(dsn: str, arguments: list[str], part: Part) -> None:
     with progress_bar(_LAYOUT, scaled=True) as progress:
 
         def on_line(line: str) -> None:
             if line.startswith("dumping contents of table"):
-                progress.step(line.rpartition(".")[2].strip('"'), written.size())
+                progress.step(line.rpartition(".")[2].strip('"'), part.size())
 
         async def watch() -> None:
             while True:
-                await asyncio.sleep(_LOOK_EVERY_S)
-                progress.show(written.size())
+                await asyncio.sleep(_POLL_INTERVAL_S)
+                progress.show(part.size())
 
         async with pg_tools.running(
             "pg_dump",
             "--format=custom",
             "--encoding=UTF8",
-            "--verbose",  # says which table it has come to
+            "--verbose",  # prints the name of each table that it begins
             "--no-password",
             f"--lock-wait-timeout={_LOCK_WAIT}",
             *arguments,
             env=pg_tools.environment(dsn),
-            stdout=written.file,
+            stdout=part.file,
         ) as pg_dump:
             watching = asyncio.create_task(watch())
             try:
                 await pg_dump.listen(on_line)
             finally:
                 watching.cancel()
-        progress.show(written.size())
+        progress.show(part.size())
 
 
-async def _checksum(written: Part) -> str:
+async def _checksum(part: Part) -> str:
     layout = "checking {bar:30} {n_fmt}/{total_fmt}"
-    with progress_bar(layout, written.size(), scaled=True) as progress:
-        return await sha256(written.path, progress.show)
+    with progress_bar(layout, part.size(), scaled=True) as progress:
+        return await sha256(part.path, progress.show)
 
 
 @contextmanager
-def _writing_to(folder: Path) -> Iterator[None]:
+def _named_write_failures(folder: Path) -> Iterator[None]:
+    """Raise failures to write to the folder as BackupFailed, in one line."""
     try:
         yield
-    except (ConnectionError, TimeoutError):  # the database's
+    except (ConnectionError, TimeoutError):  # from the database
         raise
     except OSError as error:
         raise BackupFailed(f"{folder} cannot be written to ({error.strerror})") from None
@@ -171,8 +180,11 @@ def _rotate(folder: Path, keep: int, dump: Path) -> list[Path]:
 
 
 def _default_folder(settings: Settings) -> Path:
-    """In the data folder, which is made ours first where a database was configured from the start:
-    `memex serve` touches no folder that has a stranger's things."""
+    """`backups` in the data folder.
+
+    Claims the data folder first, because `memex serve` refuses one that holds other files. With a
+    configured database it may not be claimed yet.
+    """
     folder = DataFolder(settings.data_dir)
     with suppress(AlreadyRunning):
         folder.open()
@@ -181,7 +193,7 @@ def _default_folder(settings: Settings) -> Path:
 
 
 def _pattern(name: str) -> str:
-    """A name that pg_dump takes as it is."""
+    """`name` as a pattern of pg_dump that matches nothing else."""
     return '"' + name.replace('"', '""') + '"'
 
 

@@ -1,4 +1,4 @@
-"""Backups as files: their names, what is written beside them, which of them stay."""
+"""Backups as files: their names, their manifests, and which of them are kept."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ class EmbeddingModel(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What is said beside a dump; a later memex may say more."""
+    """Describes a dump, in a file beside it; a later memex may add fields."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -50,7 +50,7 @@ def manifest_of(dump: Path) -> Path:
 
 
 def day_of(name: str) -> date | None:
-    """The day (UTC) of a backup of ours; None of any other name."""
+    """The day (UTC) in a backup's name; None for any other name."""
     match = _NAME.fullmatch(name)
     if match is None:
         return None
@@ -61,36 +61,40 @@ def day_of(name: str) -> date | None:
 
 
 def surplus(names: Iterable[str], today: date, keep: int) -> list[str]:
-    """Those of these backups that need not stay: of days before today all but the newest of each,
-    and all of days before the newest `keep` ones."""
-    of_day: dict[date, list[str]] = defaultdict(list)
+    """The backups to delete: of each day before today all but the newest, and all of days before
+    the newest `keep` days that have backups."""
+    by_day: dict[date, list[str]] = defaultdict(list)
     for name in sorted(names, reverse=True):
         if (day := day_of(name)) is not None:
-            of_day[day].append(name)
-    days = sorted(of_day, reverse=True)
+            by_day[day].append(name)
+    days = sorted(by_day, reverse=True)
     return [
         name
         for position, day in enumerate(days)
-        for name in of_day[day][0 if position >= keep else 1 if day < today else len(of_day[day]) :]
+        for name in by_day[day][0 if position >= keep else 1 if day < today else len(by_day[day]) :]
     ]
 
 
-def rotate(folder: Path, keep: int, written: Path, today: date) -> list[Path]:
-    """Delete what is surplus of the folder's whole backups, never `written`; what was deleted."""
-    names = [path.name for path in folder.iterdir() if _is_whole(path)]
-    old = [folder / name for name in surplus(names, today, keep) if name != written.name]
-    for dump in old:
+def rotate(folder: Path, keep: int, newest: Path, today: date) -> list[Path]:
+    """Delete the folder's surplus backups, never `newest` or a dump without a manifest.
+
+    Returns the paths of the deleted dumps.
+    """
+    names = [path.name for path in folder.iterdir() if _is_complete(path)]
+    deleted = [folder / name for name in surplus(names, today, keep) if name != newest.name]
+    for dump in deleted:
         dump.unlink(missing_ok=True)  # first, so that no dump is ever left without its manifest
         manifest_of(dump).unlink(missing_ok=True)
-    return old
+    return deleted
 
 
-def _is_whole(dump: Path) -> bool:
+def _is_complete(dump: Path) -> bool:
     return day_of(dump.name) is not None and dump.is_file() and manifest_of(dump).is_file()
 
 
 async def sha256(file: Path, show: Callable[[int], None]) -> str:
-    """Told in how many bytes it has read; can be cancelled."""
+    """The file's SHA-256 in hexadecimal. Calls `show` with the bytes read so far; can be
+    cancelled."""
     digest = hashlib.sha256()
     with file.open("rb") as opened:
         while chunk := opened.read(_CHUNK):
@@ -101,38 +105,38 @@ async def sha256(file: Path, show: Callable[[int], None]) -> str:
 
 
 def read_manifest(dump: Path) -> Manifest:
-    """Of a dump that has the size it was written with. Raises BackupFailed."""
-    beside = manifest_of(dump)
+    """The manifest of a dump, which has the size in it. Raises BackupFailed."""
+    path = manifest_of(dump)
     try:
         size = dump.stat().st_size
         if not dump.is_file():
             raise BackupFailed(f"{dump} is not a file")
-        if not beside.is_file():
-            raise BackupFailed(f"{beside} is missing, which says what {dump.name} must hold")
-        manifest = Manifest.model_validate_json(beside.read_bytes())
+        if not path.is_file():
+            raise BackupFailed(f"{path} is missing, and {dump.name} cannot be checked without it")
+        manifest = Manifest.model_validate_json(path.read_bytes())
     except ValidationError:
-        raise BackupFailed(f"{beside} is not a backup's manifest") from None
+        raise BackupFailed(f"{path} is not a backup's manifest") from None
     except OSError as error:
         raise BackupFailed(f"{error.filename or dump} cannot be read ({error.strerror})") from None
     if size != manifest.bytes:
         raise BackupFailed(
-            f"{dump} is damaged: it has {size:,} bytes, and was written with {manifest.bytes:,}"
+            f"{dump} is damaged: it has {size:,} bytes instead of {manifest.bytes:,}"
         )
     return manifest
 
 
 async def verify(dump: Path, manifest: Manifest, show: Callable[[int], None]) -> None:
-    """Raises BackupFailed unless the dump's bytes are those that were written."""
+    """Raises BackupFailed unless the dump has the manifest's checksum."""
     try:
-        found = await sha256(dump, show)
+        digest = await sha256(dump, show)
     except OSError as error:
         raise BackupFailed(f"{dump} cannot be read ({error.strerror})") from None
-    if found != manifest.sha256:
-        raise BackupFailed(f"{dump} is damaged: its checksum is not the one it was written with")
+    if digest != manifest.sha256:
+        raise BackupFailed(f"{dump} is damaged: its checksum is not the one in its manifest")
 
 
 class Part:
-    """A backup that is being written, under a name that is not yet a backup's."""
+    """A backup that is being written, under a temporary name."""
 
     def __init__(self, dump: Path, file: int) -> None:
         self.dump = dump
@@ -146,38 +150,38 @@ class Part:
         return os.fstat(self.file).st_size
 
     def publish(self, manifest: Manifest) -> None:
-        """Give both files their names, once they are on disk; the dump last, for it stands for
-        both."""
-        beside = manifest_of(self.dump)
+        """Sync both files to disk, then give them their names; the dump last, so that every dump
+        has a manifest."""
+        path = manifest_of(self.dump)
         os.fsync(self.file)
-        descriptor = os.open(_partial(beside), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
-            opened.write(manifest.model_dump_json(indent=2) + "\n")
-            opened.flush()
-            os.fsync(opened.fileno())
-        _partial(beside).rename(beside)
+        descriptor = os.open(_partial(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(manifest.model_dump_json(indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        _partial(path).rename(path)
         self.path.rename(self.dump)
         _sync_folder(self.dump.parent)
 
 
 @contextlib.contextmanager
-def part(folder: Path) -> Iterator[Part]:
-    """A new one in the folder, gone after the block unless it was published. Raises OSError."""
-    _make(folder)
+def new_part(folder: Path) -> Iterator[Part]:
+    """A part in the folder, removed after the block unless it was published. Raises OSError."""
+    _make_folder(folder)
     _clear_leftovers(folder)
-    written = _reserve(folder)
+    part = _reserve(folder)
     try:
-        yield written
+        yield part
     finally:
-        os.close(written.file)
-        if not written.dump.exists():
-            for path in (manifest_of(written.dump), _partial(manifest_of(written.dump))):
+        os.close(part.file)
+        if not part.dump.exists():
+            for path in (manifest_of(part.dump), _partial(manifest_of(part.dump))):
                 path.unlink(missing_ok=True)
-        written.path.unlink(missing_ok=True)
+        part.path.unlink(missing_ok=True)
 
 
 def _reserve(folder: Path) -> Part:
-    """A name that no other backup has or is about to get."""
+    """A part under a name that no other backup has or is about to get."""
     while True:
         dump = folder / f"memex-{datetime.now(UTC).strftime(_STAMP)}.dump"
         with contextlib.suppress(FileExistsError):
@@ -189,11 +193,11 @@ def _reserve(folder: Path) -> Part:
                 return Part(dump, file)
             os.close(file)
             _partial(dump).unlink()
-        time.sleep(0.1)  # the next second brings another name
+        time.sleep(0.1)  # until the next second, which gives another name
 
 
 def _clear_leftovers(folder: Path) -> None:
-    """Remove what killed runs left: parts that nobody holds locked."""
+    """Remove the parts of killed runs: those that nobody has locked."""
     for path in folder.glob(f"memex-*.dump{_PARTIAL}"):
         dump = path.with_name(path.name.removesuffix(_PARTIAL))
         if day_of(dump.name) is None:
@@ -206,8 +210,8 @@ def _clear_leftovers(folder: Path) -> None:
             path.unlink()
 
 
-def _make(folder: Path) -> None:
-    """For its owner's eyes alone; one that exists keeps its rights."""
+def _make_folder(folder: Path) -> None:
+    """Create the folder, accessible only to its owner; one that exists keeps its mode."""
     if not folder.exists():
         folder.mkdir(mode=0o700, parents=True)
 

@@ -1,4 +1,4 @@
-"""Runs Postgres's own client programs, pg_dump and pg_restore, as children of this process."""
+"""Runs Postgres's client programs, pg_dump and pg_restore, as children of this process."""
 
 import asyncio
 import contextlib
@@ -21,8 +21,8 @@ _IPV6 = re.compile(r"\[([^\]]*)\](?::(.*))?")
 _NAMED = re.compile(r"([^:]*)(?::(.*))?")
 _DEFAULT_HOSTS = "/run/postgresql,/var/run/postgresql,/tmp,/private/tmp,localhost"  # the driver's
 
-# What an address may say beside host, user and so on, and libpq's variable for it. Anything else
-# is a setting of the session, as the driver takes it.
+# An address's parameters with libpq's variable for each. The driver takes any other parameter as a
+# setting of the session, and so does `_libpq`.
 _VARIABLES = {
     "port": "PGPORT",
     "dbname": "PGDATABASE",
@@ -47,10 +47,10 @@ _SECRET_WITHOUT_VARIABLE = "sslpassword"  # noqa: S105 (a name)
 
 
 def environment(dsn: str | None = None, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """For a child: ours, and the address in libpq's variables, where no list of processes shows it.
-    Without one, the child is to reach no server.
+    """A child's environment: ours, with the address in libpq's variables, because a list of
+    processes would show it among the arguments. Without `dsn` the child needs no server.
 
-    Reads an address as the driver does, PG… variables of ours under a configured one included.
+    Reads the address as the driver does; under a configured one, our own PG… variables count too.
     """
     configured = bool(environ.get(DATABASE_URL)) and dsn is not None
     base = {
@@ -86,13 +86,13 @@ def _libpq(dsn: str, configured: dict[str, str]) -> dict[str, str]:
         found |= _hosts(hosts, str)
     elif "PGHOST" not in configured and "PGSERVICE" not in found | configured:
         found["PGHOST"] = _DEFAULT_HOSTS
-    given = {
+    parts = {
         "PGUSER": unquote(user),
         "PGPASSWORD": unquote(password),
         "PGDATABASE": unquote(address.path.removeprefix("/")),
         "PGOPTIONS": " ".join(session),
     }
-    return found | {name: value for name, value in given.items() if value}
+    return found | {name: value for name, value in parts.items() if value}
 
 
 def _hosts(hosts: str, decode: Callable[[str], str]) -> dict[str, str]:
@@ -102,17 +102,16 @@ def _hosts(hosts: str, decode: Callable[[str], str]) -> dict[str, str]:
         name, port = match.groups() if match else (host, "")
         names.append(decode(name))
         ports.append(port or "")
-    given = {"PGHOST": ",".join(names)}
-    return given | ({"PGPORT": ",".join(ports)} if any(ports) else {})
+    return {"PGHOST": ",".join(names)} | ({"PGPORT": ",".join(ports)} if any(ports) else {})
 
 
 class Tool:
-    """A running program; what it says is kept for when it fails."""
+    """A running program; keeps its error messages for the exception if it fails."""
 
     def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
         self._name = name
         self._process = process
-        self._complaints: list[str] = []
+        self._errors: list[str] = []
 
     @property
     def output(self) -> asyncio.StreamReader:
@@ -120,17 +119,18 @@ class Tool:
         return self._process.stdout
 
     async def listen(self, on_line: Callable[[str], None] = lambda _line: None) -> None:
-        """Read what it says until it ends. Raises BackupFailed where it failed."""
+        """Read its stderr until it ends. Raises BackupFailed if it fails."""
         assert self._process.stderr is not None
         while line := await self._process.stderr.readline():
             text = line.decode(errors="replace").strip().removeprefix(f"{self._name}: ")
             on_line(text)
             if text.startswith(("error: ", "fatal: ", "detail: server version")):
-                self._complaints.append(text.partition(": ")[2])
+                self._errors.append(text.partition(": ")[2])
         if await self._process.wait() != 0:
-            said = "; ".join(self._complaints[:2]) or f"it ended with {self._process.returncode}"
-            # libpq puts the address first, and the server's reason last
-            reason = said.rpartition(" failed: ")[2] if "connection to server" in said else said
+            reason = "; ".join(self._errors[:2]) or f"exit code {self._process.returncode}"
+            if "connection to server" in reason:
+                # libpq puts the address first and the server's reason last.
+                reason = reason.rpartition(" failed: ")[2]
             raise BackupFailed(f"{self._name} failed: {reason}")
 
 
@@ -138,7 +138,7 @@ class Tool:
 async def running(
     name: str, *arguments: str, env: Mapping[str, str], stdout: int = asyncio.subprocess.PIPE
 ) -> AsyncIterator[Tool]:
-    """The program, ended with the block however that ends."""
+    """The program, stopped when the block ends, however it ends."""
     options: dict[str, Any] = {"preexec_fn": lambda: processes.die_with_parent(signal.SIGTERM)}
     try:
         process = await asyncio.create_subprocess_exec(
@@ -149,7 +149,7 @@ async def running(
             stderr=asyncio.subprocess.PIPE,
             env=env,
             limit=_BUFFER,
-            start_new_session=True,  # the terminal's Ctrl-C is for us; we end it in order
+            start_new_session=True,  # so that Ctrl-C in a terminal reaches only us; we stop it
             **options,
         )
     except OSError as error:

@@ -1,10 +1,8 @@
-"""`memex restore`: puts a backup's memories into the database, all of them or, upon any failure,
-none: it is one transaction.
+"""`memex restore`: loads a backup's memories into the database in one transaction: all or none.
 
-The tables are made by the migrations that the backup was made under, whose texts are checked, and
-pg_restore gives out their rows. So nothing depends on who owns the vector extension, on the
-schema's name or on the server's version; and a migration that is newer than the backup is applied
-to its rows.
+The migrations that the backup was made under, whose checksums are compared, create the tables;
+pg_restore only prints the rows. So a restore does not depend on the owner of the vector extension,
+the schema's name or the server's version, and newer migrations are applied to the backup's rows.
 """
 
 import asyncio
@@ -35,41 +33,43 @@ from pg_index
 where indrelid = any($1::text[]::regclass[])
     and not exists (select from pg_constraint where conindid = indexrelid)
 """
-_NUMBERED = """
+_IDENTITY_COLUMNS = """
 select attrelid::regclass::text as table, attname as column
 from pg_attribute where attrelid = any($1::text[]::regclass[]) and attidentity <> ''
 """
-_NUMBER_ON = """
+_CONTINUE_SEQUENCE = """
 select setval(pg_get_serial_sequence('{table}', '{column}'), max({column}))
 from {table} having count(*) > 0
 """
 
 
 def restore(settings: Settings, file: Path, replace: bool) -> None:
-    """With its progress shown. Raises StartupError, Unavailable, BackupFailed; then, and upon
-    Ctrl-C, the database is as it was."""
+    """Restore with a progress bar. A failure or Ctrl-C leaves the database unchanged.
+
+    Raises StartupError, Unavailable, BackupFailed.
+    """
     dump = file.expanduser().resolve()
     manifest = read_manifest(dump)
-    made_under(manifest, read_migrations())
+    migrations_of(manifest, read_migrations())
     with progress_bar(_LAYOUT) as progress:
         progress.step("checking", 0, manifest.bytes)
         stopping.run(verify(dump, manifest, progress.show))
-    with database.alone(settings) as dsn:
+    with database.exclusive(settings) as dsn:
         with progress_bar(_LAYOUT) as progress:
             stopping.run(load_backup(dsn, settings.db, dump, manifest, replace, progress.step))
-        stopping.too_late()
+        stopping.ignore_signals()
         model = f", embedded with {manifest.embedding.model}" if manifest.embedding else ""
         print(f"memex: restored {manifest.memories:,} memories{model}", flush=True)
 
 
-def made_under(manifest: Manifest, known: list[Migration]) -> list[Migration]:
+def migrations_of(manifest: Manifest, known: list[Migration]) -> list[Migration]:
     """The migrations that a backup was made under. Raises MigrationRefused."""
     by_name = {migration.name: migration for migration in known}
     for name in manifest.migrations:
         if name not in by_name:
             raise MigrationRefused(
-                f"the backup has migration {name}, which this version of memex does not know: it "
-                "was made by a newer one. Restore it with that one"
+                f"the backup has migration {name}, which this version of memex does not know: a "
+                "newer version made it. Restore it with that version"
             )
     return [by_name[name] for name in manifest.migrations]
 
@@ -83,29 +83,32 @@ async def load_backup(
     show: Step,
     leave_timeout_s: float = database.LEAVE_TIMEOUT_S,
 ) -> None:
-    """Raises BackupFailed, MigrationRefused, DatabaseUnsuitable, Unavailable, BadSetting."""
+    """Replace the database's memories by the backup's. Without `replace` it must have none.
+
+    Raises BackupFailed, MigrationRefused, DatabaseUnsuitable, Unavailable, BadSetting.
+    """
     known = read_migrations()
     connection = await connect(dsn, settings)
     try:
         with database.named_failures():
             if sessions := await database.other_sessions(connection, leave_timeout_s):
                 raise BackupFailed(
-                    f"the database is in use, by {sessions} more "
+                    f"the database is in use by {sessions} other "
                     f"session{'s' if sessions > 1 else ''} of the same user: stop memex first"
                 )
             transaction = connection.transaction()
             await transaction.start()
             try:
                 await _prepare(connection)
-                await _make_room(connection, known, replace)
-                await migrate(connection, made_under(manifest, known))
+                await _drop_existing(connection, known, replace)
+                await migrate(connection, migrations_of(manifest, known))
                 await _fill(connection, dump, manifest, show)
                 await migrate(connection, known, lambda new: show(f"applying {new.name}", 0, 1))
                 await _finish(connection, manifest)
             except BaseException:
                 with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                     await stopping.uninterrupted(transaction.rollback())
-                raise  # without a connection the server rolls back by itself
+                raise  # if the connection is lost, the server rolls back by itself
             await stopping.uninterrupted(transaction.commit())
     finally:
         with suppress(OSError, TimeoutError, asyncpg.InterfaceError):
@@ -119,47 +122,49 @@ async def _prepare(connection: asyncpg.Connection) -> None:
         ("lock_timeout", _LOCK_TIMEOUT),
     ):
         await connection.execute(f"set local {name} = '{value}'")
-    await connection.execute(*sql.lock_migrations())  # a service that starts now waits for us
+    await connection.execute(*sql.lock_migrations())  # a service that starts meanwhile waits
 
 
-async def _make_room(connection: asyncpg.Connection, known: list[Migration], replace: bool) -> None:
-    """Drop what memex has there; other things in the same schema stay."""
+async def _drop_existing(
+    connection: asyncpg.Connection, known: list[Migration], replace: bool
+) -> None:
+    """Drop memex's tables and functions; anything else in the same schema stays."""
     schema = await tables.schema(connection)
     if schema is None:
         return
-    ours = {(migration.name, migration.checksum) for migration in known}
+    known_checksums = {(migration.name, migration.checksum) for migration in known}
     for row in await connection.fetch(*sql.applied_migrations()):
-        if (row["name"], row["checksum"]) not in ours:
+        if (row["name"], row["checksum"]) not in known_checksums:
             raise MigrationRefused(
                 f"the database has migration {row['name']}, which this version of memex does not "
-                "know: its tables are a newer one's, or another application's"
+                "know: its tables belong to a newer version or another application"
             )
     memories = await connection.fetchval("select count(*) from memories")
     if memories and not replace:
         raise BackupFailed(
-            f"the database holds {memories:,} memories already; --replace has them replaced by the "
-            "backup's (memex backup keeps them)"
+            f"the database holds {memories:,} memories already; --replace deletes them "
+            "(`memex backup` saves them first)"
         )
     for kind, names in (("table", tables.TABLES), ("function", tables.FUNCTIONS)):
-        there = ", ".join(f"{_quoted(schema)}.{name}" for name in names)
-        await connection.execute(f"drop {kind} if exists {there}")
+        qualified = ", ".join(f"{_quoted(schema)}.{name}" for name in names)
+        await connection.execute(f"drop {kind} if exists {qualified}")
 
 
 async def _fill(connection: asyncpg.Connection, dump: Path, manifest: Manifest, show: Step) -> None:
     present = await tables.present(connection)
     await connection.execute("truncate schema_migrations")
     for table in present:
-        # They count and keep what is written, which the backup has done already.
+        # They count terms and keep versions, which the backup already contains.
         await connection.execute(f"alter table {table} disable trigger user")
     early = present.index("memories")
     for table in present[:early]:
         await _copy(connection, dump, table, lambda _rows: None)
     rows = await connection.fetch(*sql.applied_migrations())
     if tuple(row["name"] for row in rows) != manifest.migrations:
-        raise BackupFailed("the backup was made under other migrations than its manifest says")
+        raise BackupFailed("the backup's migrations are not those in its manifest")
     await _fit_dimensions(connection)
     await _fit_reembedding(connection)
-    # Indexes are built faster, and better, of all rows at once.
+    # Building indexes over all rows at once is faster and gives better ones.
     indexes = await connection.fetch(_INDEXES, present)
     for index in indexes:
         await connection.execute(f"drop index {index['name']}")
@@ -172,8 +177,8 @@ async def _fill(connection: asyncpg.Connection, dump: Path, manifest: Manifest, 
         show("indexing", number, len(indexes))
         await connection.execute(index["definition"])
         show("indexing", number + 1, len(indexes))
-    for row in await connection.fetch(_NUMBERED, present):
-        await connection.execute(_NUMBER_ON.format(**row))
+    for row in await connection.fetch(_IDENTITY_COLUMNS, present):
+        await connection.execute(_CONTINUE_SEQUENCE.format(**row))
 
 
 def _counter(table: str, total: int, show: Step) -> Callable[[int], None]:
@@ -201,7 +206,7 @@ async def _copy(
                 )
             await listening
         except BackupFailed:
-            await listening  # which knows why the rows ended early
+            await listening  # raises pg_restore's reason for ending the rows early
             raise
         finally:
             listening.cancel()
@@ -218,7 +223,7 @@ async def _counted(
 
 
 async def _fit_dimensions(connection: asyncpg.Connection) -> None:
-    """A model other than the default one may have made the vectors."""
+    """Set the dimensions of the embeddings: the backup's model may not be the default one."""
     generation = await connection.fetchrow(*sql.active_generation())
     if generation is None:
         return
@@ -228,8 +233,8 @@ async def _fit_dimensions(connection: asyncpg.Connection) -> None:
 
 
 async def _fit_reembedding(connection: asyncpg.Connection) -> None:
-    """A backup that was made while memories were moved to another model has what there was of it,
-    and it can be gone on with."""
+    """If the backup was made during a re-embedding, prepare for its embeddings so far, so that
+    `memex reembed` can continue."""
     building = await connection.fetchrow(*sql.building_generation())
     if building is not None:
         await connection.execute(*sql.begin_reembedding(dimensions=building["dimensions"]))
@@ -239,7 +244,7 @@ async def _finish(connection: asyncpg.Connection, manifest: Manifest) -> None:
     memories = await connection.fetchval("select count(*) from memories")
     if memories != manifest.memories:
         raise BackupFailed(
-            f"the backup gave {memories:,} memories, not the {manifest.memories:,} it was made of"
+            f"the backup holds {memories:,} memories, but its manifest says {manifest.memories:,}"
         )
     for table in await tables.present(connection):
         await connection.execute(f"analyze {table}")

@@ -1,4 +1,4 @@
-"""Reads the rows of one table out of what pg_restore prints."""
+"""Reads one table's rows from pg_restore's output."""
 
 import asyncio
 import re
@@ -7,16 +7,16 @@ from collections.abc import AsyncIterator
 from deployments.domain.errors import BackupFailed
 
 _HEAD = re.compile(rb"COPY .* \((.*)\) FROM stdin;\n")
-_END = b"\n\\.\n"  # no row reads like that: backslashes are doubled
+_END = b"\n\\.\n"  # never in a row, because backslashes are doubled there
 _CHUNK = 1 << 20
 
 
 async def table_rows(
     script: asyncio.StreamReader,
 ) -> tuple[list[str], AsyncIterator[bytes]] | None:
-    """The table's columns and its rows as COPY takes them; None where the script has no table.
+    """The table's columns and its rows in COPY's text format; None if the script has no table.
 
-    The rows raise BackupFailed where the script ends among them.
+    The rows raise BackupFailed if the script ends before they do.
     """
     while line := await script.readline():
         if match := _HEAD.fullmatch(line):
@@ -25,7 +25,7 @@ async def table_rows(
 
 
 async def _rows(script: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    held = b"\n"  # the end of the line before them: there may be no rows
+    held = b"\n"  # ends the COPY line, so that _END is found even if there are no rows
     start = 1
     while chunk := await script.read(_CHUNK):
         held += chunk
@@ -35,7 +35,7 @@ async def _rows(script: asyncio.StreamReader) -> AsyncIterator[bytes]:
             while await script.read(_CHUNK):
                 pass
             return
-        ready = len(held) - len(_END) + 1  # the rest may be the end's beginning
+        ready = len(held) - len(_END) + 1  # the rest may be the start of _END
         if ready > start:
             yield held[start:ready]
             held, start = held[ready:], 0

@@ -1,8 +1,8 @@
-"""What memex has in a database. A test holds this to what the migrations make."""
+"""memex's tables and functions in a database. A test compares them with the migrations."""
 
 import asyncpg
 
-# Those that others refer to come first.
+# Referenced tables come before those that refer to them.
 TABLES = (
     "schema_migrations",
     "embedding_generations",
@@ -44,13 +44,13 @@ where pg_class.oid = to_regclass('schema_migrations')
 
 
 async def schema(connection: asyncpg.Connection) -> str | None:
-    """The one that memex's tables are in; None where there are none."""
+    """The schema that memex's tables are in; None if there are none."""
     found: str | None = await connection.fetchval(_SCHEMA)
     return found
 
 
 async def present(connection: asyncpg.Connection) -> list[str]:
-    """Those of `TABLES` that exist: a migration that was not applied yet brings some."""
+    """The `TABLES` that exist; a migration that is not applied yet may create the others."""
     rows = await connection.fetch(
         "select name from unnest($1::text[]) with ordinality as t (name, position) "
         "where to_regclass(name) is not null order by position",

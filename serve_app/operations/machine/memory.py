@@ -1,4 +1,4 @@
-"""How much memory there is, and how much of it the embedded Postgres may keep pages in."""
+"""The machine's memory, and the share of it in which the embedded Postgres may cache pages."""
 
 import contextlib
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ import psutil
 
 MIB = 1024 * 1024
 
-# Of the control group that we are in, as a container sees it: version 2, then version 1.
+# Limits of our control group, as a container sees them: version 2, then version 1.
 _LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -17,17 +17,17 @@ _LEAST_BUFFERS, _MOST_BUFFERS = 128 * MIB, 4096 * MIB
 
 
 def limit_bytes(limits: Iterable[Path] = _LIMITS) -> int:
-    """The machine's memory, or what a control group leaves of it."""
-    found: list[int] = [psutil.virtual_memory().total]
+    """The machine's memory, or a control group's limit if that is lower."""
+    candidates: list[int] = [psutil.virtual_memory().total]
     for limit in limits:
-        with contextlib.suppress(OSError, ValueError):  # there is none, or it is "max"
-            found.append(int(limit.read_text()))
-    return min(found)
+        with contextlib.suppress(OSError, ValueError):  # the file is missing, or it holds "max"
+            candidates.append(int(limit.read_text()))
+    return min(candidates)
 
 
 def shared_buffers_mib(memory_bytes: int) -> int:
-    """An eighth of the memory, within bounds: Ray, the model and the system's cache want the rest.
+    """An eighth of the memory, within bounds; Ray, the model and the system's cache need the rest.
 
-    Postgres takes it up as it reads pages: a small database leaves most of it free.
+    Postgres allocates it as it reads pages, so a small database leaves most of it free.
     """
     return min(max(memory_bytes // 8, _LEAST_BUFFERS), _MOST_BUFFERS) // MIB

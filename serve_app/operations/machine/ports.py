@@ -1,16 +1,16 @@
-"""TCP ports: whether one can be listened on, and which is free."""
+"""Free TCP ports."""
 
 import secrets
 import socket
 from collections.abc import Collection
 
-# Below what systems give to outgoing connections (from 32768 on): such a port would be lost to one
-# of them between this look at it and the moment when its owner listens. Ray's replicas have 30000.
-_DRAWN = range(20_000, 30_000)
+# Below the ports of outgoing connections (from 32768), one of which could take the port after this
+# check and before its owner listens. Ray's replicas listen from 30000 on.
+_RANDOM_PORTS = range(20_000, 30_000)
 
 
 def listen_once(host: str, port: int) -> int:
-    """Bind and let go; the port, which the system chooses for 0. Raises OSError where taken."""
+    """Bind and release; the port, which the system chooses for 0. Raises OSError if it is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -18,12 +18,12 @@ def listen_once(host: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def free(preferred: int, spoken_for: Collection[int]) -> int:
-    """The preferred port, or one drawn by chance where that is taken, or `spoken_for` by something
-    of ours that does not listen yet."""
+def free(preferred: int, reserved: Collection[int]) -> int:
+    """The preferred port, or a random one if that is taken, or reserved for a program of ours that
+    does not listen yet."""
     port = preferred
-    while port in spoken_for or not _is_free(port):
-        port = secrets.choice(_DRAWN)
+    while port in reserved or not _is_free(port):
+        port = secrets.choice(_RANDOM_PORTS)
     return port
 
 

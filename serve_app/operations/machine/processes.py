@@ -1,4 +1,4 @@
-"""Child processes: tied to this one's life, found again, ended."""
+"""Child processes: end them with this one, find them again, stop them."""
 
 import contextlib
 import ctypes
@@ -19,13 +19,13 @@ PATIENCE_S = 3.0
 
 
 def die_with_parent(with_signal: signal.Signals) -> None:
-    """For a child, before its exec: be sent this signal when the parent ends. Linux only."""
+    """Receive this signal when the parent ends. Called in a child before its exec; Linux only."""
     _prctl(_PR_SET_PDEATHSIG, with_signal)
 
 
 def adopt_orphans() -> None:
-    """Become the parent of descendants whose own parent ended, so that none is lost sight of.
-    Linux only."""
+    """Become the parent of descendants whose own parent ends, so that `descendants` finds all of
+    them. Linux only."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
@@ -36,7 +36,7 @@ def descendants() -> list[psutil.Process]:
 
 
 def name(process: psutil.Process) -> str:
-    """Its name, empty where it has ended (which a child that nobody waited for has, too)."""
+    """The process's name; empty if it has ended, even if nobody has waited for it yet."""
     try:
         return "" if process.status() == psutil.STATUS_ZOMBIE else str(process.name())
     except psutil.NoSuchProcess:
@@ -44,36 +44,40 @@ def name(process: psutil.Process) -> str:
 
 
 def end(processes: Iterable[psutil.Process], patience_s: float = PATIENCE_S) -> None:
-    """Wait a little for them to end, then ask, then insist."""
-    _, left = psutil.wait_procs(list(processes), timeout=patience_s)
+    """Wait for the processes to end, then terminate, then kill the remaining ones; each step waits
+    up to `patience_s`."""
+    _, remaining = psutil.wait_procs(list(processes), timeout=patience_s)
     for stop in (psutil.Process.terminate, psutil.Process.kill):
-        for process in left:
+        for process in remaining:
             with contextlib.suppress(psutil.NoSuchProcess):
                 stop(process)
-        _, left = psutil.wait_procs(left, timeout=patience_s)
+        _, remaining = psutil.wait_procs(remaining, timeout=patience_s)
 
 
 def leave(code: int) -> NoReturn:
-    """End this process at once, without what libraries have registered to be done then."""
+    """End this process at once, without the exit handlers that libraries registered."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):  # whoever read it has gone
+        with contextlib.suppress(OSError):  # its reader has closed it
             stream.flush()
     os._exit(code)
 
 
-_RUN_BY_US = ("python", "raylet", "gcs_server", "haproxy", "postgres")
+_OUR_PROGRAMS = ("python", "raylet", "gcs_server", "haproxy", "postgres")
 
 
 def using(folder: Path) -> list[psutil.Process]:
-    """This user's processes of the kinds we start that name a file below `folder` in their command
-    line or hold one open, other than this one. (Ray's change their command lines, but keep their
-    logs open; somebody's `tail` of a log is not ours to end.)"""
+    """Other processes of this user (as root: of any user) that run programs of ours and use a file
+    below `folder`: they name it in their command line or have it open.
+
+    Ray's processes change their command lines but keep their logs open. Other programs may use a
+    log too, such as `tail`; they must not be ended.
+    """
     below = f"{folder}/"
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if not _is_of_our_kind(process):
+            if not _runs_our_program(process):
                 continue
             if any(below in part for part in process.cmdline()) or any(
                 file.path.startswith(below) for file in process.open_files()
@@ -82,11 +86,11 @@ def using(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def _is_of_our_kind(process: psutil.Process) -> bool:
+def _runs_our_program(process: psutil.Process) -> bool:
     return (
         process.pid != os.getpid()
         and (process.uids().real == os.getuid() or os.getuid() == 0)
-        and os.path.basename(process.exe()).startswith(_RUN_BY_US)
+        and os.path.basename(process.exe()).startswith(_OUR_PROGRAMS)
     )
 
 

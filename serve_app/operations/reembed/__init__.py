@@ -1,5 +1,5 @@
-"""`memex reembed`: moves all memories to another embedding model, with the service running or not.
+"""`memex reembed`: moves all memories to another embedding model; the service may run.
 
-A running service brings up an Embedder of the new model, whose replicas do the work and then answer
-for it; without one, the model runs in this process.
+A running service gets an Embedder for the new model, whose replicas do the work and later serve the
+model. Without a service, the model runs in this process.
 """

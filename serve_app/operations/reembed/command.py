@@ -1,4 +1,4 @@
-"""The command: what is chosen, checked and loaded before a run, and said after it."""
+"""The command: chooses, checks and loads the model, does the run, and prints the result."""
 
 import asyncio
 import contextlib
@@ -16,101 +16,104 @@ from deployments.store.postgres.pool import Connection
 from serve_app.operations import database, stopping
 from serve_app.operations.progress import progress_bar
 from serve_app.operations.reembed import embedder_app
-from serve_app.operations.reembed.run import Embeds, Run, opened
-from serve_app.operations.reembed.wish import Wish, check_same_run, chosen
+from serve_app.operations.reembed.run import Embeds, Run, migrated_connection
+from serve_app.operations.reembed.wish import Options, check_same_run, chosen_model
 from serve_app.operations.serve import stored_model
 from serve_app.settings import DATABASE_URL, Settings
 
-_LOOK_EVERY_S = 0.5
 _COUNT_TIMEOUT_S = 3_600.0
 
 
-def reembed(settings: Settings, wish: Wish) -> None:
-    """Begin or go on, and switch in the end. Can be stopped at any time before that.
+def reembed(settings: Settings, options: Options) -> None:
+    """Begin or continue a run, and switch at its end. It can be stopped any time before the switch.
 
     Raises StartupError, Unavailable, ReembeddingFailed.
     """
     cluster = embedder_app.address(settings)
-    with database.reached(settings) as dsn, contextlib.ExitStack() as undo:
-        embedding = stopping.run(_choose(dsn, settings, wish, is_served=cluster is not None))
+    with database.shared(settings) as dsn, contextlib.ExitStack() as undo:
+        embedding = stopping.run(_choose(dsn, settings, options, is_served=cluster is not None))
         encoder = _load(settings, embedding)
         identity = encoder.identity
         if cluster is not None:
             undo.enter_context(embedder_app.joined(settings, cluster))
-        moved = stopping.run(
-            _reembed(dsn, settings, embedding, encoder, wish.parallel, cluster is not None)
+        memories = stopping.run(
+            _reembed(dsn, settings, embedding, encoder, options.parallel, cluster is not None)
         )
-        stopping.too_late()
-        print(f"memex: {moved:,} memories are embedded with {identity}", flush=True)
+        stopping.ignore_signals()
+        print(f"memex: {memories:,} memories are embedded with {identity}", flush=True)
         if stored_model.is_set(settings):
             names = " ".join(f"{k}={v}" for k, v in stored_model.variables(identity).items())
-            print(f"memex: from the next start on, set {names}", flush=True)
+            print(f"memex: before the next start, set {names}", flush=True)
 
 
-def tell_status(settings: Settings) -> None:
-    """One line."""
+def print_status(settings: Settings) -> None:
+    """Print in one line how far the run is."""
 
     async def read(dsn: str) -> str:
-        async with opened(dsn, settings) as connection:
+        async with migrated_connection(dsn, settings) as connection:
             progress = await reembedding.progress(connection)
             active = await active_identity(connection)
         if progress is None:
-            return f"no run in progress; in use is {active or 'no model yet'}"
+            return f"no run is in progress; model in use: {active or 'none yet'}"
         return (
             f"{progress.done:,} of {progress.memories:,} memories are embedded with "
-            f"{progress.identity}; in use is still {active}"
+            f"{progress.identity}; model in use: {active}"
         )
 
-    with database.reached(settings) as dsn:
+    with database.shared(settings) as dsn:
         print(f"memex: {stopping.run(read(dsn))}", flush=True)
 
 
 def abandon(settings: Settings) -> None:
-    """Drop what a run has built. Raises ReembeddingFailed where there is none or one is at work."""
+    """Drop what a run has built. Raises ReembeddingFailed if there is no run, or it is at work."""
 
     async def drop(dsn: str) -> ModelIdentity:
-        async with opened(dsn, settings) as connection:
+        async with migrated_connection(dsn, settings) as connection:
             await reembedding.lock(connection)
             identity = await reembedding.building_identity(connection)
             if identity is None:
-                raise ReembeddingFailed("there is no run in progress")
+                raise ReembeddingFailed("no run is in progress")
             await reembedding.abandon(connection)
             return identity
 
     cluster = embedder_app.address(settings)
-    with database.reached(settings) as dsn:
-        given_up = stopping.run(drop(dsn))
-        print(f"memex: what was embedded with {given_up} has been dropped", flush=True)
+    with database.shared(settings) as dsn:
+        abandoned = stopping.run(drop(dsn))
+        print(f"memex: the embeddings by {abandoned} are dropped", flush=True)
         if cluster is not None:
             with embedder_app.joined(settings, cluster):
                 in_use = stopping.run(_in_use(dsn, settings))
-                embedder_app.take_down(but=in_use)
+                embedder_app.take_down(keep=in_use)
 
 
-async def _choose(dsn: str, settings: Settings, wish: Wish, is_served: bool) -> EmbeddingSettings:
-    async with opened(dsn, settings) as connection:
+async def _choose(
+    dsn: str, settings: Settings, options: Options, is_served: bool
+) -> EmbeddingSettings:
+    async with migrated_connection(dsn, settings) as connection:
         if not is_served:
-            await _check_alone(connection)
-        return chosen(
-            wish,
+            await _check_no_service(connection)
+        return chosen_model(
+            options,
             await active_identity(connection),
             await reembedding.building_identity(connection),
         )
 
 
-async def _check_alone(connection: Connection) -> None:
-    """A service that we cannot reach would be left without the new model."""
+async def _check_no_service(connection: Connection) -> None:
+    """Raises ReembeddingFailed if a service that we cannot reach uses the database, because it
+    would have no Embedder for the new model."""
     if not os.environ.get(DATABASE_URL):
-        return  # the data folder is locked by us
+        return  # we have locked the data folder
     if await database.other_sessions(connection, database.LEAVE_TIMEOUT_S):
         raise ReembeddingFailed(
-            "the database is in use, but the Ray cluster of its service is not known here: run "
-            "this where `memex serve` runs, set RAY_ADDRESS, or stop the service"
+            "the database is in use, but its service's Ray cluster is unknown: run this on the "
+            "machine of `memex serve`, set RAY_ADDRESS, or stop the service"
         )
 
 
 def _load(settings: Settings, embedding: EmbeddingSettings) -> Encoder:
-    """Here, where what is wrong with it is said; replicas find it downloaded."""
+    """Load the model in this process even if replicas do the work: errors are reported here, and
+    the replicas find the model downloaded."""
     with progress_bar("model {desc} {bar:30} {n_fmt}/{total_fmt}") as progress:
         threads = os.cpu_count() or 1
         encoder = load_encoder(embedding, settings.models_dir, threads, progress.step)
@@ -127,11 +130,11 @@ async def _reembed(
     parallel: int,
     is_served: bool,
 ) -> int:
-    """How many memories there are."""
+    """Do the run; the number of memories."""
     identity = encoder.identity
-    async with opened(dsn, settings) as connection:
+    async with migrated_connection(dsn, settings) as connection:
         await reembedding.lock(connection)
-        await reembedding.finish(connection)  # what an earlier run left
+        await reembedding.finish(connection)  # an earlier run may have stopped after its switch
         building = await reembedding.building_identity(connection)
         check_same_run(identity, building)
         active = await active_identity(connection)
@@ -141,12 +144,12 @@ async def _reembed(
         if is_served:
             embedder = await embedder_app.bring_up(settings, embedding, identity)
             known = {model for model in (active, identity) if model is not None}
-            await asyncio.to_thread(embedder_app.take_down, but=known)
+            await asyncio.to_thread(embedder_app.take_down, keep=known)
         await reembedding.begin(connection, identity)
         run = Run(connection, dsn, settings, embedder, identity, parallel if is_served else 1)
         await run.build()
         if not is_served:
-            await _check_alone(connection)
+            await _check_no_service(connection)
         await run.switch()
         await reembedding.finish(connection)
         await reembedding.unlock(connection)
@@ -168,6 +171,6 @@ class _InThisProcess:
 
 
 async def _in_use(dsn: str, settings: Settings) -> set[ModelIdentity]:
-    async with opened(dsn, settings) as connection:
+    async with migrated_connection(dsn, settings) as connection:
         active = await active_identity(connection)
     return set() if active is None else {active}

@@ -1,7 +1,7 @@
-"""Joins the Ray cluster of a running service, to bring up an Embedder of another model there.
+"""Joins a running service's Ray cluster and deploys an Embedder of another model there.
 
 Ray reads its flags from the environment when it is imported, so `ray` is imported only after
-`join()` has set them.
+`joined` has set them.
 """
 
 import asyncio
@@ -28,8 +28,11 @@ _CALL_TIMEOUT_S = 60.0  # the replicas have other work, too
 
 
 def address(settings: Settings) -> str | None:
-    """Of the Ray cluster that the service runs on: this machine's `memex serve`, or the one that
-    RAY_ADDRESS names. None where neither is known. Raises ReembeddingFailed while it starts."""
+    """The address of the service's Ray cluster: that of this machine's `memex serve`, otherwise
+    RAY_ADDRESS, otherwise None.
+
+    Raises ReembeddingFailed if the data folder is in use without an address, as while memex starts.
+    """
     folder = DataFolder(settings.data_dir)
     if folder.is_ours():
         try:
@@ -46,7 +49,7 @@ def address(settings: Settings) -> str | None:
 
 @contextlib.contextmanager
 def joined(settings: Settings, cluster: str) -> Iterator[None]:
-    """Within, this process is a driver of the cluster. Raises ReembeddingFailed."""
+    """Make this process a driver of the cluster for the block. Raises ReembeddingFailed."""
     folder = DataFolder(settings.data_dir)
     os.environ.update(ray_environment.of_driver())
     if folder.ray_token.exists():
@@ -68,7 +71,7 @@ def joined(settings: Settings, cluster: str) -> Iterator[None]:
             f"the Ray cluster at {cluster} cannot be joined: {last_line(str(error))}"
         ) from error
     for number, handler in handlers.items():
-        signal.signal(number, handler)  # ray.init has put its own there
+        signal.signal(number, handler)  # ray.init has replaced them
     try:
         if _GRAPH not in applications:
             raise ReembeddingFailed(f"the Ray cluster at {cluster} has no application {_GRAPH}")
@@ -81,9 +84,9 @@ def joined(settings: Settings, cluster: str) -> Iterator[None]:
 async def bring_up(
     settings: Settings, embedding: EmbeddingSettings, identity: ModelIdentity
 ) -> BatchedEmbedder:
-    """The embedder of that model, deployed in an application of its own where it is not there yet.
+    """The embedder of that model, deployed in its own application if it does not exist yet.
 
-    Raises ReembeddingFailed where it does not come up.
+    Raises ReembeddingFailed if it does not start.
     """
     from ray import serve
 
@@ -98,7 +101,9 @@ async def bring_up(
         if status.status == "RUNNING":
             break
         if status.status == "DEPLOY_FAILED":
-            raise ReembeddingFailed(f"the new model's embedder: {last_line(status.message)}")
+            raise ReembeddingFailed(
+                f"the new model's embedder does not start: {last_line(status.message)}"
+            )
         if time.monotonic() > deadline:
             raise ReembeddingFailed(
                 f"the new model's embedder was not ready after {_READY_TIMEOUT_S:.0f} s: the "
@@ -117,14 +122,14 @@ def _deploy(settings: Settings, embedding: EmbeddingSettings, name: str) -> None
         _run(build_embedder_app(settings, embedding), name=name, route_prefix=None, _blocking=False)
 
 
-def take_down(*, but: set[ModelIdentity]) -> None:
-    """Those embedders beside the graph that no memories need any more."""
+def take_down(*, keep: set[ModelIdentity]) -> None:
+    """Delete the re-embedding applications of all models but `keep`; the graph's Embedder stays."""
     from ray import serve
 
     from serve_app.clients.embedding.deployed import PREFIX, application_of
 
-    wanted = {application_of(identity) for identity in but}
+    kept_names = {application_of(identity) for identity in keep}
     with quiet():
         for name in serve.status().applications:
-            if name.startswith(PREFIX) and name not in wanted:
+            if name.startswith(PREFIX) and name not in kept_names:
                 serve.delete(name, _blocking=False)

@@ -1,4 +1,4 @@
-"""A run: every memory embedded with the new model, the indexes, the switch."""
+"""A run: embeds every memory with the new model, builds the indexes and switches."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from deployments.store.postgres.pool import Connection, Pool
 from serve_app.operations.progress import Progress, progress_bar
 from serve_app.settings import Settings
 
-_LOOK_EVERY_S = 0.5
+_POLL_INTERVAL_S = 0.5
 _TRIES = 6
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 5.0
@@ -23,7 +23,7 @@ _INDEXING = "indexing {bar:30} {n_fmt}/{total_fmt} memories, {elapsed}"
 
 
 class Embeds(Protocol):
-    """What is needed of an embedder."""
+    """The part of an embedder that a run needs."""
 
     async def embed(
         self, texts: Sequence[str], kind: TextKind, identity: ModelIdentity
@@ -50,22 +50,23 @@ class Run:
         self._parallel = parallel
 
     async def build(self) -> None:
-        """All embeddings but those that are added or changed meanwhile, and the indexes."""
-        begun = await reembedding.progress(self._connection)
-        assert begun is not None
-        with progress_bar(_EMBEDDING, begun.memories, unit=" memories") as progress:
-            progress.start_here(begun.done)
+        """Make all embeddings, except of memories added or changed meanwhile, and the indexes."""
+        start = await reembedding.progress(self._connection)
+        assert start is not None
+        with progress_bar(_EMBEDDING, start.memories, unit=" memories") as progress:
+            progress.start_here(start.done)
             async with self._pool() as pool:
                 await self._catch_up(pool, progress.add)
-        with progress_bar(_INDEXING, begun.memories) as progress:
-            looking = asyncio.create_task(self._look(progress, begun.memories))
+        with progress_bar(_INDEXING, start.memories) as progress:
+            watching = asyncio.create_task(self._show_indexed(progress, start.memories))
             try:
                 await reembedding.index(self._connection, self._identity.dimensions)
             finally:
-                looking.cancel()
-                await asyncio.wait([looking])
+                watching.cancel()
+                await asyncio.wait([watching])
 
     async def switch(self) -> None:
+        """Embed the remaining memories and switch; retry until that succeeds."""
         pause_s = _FIRST_PAUSE_S
         async with self._pool() as pool:
             await self._catch_up(pool, lambda _stored: None)
@@ -75,13 +76,12 @@ class Run:
                 await self._catch_up(pool, lambda _stored: None)
 
     async def _catch_up(self, pool: Pool, show: Callable[[int], object]) -> None:
-        """Until a pass finds few."""
+        """Repeat passes until one finds at most `reembedding.LAST_ROWS` memories."""
         while await self._fill(pool, show) > reembedding.LAST_ROWS:
             pass
 
     async def _fill(self, pool: Pool, show: Callable[[int], object]) -> int:
-        """One pass over the memories without an embedding, to where new ones are added; how many it
-        found."""
+        """One pass over the memories without an embedding, up to the newest; how many it found."""
         after: UUID | None = None
         found = 0
         at_end = False
@@ -120,12 +120,12 @@ class Run:
         finally:
             await pool.close()
 
-    async def _look(self, progress: Progress, memories: int) -> None:
-        """Shows how far the index is."""
+    async def _show_indexed(self, progress: Progress, memories: int) -> None:
+        """Show how far the index is, until cancelled."""
         with contextlib.suppress(Unavailable):
-            async with opened(self._dsn, self._settings) as connection:
+            async with migrated_connection(self._dsn, self._settings) as connection:
                 while True:
-                    await asyncio.sleep(_LOOK_EVERY_S)
+                    await asyncio.sleep(_POLL_INTERVAL_S)
                     progress.show(min(memories, await reembedding.indexed(connection)))
 
     async def _embed(self, texts: Sequence[str]) -> Embeddings:
@@ -140,8 +140,8 @@ class Run:
 
 
 @contextlib.asynccontextmanager
-async def opened(dsn: str, settings: Settings) -> AsyncIterator[Connection]:
-    """One connection, to a database with all migrations."""
+async def migrated_connection(dsn: str, settings: Settings) -> AsyncIterator[Connection]:
+    """One connection to the database, after all migrations are applied."""
     one = settings.db.model_copy(update={"min_pool_size": 1, "max_pool_size": 1})
     pool = Pool(dsn, one, lambda connection: migrate(connection, read_migrations()))
     try:

@@ -1,7 +1,7 @@
-"""A Ray cluster of one node in this process's care, with Serve behind HAProxy on it.
+"""A Ray cluster of one node that this process starts and stops, with Serve behind HAProxy.
 
 Ray reads its flags from the environment when it is imported, so `ray` is imported only after
-`environment()` has been applied.
+`LocalCluster.environment` has been applied.
 """
 
 import contextlib
@@ -26,26 +26,26 @@ from serve_app.operations.machine.data_folder import DataFolder
 from serve_app.operations.serve import ray_environment
 from serve_app.settings import ROOT, Settings
 
-_OBJECT_STORE_BYTES = 80 * 1024 * 1024  # the graph keeps nothing in it; Ray's least is 75 MiB
+_OBJECT_STORE_BYTES = 80 * 1024 * 1024  # the graph stores nothing in it; Ray's minimum is 75 MiB
 _KEPT_SESSIONS = 3
 _LONGEST_RAY_SOCKET = "session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
-_LONGEST_HAPROXY_SOCKET = f"{'0' * 56}/metrics.sock"  # below a folder named by the node's id
+_LONGEST_HAPROXY_SOCKET = f"{'0' * 56}/metrics.sock"  # in a folder named by the node's id
 _LONGEST_HELPER_SOCKET = "pymp-01234567/listener-01234567"  # multiprocessing's, in Ray's dashboard
 _DEPLOY_TIMEOUT_S = 300.0
 _STOP_TIMEOUT_S = 20.0
-_LAST_WORD_S = 1.0
-_LITTLE_PATIENCE_S = 0.5
+_LAST_STEP_TIMEOUT_S = 1.0
+_SHORT_PATIENCE_S = 0.5
 _CONTROL_PROCESS = "gcs_server"
 _DAEMONS = {_CONTROL_PROCESS, "raylet"}
 
 
 class LocalCluster:
-    """Ray and Serve on this machine. Use from the main thread."""
+    """Ray and Serve on this machine. Use it from the main thread."""
 
     def __init__(self, settings: Settings, folder: DataFolder) -> None:
         self._settings = settings
         self._folder = folder
-        # Ray opens its folder to all users; the one around it is closed.
+        # Ray opens its folder to all users, so it is in a closed one.
         self._ray_dir = folder.socket_folder("ray", f"t/{_LONGEST_RAY_SOCKET}") / "t"
         self._haproxy_dir = folder.socket_folder("ha", _LONGEST_HAPROXY_SOCKET)
         self._temporary_dir = folder.socket_folder("tmp", _LONGEST_HELPER_SOCKET)
@@ -56,12 +56,12 @@ class LocalCluster:
         return self._ray_dir / "session_latest" / "logs"
 
     def environment(self, dsn: str) -> dict[str, str]:
-        """What every process of the cluster must have in its environment."""
+        """The variables that every process of the cluster must have in its environment."""
         api_port = self._settings.port
-        spoken_for = [api_port, self._settings.dashboard_port]
+        reserved = [api_port, self._settings.dashboard_port]
         for preferred in (8500, 8404, 9101):
-            spoken_for.append(ports.free(preferred, spoken_for))
-        fallback, stats, metrics = spoken_for[2:]
+            reserved.append(ports.free(preferred, reserved))
+        fallback, stats, metrics = reserved[2:]
         values = ray_environment.of_ray(self._temporary_dir, fallback)
         values |= ray_environment.of_token(self._folder.ray_token)
         if self.has_haproxy:
@@ -73,7 +73,7 @@ class LocalCluster:
         return values | {"DATABASE_URL": dsn, "MEMEX_DATA_DIR": str(self._settings.data_dir)}
 
     def check_ports(self) -> None:
-        """Raises BadSetting where a port of ours is taken."""
+        """Raises BadSetting if a configured port is taken."""
         for name, host, port in (
             ("MEMEX_PORT", self._settings.host, self._settings.port),
             ("MEMEX_DASHBOARD_PORT", "127.0.0.1", self._settings.dashboard_port),
@@ -86,11 +86,13 @@ class LocalCluster:
                 ) from None
 
     def clean_up_leftovers(self) -> None:
-        """End what a killed launcher left. Ray's daemons go with it where the system can tie them
-        to us, but HAProxy and some of their helpers stay."""
+        """End the processes and delete the files that a killed launcher left.
+
+        On Linux, Ray's daemons end with the launcher, but HAProxy and some of their helpers do not.
+        """
         self._folder.ray_address.unlink(missing_ok=True)
         for folder in (self._haproxy_dir, self._ray_dir):
-            processes.end(processes.using(folder), _LITTLE_PATIENCE_S)
+            processes.end(processes.using(folder), _SHORT_PATIENCE_S)
         for folder in (self._haproxy_dir, self._temporary_dir):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(mode=0o700)
@@ -129,7 +131,7 @@ class LocalCluster:
             configure_logging=False,
         )
         for number, handler in handlers.items():
-            signal.signal(number, handler)  # ray.init has put its own there
+            signal.signal(number, handler)  # ray.init has replaced them
         report("starting Serve")
         config = self._deploy_config()
         serve.start(
@@ -149,10 +151,10 @@ class LocalCluster:
         with quiet():
             client.deploy_apps(ServeDeploySchema.model_validate(config))
             self._wait_until_running(client, config)
-        self._tell_address()
+        self._publish_address()
 
-    def _tell_address(self) -> None:
-        """To commands that have something done on the cluster, for as long as it runs."""
+    def _publish_address(self) -> None:
+        """Write the cluster's address to a file for other commands; `stop` deletes it."""
         import ray
 
         fresh = self._folder.ray_address.with_suffix(".new")
@@ -168,7 +170,9 @@ class LocalCluster:
             statuses = {status.name: status.app_status for status in client.list_serve_statuses()}
             for name in wanted & statuses.keys():
                 if statuses[name].status == ApplicationStatus.DEPLOY_FAILED:
-                    raise StartupError(f"application {name}: {last_line(statuses[name].message)}")
+                    raise StartupError(
+                        f"application {name} does not start: {last_line(statuses[name].message)}"
+                    )
             running = [
                 name
                 for name in wanted & statuses.keys()
@@ -179,44 +183,44 @@ class LocalCluster:
             if time.monotonic() > deadline:
                 raise StartupError(
                     f"the deployments were not ready after {_DEPLOY_TIMEOUT_S:.0f} s; "
-                    f"{self.logs}/serve says why"
+                    f"see {self.logs}/serve"
                 )
             time.sleep(0.1)
 
     def is_running(self) -> bool:
-        """Whether Ray's own daemons are there. What runs on them, Ray watches."""
-        return _are_there(_DAEMONS)
+        """Whether Ray's daemons run. Ray itself watches everything else."""
+        return _are_running(_DAEMONS)
 
     def stop(self) -> None:
-        """Stop Serve, Ray, and whatever of them is left.
+        """Stop Serve and Ray, then any process that remains of them.
 
-        Where they do not end well, a thread of Ray's is left hanging, which may crash an
-        interpreter that is finalized: end this process by `processes.leave`.
+        If they do not stop in time, a hanging thread of Ray remains, which may crash an interpreter
+        that is shutting down: end this process by `processes.leave`.
         """
         self._folder.ray_address.unlink(missing_ok=True)
         ray: Any = sys.modules.get("ray")
         if ray is None:
             return
-        ours = set(self._processes())
+        family = set(self._processes())
         patience_s = processes.PATIENCE_S
         if ray.is_initialized():
             from ray import serve
 
             with quiet():
-                has_ended = _finishes(serve.shutdown, _DAEMONS)
+                is_stopped = _finishes(serve.shutdown, _DAEMONS)
                 # Ray ends the control process last.
-                has_ended = has_ended and _finishes(ray.shutdown, {_CONTROL_PROCESS})
-            if not has_ended:
-                patience_s = _LITTLE_PATIENCE_S
-        processes.end(ours | set(self._processes()), patience_s)
+                is_stopped = is_stopped and _finishes(ray.shutdown, {_CONTROL_PROCESS})
+            if not is_stopped:
+                patience_s = _SHORT_PATIENCE_S
+        processes.end(family | set(self._processes()), patience_s)
 
     def _processes(self) -> list[psutil.Process]:
-        """All below us but Postgres, which is stopped after the cluster."""
+        """All descendants but Postgres, which stops after the cluster."""
         return [p for p in processes.descendants() if processes.name(p) != "postgres"]
 
     def _deploy_config(self) -> dict[str, Any]:
         config: dict[str, Any] = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
-        # With HAProxy this is where replicas listen; haproxy_loopback.sh has the API's host.
+        # With HAProxy only replicas listen here; haproxy_loopback.sh sets the API's host.
         host = "127.0.0.1" if self.has_haproxy else self._settings.host
         config["http_options"] |= {"host": host, "port": self._settings.port}
         return config
@@ -224,42 +228,46 @@ class LocalCluster:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without the notes about its own tasks that Ray prints into a driver's terminal; what goes
-    wrong is reported once, by us, and stands in Ray's logs."""
+    """Discard what Ray prints to a driver's terminal. We report failures ourselves, and Ray's logs
+    contain them."""
     with (
-        open(os.devnull, "w") as nowhere,
-        contextlib.redirect_stdout(nowhere),
-        contextlib.redirect_stderr(nowhere),
+        open(os.devnull, "w") as devnull,
+        contextlib.redirect_stdout(devnull),
+        contextlib.redirect_stderr(devnull),
     ):
         yield
 
 
 def _finishes(step: Callable[[], None], needed: set[str]) -> bool:
-    """Run a step of the shutdown. False where it hangs, as it does without the daemons that it
-    needs: a signal to our whole process group has then ended them before us."""
+    """Run a step of the shutdown; False if it hangs.
+
+    It hangs without the daemons it needs, which a signal to our whole process group may end before
+    us.
+    """
     thread = threading.Thread(target=step, daemon=True)
     thread.start()
     deadline = time.monotonic() + _STOP_TIMEOUT_S
     while thread.is_alive() and time.monotonic() < deadline:
-        if not _are_there(needed):
-            thread.join(_LAST_WORD_S)
+        if not _are_running(needed):
+            thread.join(_LAST_STEP_TIMEOUT_S)
             break
         thread.join(0.1)
     return not thread.is_alive()
 
 
-def _are_there(names: set[str]) -> bool:
+def _are_running(names: set[str]) -> bool:
     return names <= {processes.name(process) for process in processes.descendants()}
 
 
 def cause(message: str) -> str:
-    """Of what Ray and HAProxy had to say: the address that was taken, where it was that."""
-    taken = [line.strip() for line in message.splitlines() if "cannot bind" in line]
-    return taken[0] if taken else last_line(message)
+    """The cause in an error message of Ray and HAProxy: the address that is taken, if it is that,
+    otherwise the last line."""
+    bind_errors = [line.strip() for line in message.splitlines() if "cannot bind" in line]
+    return bind_errors[0] if bind_errors else last_line(message)
 
 
 def last_line(message: str) -> str:
-    """Of a traceback: the error, without its class's module path."""
+    """The error at the end of a traceback, without its class's module path."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     error = lines[-1] if lines else "deployment failed"
     return re.sub(r"^[\w.]+\.(?=[A-Z]\w+: )", "", error)

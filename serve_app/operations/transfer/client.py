@@ -1,4 +1,4 @@
-"""A running service, as `memex export` and `memex import` reach it."""
+"""The HTTP client with which `memex export` and `memex import` call a running service."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -10,7 +10,7 @@ from typing import Any, Self
 import httpx2
 
 from deployments.domain.errors import TransferFailed
-from serve_app.operations.http import checked, reason_of
+from serve_app.operations.http import reason_of, valid_url
 from serve_app.web.jsonl import MEDIA_TYPE
 
 _CONNECT_TIMEOUT_S = 10.0
@@ -20,14 +20,14 @@ _TOTAL_HEADER = "X-Memex-Memories"
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """One that has begun: how many memories it will have, and its bytes."""
+    """An export that has begun: its number of memories, and its bytes."""
 
     total: int
     chunks: AsyncIterator[bytes]
 
 
 class Refused(TransferFailed):
-    """The service refuses for now; it may take the same after `retry_after_s`."""
+    """The service refuses for now; the same request may succeed after `retry_after_s`."""
 
     def __init__(self, message: str, retry_after_s: float, is_rate_limit: bool) -> None:
         super().__init__(message, retry_after_s, is_rate_limit)
@@ -40,10 +40,10 @@ class Refused(TransferFailed):
 
 
 class Client:
-    """Of the service at `url`. Raises InvalidInput for what is no URL."""
+    """A client of the service at `url`. Raises InvalidInput for an unusable URL."""
 
     def __init__(self, url: str) -> None:
-        self._url = checked(url).rstrip("/")
+        self._url = valid_url(url).rstrip("/")
 
     async def __aenter__(self) -> Self:
         timeout = httpx2.Timeout(_SILENCE_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
@@ -55,7 +55,7 @@ class Client:
 
     @asynccontextmanager
     async def export(self, agent_id: str, user_id: str | None) -> AsyncIterator[Export]:
-        """Raises TransferFailed, also from within the block."""
+        """Raises TransferFailed, also in the block."""
         scope = {"agent_id": agent_id} | ({} if user_id is None else {"user_id": user_id})
         with self._named_failures():
             url = f"{self._url}/v1/memories/export"
@@ -67,7 +67,7 @@ class Client:
                 yield Export(int(total), answer.aiter_bytes())
 
     async def store(self, agent_id: str, lines: bytes) -> list[dict[str, Any]]:
-        """The answer's lines. Raises Refused, TransferFailed."""
+        """Store memories; the answer's lines. Raises Refused, TransferFailed."""
         with self._named_failures():
             answer = await self._http.post(
                 f"{self._url}/v1/memories/import",
@@ -85,7 +85,8 @@ class Client:
         raise self._is_not_memex()
 
     async def _check(self, answer: httpx2.Response) -> None:
-        """Unless the answer is 200, raises Refused or TransferFailed in the service's words."""
+        """Raises Refused or TransferFailed with the service's own reason unless the status is
+        200."""
         if answer.status_code == HTTPStatus.OK:
             return
         detail = _detail(await answer.aread()) or answer.reason_phrase
@@ -105,14 +106,14 @@ class Client:
             raise TransferFailed(f"{self._url} cannot be reached: {reason_of(error)}") from None
         except httpx2.HTTPError as error:
             reason = type(error).__name__
-            raise Refused(f"{self._url} broke off ({reason})", 1.0, False) from None
+            raise Refused(f"the connection to {self._url} failed ({reason})", 1.0, False) from None
 
     def _is_not_memex(self) -> TransferFailed:
-        return TransferFailed(f"{self._url} is not memex: its answer is another one's")
+        return TransferFailed(f"{self._url} is not memex: unexpected answer")
 
 
 def _detail(content: bytes) -> str | None:
-    """What went wrong in the service's words."""
+    """The service's own reason for an error."""
     try:
         return str(json.loads(content)["detail"])
     except (ValueError, LookupError, TypeError):

@@ -1,4 +1,4 @@
-"""`memex import`: a file's memories into a running service, in parts that are stored one by one."""
+"""`memex import`: stores a file's memories in a running service, part by part."""
 
 import asyncio
 import sys
@@ -10,60 +10,60 @@ from typing import Any, BinaryIO
 
 from deployments.domain.errors import TransferFailed
 from serve_app.operations import stopping
-from serve_app.operations.progress import Progress, progress_bar, say
+from serve_app.operations.progress import Progress, print_above_bar, progress_bar
 from serve_app.operations.transfer.client import Client, Refused
 from serve_app.operations.transfer.parts import Part, Parts
 
 _READ_BYTES = 64 * 1024
-_PATIENCE_S = 60.0  # with a service that is busy, or whose parts come and go
+_RETRY_S = 60.0  # for each part, while the service is busy or a replica of it is missing
 _LAYOUT = "importing {percentage:3.0f}% {bar:30} {n_fmt}B/{total_fmt}B [{remaining} left]"
 _LAYOUT_OF_STDIN = "importing {n_fmt}B in {elapsed}"
 
 
 @dataclass(slots=True)
 class Result:
-    """What became of the file's memories."""
+    """How many of the file's memories had each outcome."""
 
     stored: int = 0
     already_there: int = 0
     expired: int = 0
     refused: int = 0
     is_whole: bool = False
-    """Whether it ended as an export does."""
+    """Whether the file ends with an export's end line."""
 
     def __str__(self) -> str:
         parts = [f"imported {self.stored:,} memories"]
-        for number, what in (
-            (self.already_there, "were there already"),
+        for number, outcome in (
+            (self.already_there, "existed already"),
             (self.expired, "have expired"),
             (self.refused, "were refused"),
         ):
             if number:
-                parts.append(f"{number:,} {what}")
+                parts.append(f"{number:,} {outcome}")
         return ", ".join(parts)
 
 
 def import_file(url: str, agent_id: str, path: str) -> bool:
-    """From a path, or from stdin where it is `-`; whether nothing was refused.
+    """Import a file, or stdin if `path` is `-`; whether no line was refused.
 
     Raises InvalidInput, TransferFailed.
     """
     client = Client(url)
-    with _opened(path) as (file, size), _bar(size) as progress:
+    with _input(path) as (file, size), _bar(size) as progress:
 
-        def refused(number: int, reason: str) -> None:
-            say(f"line {number}: {reason}")
+        def report(number: int, reason: str) -> None:
+            print_above_bar(f"line {number}: {reason}")
 
         result = Result()
         try:
-            stopping.run(_import(client, agent_id, file, result, refused, progress.add))
+            stopping.run(_import(client, agent_id, file, result, report, progress.add))
         except BaseException:
             if result != Result():
-                say(str(result))
+                print_above_bar(str(result))
             raise
     print(f"memex: {result}", flush=True)
     if not result.is_whole and not result.refused:
-        print("memex: there was no line that ends an export: if it is one, it is not whole")
+        print("memex: the file has no end line: if it is an export, it is incomplete")
     return not result.refused
 
 
@@ -72,30 +72,33 @@ async def _import(
     agent_id: str,
     file: BinaryIO,
     result: Result,
-    refused: Callable[[int, str], None],
-    done: Callable[[int], object],
+    report: Callable[[int, str], None],
+    on_read: Callable[[int], object],
 ) -> None:
     async with client:
         parts = Parts()
         for part in parts.read(_chunks(file)):
             answer = (
-                await stored(client, agent_id, b"\n".join(part.lines)) if any(part.lines) else []
+                await store(client, agent_id, b"\n".join(part.lines)) if any(part.lines) else []
             )
-            add(part, answer, result, refused)
+            add(part, answer, result, report)
             result.is_whole = parts.is_whole
-            done(part.read_bytes)
+            on_read(part.read_bytes)
 
 
-async def stored(client: Client, agent_id: str, lines: bytes) -> list[dict[str, Any]]:
-    """The service's answer, waited for while it is busy."""
+async def store(client: Client, agent_id: str, lines: bytes) -> list[dict[str, Any]]:
+    """Store memories, retrying while the service is busy; the answer's lines.
+
+    Raises Refused, TransferFailed.
+    """
     waited_s = 0.0
     while True:
         try:
             return await client.store(agent_id, lines)
         except Refused as error:
-            if waited_s >= _PATIENCE_S:
+            if waited_s >= _RETRY_S:
                 raise
-            if not error.is_rate_limit:  # which ends after a minute
+            if not error.is_rate_limit:  # a rate limit ends within a minute
                 waited_s += error.retry_after_s
             await asyncio.sleep(error.retry_after_s)
 
@@ -104,12 +107,12 @@ def add(
     part: Part,
     answer: list[dict[str, Any]],
     result: Result,
-    refused: Callable[[int, str], None],
+    report: Callable[[int, str], None],
 ) -> None:
-    """Counts a part's outcomes and calls `refused` with each refused line, in their order."""
+    """Add a part's outcomes to the result; call `report` with each refused line, in order."""
     reasons = part.refused | {part.first - 1 + line["line"]: line["reason"] for line in answer[:-1]}
     for number in sorted(reasons):
-        refused(number, reasons[number])
+        report(number, reasons[number])
     result.refused += len(reasons)
     if answer:
         result.stored += answer[-1]["stored"]
@@ -123,8 +126,8 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[tuple[BinaryIO, int | None]]:
-    """The file and its size, None where that is not known. Raises TransferFailed."""
+def _input(path: str) -> Iterator[tuple[BinaryIO, int | None]]:
+    """The file and its size in bytes; None if it is unknown. Raises TransferFailed."""
     if path == "-":
         yield sys.stdin.buffer, None
         return

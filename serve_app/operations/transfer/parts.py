@@ -1,15 +1,15 @@
-"""A file's lines in parts, as an import sends them."""
+"""Splits a file's lines into the parts that an import sends."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from serve_app.web.jsonl import MAX_LINE_BYTES, TOO_LONG, LineSplitter, ended
+from serve_app.web.jsonl import MAX_LINE_BYTES, TOO_LONG, LineSplitter, parse_end_line
 
 
 @dataclass(slots=True)
 class Part:
-    """Some lines of the file, beginning with number `first`, as they are sent; what was refused of
-    them already, by line number."""
+    """Consecutive lines of the file from number `first`, as they are sent. `refused` has the reason
+    for each line that is not sent, by line number."""
 
     first: int
     lines: list[bytes] = field(default_factory=list)
@@ -18,15 +18,15 @@ class Part:
 
 
 class Parts:
-    """Reads one file. A line that ends an export is compared with what came before it and sent as
-    an empty one, and so is a line that is too long to be sent."""
+    """Reads one file. Checks an export's end line against the lines before it. Sends end lines and
+    lines that are too long as empty lines."""
 
     def __init__(self, *, max_lines: int = 1_000, max_bytes: int = 512 * 1024) -> None:
         self._max_lines = max_lines
         self._max_bytes = max_bytes
         self._since_end = 0
         self.is_whole = False
-        """Whether the lines so far end as an export does."""
+        """Whether the lines so far end with a correct end line."""
 
     def read(self, chunks: Iterable[bytes]) -> Iterator[Part]:
         splitter, number = LineSplitter(), 0
@@ -50,7 +50,7 @@ class Parts:
             part.read_bytes += MAX_LINE_BYTES
         else:
             part.read_bytes += len(line) + 1
-        memories = None if line is None else ended(line)
+        memories = None if line is None else parse_end_line(line)
         if line is None or line.strip():
             self.is_whole = memories == self._since_end
             if memories not in (None, self._since_end):

@@ -1,4 +1,4 @@
-"""Exports as JSON Lines: a line for each memory, and one in the end that says how many came."""
+"""Exports as JSON Lines: one line for each memory, and a last line with their number."""
 
 import logging
 from collections.abc import AsyncGenerator
@@ -20,14 +20,14 @@ from serve_app.web.jsonl import MEDIA_TYPE, end_line
 
 TOTAL_HEADER = "X-Memex-Memories"
 NOT_EXPORTED = frozenset({"agent_id", "score", "explanation"})
-"""The agent is who asks; the others are a search's."""
+"""The request names the agent; only searches set the other fields."""
 
 _MEMORY = TypeAdapter(Memory)
 _logger = logging.getLogger(logs.NAME)
 
 
 async def export_memories(service: MemoryService, request: Request) -> Response:
-    """Nothing is answered before the first page is there: what fails until then has a status."""
+    """Read the first page before answering, so that earlier failures still get an error status."""
     query = read_query(request, ExportQuery)
     pages = service.export(query.agent_id, query.user_id)
     try:
@@ -39,7 +39,7 @@ async def export_memories(service: MemoryService, request: Request) -> Response:
         if request.method == HTTPMethod.HEAD:
             await pages.aclose()
             head = Response(headers=headers, media_type=MEDIA_TYPE)
-            del head.headers["content-length"]  # of the body that there is not
+            del head.headers["content-length"]  # the length of an empty body, not of the export
             return head
     except BaseException:
         await pages.aclose()
@@ -48,14 +48,14 @@ async def export_memories(service: MemoryService, request: Request) -> Response:
 
 
 def line_of(memory: Memory) -> bytes:
-    """One memory of an export: all of its fields but those that are not its own."""
+    """One memory as a line of an export, without the fields in `NOT_EXPORTED`."""
     return _MEMORY.dump_json(memory, exclude=set(NOT_EXPORTED)) + b"\n"
 
 
 async def _lines(
     first: ExportPage, rest: AsyncGenerator[ExportPage, None]
 ) -> AsyncGenerator[bytes, None]:
-    """A chunk for each page."""
+    """One chunk for each page, then the last line."""
     memories = len(first.memories)
     async with aclosing(rest):
         yield b"".join(map(line_of, first.memories))
@@ -66,8 +66,8 @@ async def _lines(
 
 
 class _Export(StreamingResponse):
-    """Ends its pages when it ends, and does not end well where they do not: the connection is then
-    closed within the body, which clients tell from its end as they do the missing last line."""
+    """Close the pages when the response ends. If they fail, leave the body unfinished: the server
+    then closes the connection within it, which clients notice, as they do the missing last line."""
 
     body_iterator: AsyncGenerator[bytes, None]
 
@@ -79,4 +79,4 @@ class _Export(StreamingResponse):
         try:
             await super().stream_response(send)
         except MemexError as error:
-            _logger.warning("an export broke off: %s", error)
+            _logger.warning("an export failed before its end: %s", error)

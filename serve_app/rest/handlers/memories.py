@@ -1,4 +1,4 @@
-"""Memories one by one and many at once: from a request to the service, and back."""
+"""Handlers for memories and summaries: read the request, call the service, build the answer."""
 
 from starlette.requests import Request
 
@@ -17,10 +17,10 @@ from serve_app.rest.schemas.answers import (
 )
 from serve_app.rest.schemas.bodies import BatchIn, MemoryIn, PatchIn, SearchIn
 from serve_app.rest.schemas.queries import (
+    AgentQuery,
     CountQuery,
     HistoryQuery,
     ListQuery,
-    OwnerQuery,
     ScopeQuery,
     SummariesQuery,
 )
@@ -43,8 +43,8 @@ async def add_batch(service: MemoryService, request: Request) -> BatchOut:
 
 async def search(service: MemoryService, request: Request) -> SearchOut:
     body = await read_body(request, SearchIn)
-    found = await service.search(body.to_domain())
-    return SearchOut(found.hits, body.query, len(found.hits), found.reranked)
+    result = await service.search(body.to_domain())
+    return SearchOut(result.hits, body.query, len(result.hits), result.reranked)
 
 
 async def list_memories(service: MemoryService, request: Request) -> PageOut:
@@ -63,43 +63,43 @@ async def list_memories(service: MemoryService, request: Request) -> PageOut:
 
 async def count(service: MemoryService, request: Request) -> CountOut:
     query = read_query(request, CountQuery)
-    found = await service.count(query.agent_id, query.user_id, query.include_superseded)
-    return CountOut(query.agent_id, query.user_id, found)
+    memories = await service.count(query.agent_id, query.user_id, query.include_superseded)
+    return CountOut(query.agent_id, query.user_id, memories)
 
 
 async def get(service: MemoryService, request: Request) -> Memory:
     memory_id = read_memory_id(request)
-    return await service.get(read_query(request, OwnerQuery).agent_id, memory_id)
+    return await service.get(read_query(request, AgentQuery).agent_id, memory_id)
 
 
 async def update(service: MemoryService, request: Request) -> Memory:
     memory_id = read_memory_id(request)
-    query = read_query(request, OwnerQuery)
+    query = read_query(request, AgentQuery)
     patch = (await read_body(request, PatchIn)).to_domain()
     if patch == type(patch)():
-        raise InvalidInput("body", "names nothing to change")
+        raise InvalidInput("body", "names no field to change")
     return await service.update(query.agent_id, memory_id, patch)
 
 
 async def history(service: MemoryService, request: Request) -> HistoryOut:
     memory_id = read_memory_id(request)
     query = read_query(request, HistoryQuery)
-    one_more = query.limit + 1  # tells whether there is a next page
+    one_more = query.limit + 1  # shows whether there is a next page
     versions = await service.history(query.agent_id, memory_id, query.before, one_more)
-    more = len(versions) > query.limit
+    has_more = len(versions) > query.limit
     page = versions[: query.limit]
-    return HistoryOut(page, page[-1].version if more else None)
+    return HistoryOut(page, page[-1].version if has_more else None)
 
 
 async def sources(service: MemoryService, request: Request) -> MemoriesOut:
     memory_id = read_memory_id(request)
-    agent_id = read_query(request, OwnerQuery).agent_id
+    agent_id = read_query(request, AgentQuery).agent_id
     return MemoriesOut(await service.sources(agent_id, memory_id))
 
 
 async def restore(service: MemoryService, request: Request) -> MemoriesOut:
     memory_id = read_memory_id(request)
-    agent_id = read_query(request, OwnerQuery).agent_id
+    agent_id = read_query(request, AgentQuery).agent_id
     return MemoriesOut(await service.restore(agent_id, memory_id))
 
 
@@ -110,7 +110,7 @@ async def summarise(service: MemoryService, request: Request) -> PassReport:
 
 async def delete(service: MemoryService, request: Request) -> None:
     memory_id = read_memory_id(request)
-    await service.delete(read_query(request, OwnerQuery).agent_id, memory_id)
+    await service.delete(read_query(request, AgentQuery).agent_id, memory_id)
 
 
 async def forget(service: MemoryService, request: Request) -> DeletedOut:

@@ -1,4 +1,4 @@
-"""What there is: agents, an agent's users, the memories of each day."""
+"""Handlers for overviews: agents, an agent's users, and the number of memories per day."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -9,25 +9,27 @@ from starlette.requests import Request
 
 from deployments.domain.overview import CountBounds, DayCounts
 from serve_app.rest.input import read_query
-from serve_app.rest.schemas.queries import OwnerQuery, QueryString
+from serve_app.rest.schemas.queries import AgentQuery, QueryString
 from serve_app.services.memories import MemoryService
 from serve_app.web.fields import Id
 
 _BOUNDS = CountBounds()
-_Memories = Annotated[int, Field(description=f"Counted up to {_BOUNDS.of_one:,}.")]
-_IsExact = Annotated[bool, Field(description="False where there are more than were counted.")]
-_NextAfter = Annotated[str | None, Field(description="For the next page; null at the end.")]
+_Memories = Annotated[int, Field(description=f"Counted up to {_BOUNDS.per_tally:,}.")]
+_IsExact = Annotated[bool, Field(description="False if there are more memories than were counted.")]
+_NextAfter = Annotated[
+    str | None, Field(description="The after of the next page; null on the last page.")
+]
 
 
 class TallyQuery(QueryString):
     limit: Annotated[int, Field(ge=1, le=200)] = 50
-    after: Id | None = Field(None, description="next_after of the page before.")
+    after: Id | None = Field(None, description="next_after of the previous page.")
 
 
-class TimelineQuery(OwnerQuery):
-    user_id: Id | None = Field(None, description="All users of the agent where it is left out.")
+class TimelineQuery(AgentQuery):
+    user_id: Id | None = Field(None, description="Leave it out to count memories about all users.")
     days: Annotated[int, Field(ge=1, le=366)] = Field(
-        30, description="So many days (UTC), of which today is the last."
+        30, description="How many days (UTC) to count; the last one is today."
     )
 
 
@@ -65,12 +67,13 @@ class TimelineOut:
     since: Annotated[
         date,
         Field(
-            description="The first day that was counted: the one that was asked for, or a later "
-            f"one where there are more than {_BOUNDS.of_timeline:,} memories, of which the newest "
-            "are counted."
+            description="The first day that was counted: the requested one, or a later one, "
+            f"because only the newest {_BOUNDS.per_timeline:,} memories are counted."
         ),
     ]
-    days: Annotated[list[DayCounts], Field(description="Those that have memories, oldest first.")]
+    days: Annotated[
+        list[DayCounts], Field(description="Only days that have memories, oldest first.")
+    ]
 
 
 async def list_agents(service: MemoryService, request: Request) -> AgentsOut:
@@ -81,7 +84,7 @@ async def list_agents(service: MemoryService, request: Request) -> AgentsOut:
 
 
 async def list_users(service: MemoryService, request: Request) -> UsersOut:
-    agent_id = OwnerQuery(agent_id=request.path_params["agent_id"]).agent_id
+    agent_id = AgentQuery(agent_id=request.path_params["agent_id"]).agent_id
     query = read_query(request, TallyQuery)
     page = await service.list_users(agent_id, query.limit, query.after)
     users = [UserOut(tally.id, tally.memories, tally.is_exact) for tally in page.tallies]
@@ -91,5 +94,5 @@ async def list_users(service: MemoryService, request: Request) -> UsersOut:
 async def timeline(service: MemoryService, request: Request) -> TimelineOut:
     query = read_query(request, TimelineQuery)
     since = datetime.now(UTC).date() - timedelta(days=query.days - 1)
-    found = await service.timeline(query.agent_id, query.user_id, since)
-    return TimelineOut(query.agent_id, query.user_id, found.since, found.days)
+    counts = await service.timeline(query.agent_id, query.user_id, since)
+    return TimelineOut(query.agent_id, query.user_id, counts.since, counts.days)

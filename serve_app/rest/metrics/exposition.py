@@ -1,4 +1,4 @@
-"""GET /metrics: the metrics of all of the cluster's nodes, merged into one text."""
+"""GET /metrics: the metrics of all cluster nodes, merged into one text."""
 
 import asyncio
 import math
@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 import httpx2
 import ray
 
-from serve_app.rest.metrics.prometheus_text import merged, node_family, written
+from serve_app.rest.metrics.prometheus_text import merge, node_family, render
 
 _FETCH_TIMEOUT_S = 5.0
 
 
 def exporters() -> dict[str, str]:
-    """Of the nodes that Ray takes for alive: address → URL of the exporter."""
+    """The URLs of the metrics exporters of all nodes that Ray considers alive, by node address."""
     return {
         node["NodeManagerAddress"]: (
             f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
@@ -25,11 +25,11 @@ def exporters() -> dict[str, str]:
 
 
 class Exposition:
-    """The same counters whichever replica is asked: none answers from its own memory.
+    """Gathers the metrics from the exporters of all nodes, so that every replica returns the same.
 
-    A node that does not answer within `node_timeout_s` is reported as down, and later calls no
-    longer wait for it until its answer arrives. Calls within `reuse_s` of a gathering share its
-    text. Belongs to one event loop.
+    A node that does not answer within `node_timeout_s` is reported as down. Later calls do not wait
+    for it until its answer arrives. Calls within `reuse_s` of the last gathering get its text
+    again. Belongs to one event loop.
     """
 
     def __init__(
@@ -42,9 +42,9 @@ class Exposition:
         self._nodes = nodes
         self._reuse_s = reuse_s
         self._node_timeout_s = node_timeout_s
-        self._known: Mapping[str, str] = {}
+        self._last_nodes: Mapping[str, str] = {}
         self._fetches: dict[str, asyncio.Task[str]] = {}
-        self._late: set[str] = set()
+        self._late: set[str] = set()  # nodes that calls do not wait for
         self._gathering = asyncio.Lock()
         self._text = ""
         self._gathered_s = -math.inf
@@ -68,46 +68,47 @@ class Exposition:
             self._fetches.pop(address).cancel()
         self._late &= nodes.keys()
         for address, url in nodes.items():
-            self._ask(address, url)
-        waited_for = [self._fetches[address] for address in nodes.keys() - self._late]
-        if waited_for:
-            await asyncio.wait(waited_for, timeout=self._node_timeout_s)
+            self._start_fetch(address, url)
+        awaited = [self._fetches[address] for address in nodes.keys() - self._late]
+        if awaited:
+            await asyncio.wait(awaited, timeout=self._node_timeout_s)
         self._late |= {address for address in nodes if not self._fetches[address].done()}
-        texts = {address: _answer(self._fetches[address]) for address in sorted(nodes)}
-        # Not here: it takes some milliseconds, for which requests would have to wait.
-        return await asyncio.to_thread(_put_together, texts)
+        texts = {address: _text_of(self._fetches[address]) for address in sorted(nodes)}
+        # In a thread, because this takes some milliseconds and requests would wait.
+        return await asyncio.to_thread(_merge_texts, texts)
 
     async def _alive(self) -> Mapping[str, str]:
         try:
             async with asyncio.timeout(self._node_timeout_s):
-                self._known = await asyncio.to_thread(self._nodes)
-        except TimeoutError:  # Ray's control process is away; the nodes may not be
+                self._last_nodes = await asyncio.to_thread(self._nodes)
+        except TimeoutError:  # Ray's control process does not answer, but the nodes may
             pass
-        return self._known
+        return self._last_nodes
 
-    def _ask(self, address: str, url: str) -> None:
-        """Anew, unless it has yet to answer the last time."""
+    def _start_fetch(self, address: str, url: str) -> None:
+        """Fetch the node's metrics again, unless the last fetch is still running."""
         last = self._fetches.get(address)
         if last is None or last.done():
-            if last is not None and _answer(last) is not None:
+            if last is not None and _text_of(last) is not None:
                 self._late.discard(address)
             self._fetches[address] = asyncio.create_task(self._fetch(url))
 
     async def _fetch(self, url: str) -> str:
-        # Within a cluster, compressing the text would take the exporter longer than all the rest.
+        # Uncompressed: within a cluster, compression would take longer than everything else.
         response = await self._http.get(url, headers={"Accept-Encoding": "identity"})
         return response.raise_for_status().text
 
 
-def _answer(fetch: "asyncio.Task[str]") -> str | None:
+def _text_of(fetch: "asyncio.Task[str]") -> str | None:
+    """The text that was fetched; None if the fetch still runs or has failed."""
     if not fetch.done() or fetch.cancelled() or fetch.exception() is not None:
         return None
     return fetch.result()
 
 
-def _put_together(texts: Mapping[str, str | None]) -> str:
-    families = merged(text for text in texts.values() if text is not None)
+def _merge_texts(texts: Mapping[str, str | None]) -> str:
+    families = merge(text for text in texts.values() if text is not None)
     families["memex_metrics_node_up"] = node_family(
         [(address, text is not None) for address, text in texts.items()]
     )
-    return written(families)
+    return render(families)

@@ -1,5 +1,5 @@
-"""/console: a page for people, from the files of serve_app/console. What it shows and changes goes
-through the API, as anyone's calls do."""
+"""/console: the browser console, from the files of serve_app/console. It uses only the public
+API."""
 
 import hashlib
 from collections.abc import Awaitable, Callable
@@ -19,7 +19,8 @@ _MEDIA_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-# Memories may hold anything: even what slipped through as markup could load, run and send nothing.
+# Memories may contain markup. Even if some became part of the page, it could not load, run or send
+# anything.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
@@ -29,14 +30,14 @@ _HEADERS = {
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",  # kept, but asked about each time
+    "Cache-Control": "no-cache",  # browsers keep the file and revalidate it each time
 }
 
 Answer = Callable[[Request], Awaitable[Response]]
 
 
 def console_routes() -> list[BaseRoute]:
-    """The page and its files, by relative addresses, so that it may lie below any path."""
+    """Routes for the page and its files. Addresses are relative, so that any path prefix works."""
     files = {path.name: _file(path) for path in sorted(_FOLDER.iterdir())}
 
     async def page(request: Request) -> Response:
@@ -46,10 +47,10 @@ def console_routes() -> list[BaseRoute]:
         return RedirectResponse("../console", HTTPStatus.TEMPORARY_REDIRECT)
 
     async def file(request: Request) -> Response:
-        found = files.get(request.path_params["name"])
-        if found is None:
+        answer = files.get(request.path_params["name"])
+        if answer is None:
             raise HTTPException(HTTPStatus.NOT_FOUND)
-        return await found(request)
+        return await answer(request)
 
     return [
         Route("/console", page),
@@ -64,8 +65,8 @@ def _file(path: Path) -> Answer:
     headers = {**_HEADERS, "ETag": etag}
 
     async def answer(request: Request) -> Response:
-        known = request.headers.get("if-none-match", "")
-        if etag in (entry.strip().removeprefix("W/") for entry in known.split(",")):
+        known_etags = request.headers.get("if-none-match", "").split(",")
+        if etag in (known.strip().removeprefix("W/") for known in known_etags):
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
         return Response(content, headers=headers, media_type=_MEDIA_TYPES[path.suffix])
 

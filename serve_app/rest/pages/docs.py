@@ -1,4 +1,4 @@
-"""/docs, /redoc and /: the pages FastAPI's users know, from files of our own, no CDN."""
+"""/docs, /redoc and /: Swagger UI and ReDoc, as in FastAPI, but from local files, not a CDN."""
 
 import importlib.util
 import json
@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-# Only this package's JavaScript and CSS are used.
+# Used only for its JavaScript and CSS.
 _PACKAGE = "fastapi_offline"
 
 _PAGE = """<!doctype html>
@@ -45,7 +45,7 @@ _REDOC = _PAGE.format(
 
 
 def doc_routes(document: dict[str, Any]) -> list[BaseRoute]:
-    """Routes for the document and the pages that show it."""
+    """Routes for the OpenAPI document and the pages that show it."""
     body = json.dumps(document, ensure_ascii=False).encode()
 
     async def openapi(_request: Request) -> Response:

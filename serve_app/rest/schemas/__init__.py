@@ -1,1 +1,1 @@
-"""The API's request and response bodies. OpenAPI is generated from these and nothing else."""
+"""The API's parameters and bodies, from which the schemas in OpenAPI are generated."""

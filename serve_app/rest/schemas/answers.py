@@ -1,4 +1,4 @@
-"""What is answered as JSON, errors among it."""
+"""Response bodies."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -31,7 +31,10 @@ class SearchOut:
     total: int
     reranked: Annotated[
         bool | None,
-        Field(description="Null without a reranker; false where it was late or away and skipped."),
+        Field(
+            description="True if a reranker reordered the results, false if it was late or "
+            "unavailable, null if none is configured."
+        ),
     ]
 
 

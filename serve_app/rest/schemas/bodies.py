@@ -1,4 +1,4 @@
-"""What requests carry as JSON."""
+"""Request bodies."""
 
 from typing import Annotated, Self
 
@@ -10,15 +10,15 @@ from deployments.domain.search import SearchFilters, SearchQuery
 from deployments.runtime.ids import uuid7
 from serve_app.web.fields import (
     Content,
+    FutureTime,
     Id,
     Importance,
     LexicalWeight,
     Metadata,
+    PastTime,
     Query,
     Score,
     Time,
-    TimePast,
-    TimeToCome,
     Ttl,
     Weight,
     expires_at,
@@ -42,9 +42,13 @@ class MemoryIn(Body):
     importance: Importance = 1.0
     memory_type: MemoryType = MemoryType.EPISODIC
     metadata: Metadata = Field(default_factory=dict)
-    created_at: TimePast | None = Field(None, description="For imports; now where it is left out.")
-    expires_at: TimeToCome | None = Field(None, description="When it is forgotten; null: never.")
-    ttl_seconds: Ttl | None = Field(None, description="The same, counted from now.")
+    created_at: PastTime | None = Field(
+        None, description="When the memory was made; now if it is left out."
+    )
+    expires_at: FutureTime | None = Field(None, description="When the memory expires; null: never.")
+    ttl_seconds: Ttl | None = Field(
+        None, description="Seconds from now until the memory expires, instead of expires_at."
+    )
 
     @model_validator(mode="after")
     def _one_expiry(self) -> Self:
@@ -66,22 +70,24 @@ class MemoryIn(Body):
 
 
 class BatchIn(Body):
-    """Memories to store together: all of them or none."""
+    """Memories to store together, all or none."""
 
     memories: Annotated[list[MemoryIn], Field(min_length=1, max_length=MAX_BATCH)]
 
 
 class PatchIn(Body):
-    """The fields to change. New content is embedded anew."""
+    """The fields to change. New content is embedded again."""
 
     content: Content | None = None
     importance: Importance | None = None
     memory_type: MemoryType | None = None
-    metadata: Metadata | None = Field(None, description="Replaces the metadata as a whole.")
-    expires_at: TimeToCome | None = Field(
-        None, description="When it is forgotten. Null, where it is given: never."
+    metadata: Metadata | None = Field(None, description="Replaces the whole metadata object.")
+    expires_at: FutureTime | None = Field(
+        None, description="When the memory expires; null: never. Leave it out to change nothing."
     )
-    ttl_seconds: Ttl | None = Field(None, description="The same, counted from now.")
+    ttl_seconds: Ttl | None = Field(
+        None, description="Seconds from now until the memory expires, instead of expires_at."
+    )
 
     @model_validator(mode="after")
     def _one_expiry(self) -> Self:
@@ -102,27 +108,39 @@ class SearchIn(Body):
     user_id: Id
     query: Query
     top_k: Annotated[int, Field(ge=1, le=50)] = 10
-    alpha: Weight = Field(0.7, description="1 ranks by similarity alone, 0 by newest first.")
+    alpha: Weight = Field(
+        0.7, description="The weight of similarity; 1 - alpha is the weight of recency."
+    )
     half_life_days: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] = 30.0
     importance_weight: Weight = 0.0
     mode: SearchMode = Field(
-        "hybrid", description="Similarity of meaning and words, of meaning alone, of words alone."
+        "hybrid",
+        description="What similarity compares: hybrid: meaning and words; semantic: only meaning; "
+        "lexical: only words.",
     )
     fusion: Fusion = Field(
-        "weighted", description="How hybrid mode joins both: as a weighted sum, or by their ranks."
+        "weighted",
+        description="How hybrid mode combines the two: weighted: as a weighted sum; rrf: by "
+        "reciprocal rank fusion.",
     )
     lexical_weight: LexicalWeight | None = Field(
-        None, description="Of words against meaning in a weighted sum; null is the setting's."
+        None,
+        description="In a weighted sum, the weight of words relative to a weight of 1 for meaning; "
+        "null: the service's setting.",
     )
-    explain: bool = Field(False, description="Give each result the parts of its score.")
-    include_superseded: bool = Field(False, description="Find what was condensed, too.")
+    explain: bool = Field(False, description="Add the parts of its score to each result.")
+    include_superseded: bool = Field(
+        False, description="Also find memories that were condensed into a summary."
+    )
     memory_type: MemoryType | None = None
-    metadata: Metadata | None = Field(None, description="Must be contained in a hit's metadata.")
+    metadata: Metadata | None = Field(
+        None, description="Only memories whose metadata contains all of this."
+    )
     created_after: Time | None = None
     created_before: Time | None = None
     min_score: Score | None = None
     as_of: Time | None = Field(
-        None, description="Ages are counted to this time and later memories are not seen."
+        None, description="Count ages up to this time, and ignore later memories; null: now."
     )
 
     def to_domain(self) -> SearchQuery:

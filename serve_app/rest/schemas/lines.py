@@ -1,4 +1,4 @@
-"""Lines of exports, of imports, and of their answers."""
+"""Lines of exports and imports, and of the answers to imports."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -8,7 +8,7 @@ from pydantic import Field
 
 from deployments.domain.memories import MemoryType, NewMemory
 from serve_app.rest.schemas.bodies import Body
-from serve_app.web.fields import Content, Id, Importance, Metadata, Time, TimePast
+from serve_app.web.fields import Content, Id, Importance, Metadata, PastTime, Time
 
 
 class MemoryLine(Body):
@@ -20,13 +20,16 @@ class MemoryLine(Body):
     importance: Importance = 1.0
     memory_type: MemoryType = MemoryType.EPISODIC
     metadata: Metadata = Field(default_factory=dict)
-    created_at: TimePast | None = Field(None, description="Now where it is left out.")
-    updated_at: TimePast | None = Field(None, description="Now where it is left out.")
+    created_at: PastTime | None = Field(None, description="Now if it is left out.")
+    updated_at: PastTime | None = Field(None, description="Now if it is left out.")
     expires_at: Time | None = Field(
-        None, description="When it is forgotten; null: never. What is over is not stored."
+        None,
+        description="When the memory expires; null: never. Expired memories are not stored.",
     )
     superseded_by: UUID | None = Field(
-        None, description="The summary that it was condensed into, which has to be there before."
+        None,
+        description="The summary that the memory was condensed into, which must be stored already "
+        "or come first.",
     )
 
     def to_domain(self, agent_id: str) -> NewMemory:
@@ -47,7 +50,7 @@ class MemoryLine(Body):
 
 @dataclass(frozen=True, slots=True)
 class EndLine:
-    """The last line of an export; without it, something is missing."""
+    """The last line of an export. Without it the export is incomplete."""
 
     end: Literal[True]
     memories: int
@@ -55,7 +58,7 @@ class EndLine:
 
 @dataclass(frozen=True, slots=True)
 class RefusedLine:
-    """A line of an import that was not stored. The first line is number 1."""
+    """A line of an import that was refused. The first line is number 1."""
 
     line: int
     reason: str
@@ -63,10 +66,14 @@ class RefusedLine:
 
 @dataclass(frozen=True, slots=True)
 class ImportedOut:
-    """The last line of an import's answer: what became of the memories."""
+    """The last line of the answer to an import: how many lines had which outcome."""
 
     stored: int
-    already_there: Annotated[int, Field(description="The agent's own ids: left as they are.")]
-    expired: Annotated[int, Field(description="Over by now, and so not stored.")]
+    already_there: Annotated[
+        int, Field(description="The agent has memories with these ids; they are unchanged.")
+    ]
+    expired: Annotated[int, Field(description="Already expired, therefore not stored.")]
     refused: int
-    whole: Annotated[bool, Field(description="Whether the body ended with an export's last line.")]
+    whole: Annotated[
+        bool, Field(description="Whether the body ended with the last line of an export.")
+    ]

@@ -1,4 +1,4 @@
-"""Parameters of query strings."""
+"""Query parameters."""
 
 from typing import Annotated
 
@@ -9,12 +9,12 @@ from serve_app.web.fields import Id, MetadataText, Time
 
 
 class QueryString(BaseModel):
-    """Parameters of a query string, where everything is text and so numbers are read from it."""
+    """Query parameters. Not strict like `Body`, because numbers and booleans arrive as text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class OwnerQuery(QueryString):
+class AgentQuery(QueryString):
     agent_id: Id
 
 
@@ -25,8 +25,10 @@ class ScopeQuery(QueryString):
 
 class CountQuery(QueryString):
     agent_id: Id
-    user_id: Id | None = Field(None, description="All users of the agent where it is left out.")
-    include_superseded: bool = Field(False, description="Count what was condensed, too.")
+    user_id: Id | None = Field(None, description="All users of the agent if it is left out.")
+    include_superseded: bool = Field(
+        False, description="Include memories that were condensed into a summary."
+    )
 
 
 class ExportQuery(CountQuery):
@@ -35,18 +37,20 @@ class ExportQuery(CountQuery):
 
 class ListQuery(QueryString):
     agent_id: Id
-    user_id: Id | None = Field(None, description="All users of the agent where it is left out.")
+    user_id: Id | None = Field(None, description="All users of the agent if it is left out.")
     memory_type: MemoryType | None = None
     metadata: MetadataText | None = Field(
-        None, description="A JSON object that must be contained in a memory's metadata."
+        None, description="A JSON object; only memories whose metadata contains all of it."
     )
     created_after: Time | None = None
     created_before: Time | None = None
     limit: Annotated[int, Field(ge=1, le=200)] = 50
     cursor: Annotated[str, Field(max_length=128)] | None = Field(
-        None, description="next_cursor of the page before."
+        None, description="next_cursor of the previous page."
     )
-    include_superseded: bool = Field(False, description="List what was condensed, too.")
+    include_superseded: bool = Field(
+        False, description="Include memories that were condensed into a summary."
+    )
 
     def filters(self) -> ListFilters:
         return ListFilters(
@@ -62,18 +66,18 @@ class HistoryQuery(QueryString):
     agent_id: Id
     limit: Annotated[int, Field(ge=1, le=200)] = 50
     before: Annotated[int, Field(ge=1, le=2_147_483_647)] | None = Field(
-        None, description="next_before of the page before."
+        None, description="next_before of the previous page."
     )
 
 
 class SummariesQuery(QueryString):
-    agent_id: Id | None = Field(None, description="All agents where it is left out.")
-    user_id: Id | None = Field(None, description="All users where it is left out.")
+    agent_id: Id | None = Field(None, description="All agents if it is left out.")
+    user_id: Id | None = Field(None, description="All users if it is left out; needs agent_id.")
 
     @field_validator("user_id")
     @classmethod
     def _of_an_agent(cls, user_id: str | None, info: ValidationInfo) -> str | None:
-        # An agent_id that is not valid is not in `data`, and has an error of its own.
+        # An invalid agent_id is not in `data` and has an error of its own.
         if user_id is not None and info.data.get("agent_id", "") is None:
             raise ValueError("needs agent_id")
         return user_id

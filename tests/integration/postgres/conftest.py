@@ -1,4 +1,4 @@
-"""For the tests against Postgres."""
+"""Fixtures of the tests against Postgres: repeatable data, a large scope, a recording store."""
 
 from collections.abc import AsyncIterator
 
@@ -13,14 +13,14 @@ from tests.support.postgres.memories import LargeScope, RecordingStore
 
 
 @pytest.fixture(autouse=True)
-def same_data() -> None:
-    memories.start_anew()
+def repeatable_data() -> None:
+    memories.reset_random()
 
 
 @pytest.fixture(scope="session")
 async def large_template(postgres: EmbeddedPostgres, template: str) -> LargeScope:
     dsn = await databases.create(postgres, "memex_large_template", template)
-    memories.start_anew()
+    memories.reset_random()
     pool = Pool(dsn, StoreSettings())
     store = build_store(pool, StoreSettings())
     texts = memories.sentences(3_000)
@@ -35,9 +35,9 @@ async def large_template(postgres: EmbeddedPostgres, template: str) -> LargeScop
 
 @pytest.fixture
 async def large_dsn(
-    postgres: EmbeddedPostgres, large_template: LargeScope, same_data: None
+    postgres: EmbeddedPostgres, large_template: LargeScope, repeatable_data: None
 ) -> AsyncIterator[str]:
-    """A new database with the scope of `large_template`."""
+    """The DSN of a new database with the scope of `large_template`."""
     memories.RANDOM.bit_generator.state = large_template.random_state
     async with databases.new(postgres, large_template.template) as dsn:
         yield dsn
@@ -58,6 +58,6 @@ async def recording_store(dsn: str) -> AsyncIterator[RecordingStore]:
         if name.startswith("search"):
             names.append(name)
 
-    pool = Pool(dsn, memories.FEW, observe=observe)
-    yield RecordingStore(names, build_store(pool, memories.FEW))
+    pool = Pool(dsn, memories.LARGE_FROM_500, observe=observe)
+    yield RecordingStore(names, build_store(pool, memories.LARGE_FROM_500))
     await pool.close()

@@ -9,12 +9,12 @@ import yaml
 
 from serve_app.settings import ROOT
 from tests.support.ray.collector import Collector
-from tests.support.ray.service import NO_LIMITS, Service, fresh
+from tests.support.ray.service import NO_LIMITS, Service, fresh_service
 
 _numbers = itertools.count()
 _HERE = Path(__file__).parent
 
-# A pass makes something of a handful of memories.
+# So that a pass condenses a handful of memories.
 SMALL_SUMMARIES = {"MEMEX_SUMMARIZATION_THRESHOLD": "5", "MEMEX_SUMMARIZATION_BATCH_SIZE": "3"}
 
 OFTEN_MEASURED = {
@@ -27,8 +27,8 @@ OFTEN_MEASURED = {
 }
 
 
-class Shared:
-    """One service for modules that follow each other, since a start takes its time."""
+class SharedService:
+    """One service for consecutive modules, because a start takes long."""
 
     def __init__(self) -> None:
         self._service: Service | None = None
@@ -36,10 +36,10 @@ class Shared:
         self._stack = ExitStack()
 
     def running(self, settings: dict[str, str]) -> Service:
-        is_there = self._service is not None and self._service.is_running()
-        if self._service is None or not is_there or settings != self._settings:
+        is_running = self._service is not None and self._service.is_running()
+        if self._service is None or not is_running or settings != self._settings:
             self.stop()
-            self._service = self._stack.enter_context(fresh(**settings))
+            self._service = self._stack.enter_context(fresh_service(**settings))
             self._settings = settings
         return self._service
 
@@ -49,18 +49,22 @@ class Shared:
 
 
 @pytest.fixture(scope="session")
-def shared() -> Iterator[Shared]:
-    shared = Shared()
+def shared() -> Iterator[SharedService]:
+    shared = SharedService()
     yield shared
     shared.stop()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares a service comes last, in one piece."""
+    """Run the modules that share a service last, one group for each service."""
 
     def place(item: pytest.Item) -> int:
         fixtures = set(getattr(item, "fixturenames", ()))
-        if _HERE not in item.path.parents or "service" not in fixtures or "alone" in fixtures:
+        if (
+            _HERE not in item.path.parents
+            or "service" not in fixtures
+            or "no_shared_service" in fixtures
+        ):
             return 0
         return 1 if "watched_service" in fixtures else 2
 
@@ -68,13 +72,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="module")
-def alone(shared: Shared) -> None:
-    """For modules that start services of their own: there is none beside them."""
+def no_shared_service(shared: SharedService) -> None:
+    """For modules that start services of their own: no shared service runs meanwhile."""
     shared.stop()
 
 
 @pytest.fixture(scope="module")
-def service(shared: Shared, profiles: Path) -> Service:
+def service(shared: SharedService, profiles: Path) -> Service:
     """The whole service, running, with two replicas of McpIngress; without rate limits."""
     return shared.running({**NO_LIMITS, **SMALL_SUMMARIES, **_with_two("McpIngress", profiles)})
 
@@ -86,15 +90,15 @@ def collector() -> Iterator[Collector]:
 
 
 @pytest.fixture(scope="module")
-def watched_service(shared: Shared, collector: Collector, profiles: Path) -> Service:
-    """With two replicas of RestIngress, traces, and metrics that are there within a second."""
+def watched_service(shared: SharedService, collector: Collector, profiles: Path) -> Service:
+    """The service with two replicas of RestIngress, traces, and metrics reported every second."""
     traces = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
     two = _with_two("RestIngress", profiles)
     return shared.running({**NO_LIMITS, **OFTEN_MEASURED, **traces, **two})
 
 
 def _with_two(deployment: str, folder: Path) -> dict[str, str]:
-    """The laptop's profile, with two replicas of one deployment."""
+    """The setting of a laptop profile with two replicas of one deployment."""
     profile = yaml.safe_load((ROOT / "configs" / "laptop.yaml").read_text())
     profile["deployments"][deployment].pop("autoscaling_config", None)
     profile["deployments"][deployment]["num_replicas"] = 2
@@ -110,7 +114,7 @@ def profiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def agent() -> str:
-    """One that nothing is stored of."""
+    """An agent without memories."""
     return f"agent {next(_numbers)}"
 
 

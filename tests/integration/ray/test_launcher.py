@@ -1,4 +1,4 @@
-"""`memex serve` as a person uses it: started, stopped, killed, started wrongly."""
+"""`memex serve`: starts, stops, kills, and starts with wrong settings."""
 
 import signal
 import socket
@@ -10,15 +10,16 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.support.ray.service import Service, listening
+from tests.support.ray.service import Service, listening_addresses
 
 MEMORY = {"agent_id": "a", "user_id": "u", "content": "kept over restarts"}
 
 
 @pytest.fixture(scope="module")
-def service(alone: None) -> Iterator[Service]:
+def service(no_shared_service: None) -> Iterator[Service]:
     with tempfile.TemporaryDirectory(prefix="memex-", ignore_cleanup_errors=True) as root:
-        # As long as a home folder's: sockets must go elsewhere, and be found there after a kill.
+        # As long as a path in a home folder: sockets must then lie elsewhere, and the next start
+        # must find them there after a kill.
         data_dir = Path(root) / "a-folder-with-a-long-name" / "memex"
         data_dir.parent.mkdir()
         Path(root).chmod(0o755)
@@ -28,17 +29,17 @@ def service(alone: None) -> Iterator[Service]:
 
 
 def refusal(service: Service, **settings: str) -> str:
-    """What a start that cannot work prints: one line, and a failure."""
+    """The one line that a failing start prints."""
     process = service.launch(**settings)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 1, said
-    (line,) = [line for line in said.splitlines() if line and "model " not in line]
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1, output
+    (line,) = [line for line in output.splitlines() if line and "model " not in line]
     return line
 
 
-def test_the_whole_way(service: Service) -> None:
-    """One test, since each start takes its time: every step needs the one before."""
-    outside = rights_above(service.data_dir)
+def test_service_starts_stops_and_recovers_from_a_kill(service: Service) -> None:
+    """One test, because each start takes long and every step depends on the previous one."""
+    permissions = permissions_above(service.data_dir)
     service.start()
     printed = "".join(service.lines)
     for expected in (service.url, f"{service.url}/docs", "Dashboard", "model ready"):
@@ -48,7 +49,7 @@ def test_the_whole_way(service: Service) -> None:
     stored = httpx2.post(f"{service.url}/v1/memories", json=MEMORY)
     assert stored.status_code == 201
 
-    # The limit is the profile's or the environment's, counted where every replica sees it.
+    # The limit comes from the profile or the environment and holds over all replicas.
     assert httpx2.post(f"{service.url}/v1/memories", json=MEMORY).status_code == 201
     refused = httpx2.post(f"{service.url}/v1/memories", json=MEMORY)
     assert refused.status_code == 429
@@ -62,33 +63,35 @@ def test_the_whole_way(service: Service) -> None:
     assert httpx2.get(f"{service.url}/health").status_code == 200
 
     service.stop(signal.SIGKILL)
-    orphans = service.left()
+    orphans = service.remaining()
     assert orphans
 
     service.settings["MEMEX_HOST"] = "0.0.0.0"
     service.start()
     assert [process for process in orphans if process.is_running()] == [], orphans
-    assert read(service) == 2
-    assert listening(service.named("haproxy")) >= {("0.0.0.0", service.port)}
-    others = listening(service.named("haproxy")) - {("0.0.0.0", service.port)}
-    assert len(others) == 2  # HAProxy's statistics and metrics
-    assert {host for host, _ in others} == {"127.0.0.1"}
+    assert count_of(service) == 2
+    assert listening_addresses(service.processes_named("haproxy")) >= {("0.0.0.0", service.port)}
+    internal_addresses = listening_addresses(service.processes_named("haproxy")) - {
+        ("0.0.0.0", service.port)
+    }
+    assert len(internal_addresses) == 2  # HAProxy's statistics and metrics
+    assert {host for host, _ in internal_addresses} == {"127.0.0.1"}
     refused = httpx2.get(f"{service.url}/health", headers={"host": "memex.example.org"})
     assert refused.status_code == 421
 
-    # As a supervisor ends a group of processes.
+    # As a supervisor stops a group of processes.
     assert service.stop(signal.SIGTERM, group=True) == 0
-    assert service.left() == []
-    assert rights_above(service.data_dir) == outside
+    assert service.remaining() == []
+    assert permissions_above(service.data_dir) == permissions
 
 
-def read(service: Service) -> int:
+def count_of(service: Service) -> int:
     params = {"agent_id": "a", "user_id": "u"}
     return int(httpx2.get(f"{service.url}/v1/memories/count", params=params).json()["count"])
 
 
 def open_to_others(folder: Path) -> list[Path]:
-    """Sockets and secrets that no closed folder stands before."""
+    """The sockets and secrets that other users of the machine can reach."""
     found = [path for path in folder.rglob("*") if path.is_socket() or path.name == "ray_token"]
     assert folder / "ray_token" in found
     return [
@@ -102,16 +105,16 @@ def open_to_others(folder: Path) -> list[Path]:
     ]
 
 
-def rights_above(folder: Path) -> dict[Path, int]:
+def permissions_above(folder: Path) -> dict[Path, int]:
     return {path: stat.S_IMODE(path.stat().st_mode) for path in folder.parents}
 
 
 @pytest.mark.parametrize(
-    ("settings", "named"),
+    ("settings", "message"),
     [
         ({"MEMEX_PROT": "1"}, "MEMEX_PROT is not a setting"),
         ({"MEMEX_EMBEDDING_PRECISION": "int4"}, "MEMEX_EMBEDDING_PRECISION"),
-        ({"MEMEX_DATA_DIR": "/usr"}, "MEMEX_DATA_DIR: /usr holds other things"),
+        ({"MEMEX_DATA_DIR": "/usr"}, "MEMEX_DATA_DIR: /usr holds other files"),
         ({"DATABASE_URL": "postgresql://u@127.0.0.1:port/x"}, "DATABASE_URL cannot be read"),
         ({"MEMEX_DATA_DIR": "/proc/memex"}, "MEMEX_DATA_DIR: /proc/memex cannot be written to"),
         ({"MEMEX_HOST": "203.0.113.7"}, "MEMEX_PORT: cannot listen on 203.0.113.7"),
@@ -119,13 +122,13 @@ def rights_above(folder: Path) -> dict[Path, int]:
         ({"DATABASE_URL": "postgresql://u:pw@127.0.0.1:9/x"}, "the database does not answer"),
     ],
 )
-def test_a_wrong_setting_is_one_line(
-    service: Service, settings: dict[str, str], named: str
+def test_wrong_setting_is_a_one_line_error(
+    service: Service, settings: dict[str, str], message: str
 ) -> None:
-    assert named in refusal(service, **settings)
+    assert message in refusal(service, **settings)
 
 
-def test_a_taken_dashboard_port_is_one_line(service: Service) -> None:
+def test_taken_dashboard_port_is_a_one_line_error(service: Service) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

@@ -1,4 +1,4 @@
-"""MCP on the running service, by the SDK's own client: two replicas, both eras, and stdio."""
+"""MCP on the running service with the SDK's client: two replicas, both protocol eras, stdio."""
 
 import asyncio
 import itertools
@@ -24,7 +24,7 @@ def scope() -> dict[str, Any]:
     return {"agent_id": next(_agents), "user_id": "user"}
 
 
-def given(result: CallToolResult) -> dict[str, Any]:
+def data_of(result: CallToolResult) -> dict[str, Any]:
     assert not result.is_error, result.content
     assert result.structured_content is not None
     content: dict[str, Any] = result.structured_content
@@ -47,17 +47,17 @@ async def test_any_replica_answers_any_call(
         async with turn, Client(f"{service.url}/mcp", mode=ERAS[n % 2]) as mcp:
             if n % 4 < 2:
                 content = {"content": f"memory number {n}"}
-                given(await mcp.call_tool("store_memory", {**scope, **content}))
+                data_of(await mcp.call_tool("store_memory", {**scope, **content}))
             else:
                 query = {"query": f"number {n}", "top_k": 3}
-                found = given(await mcp.call_tool("search_memories", {**scope, **query}))
+                found = data_of(await mcp.call_tool("search_memories", {**scope, **query}))
                 assert found["left_out"] == 0
 
     await asyncio.gather(*(one(n) for n in range(200)))
     count = await client.get("/v1/memories/count", params=scope)
     assert count.json()["count"] == 100
 
-    async def both_have_answered() -> bool:
+    async def both_replicas_have_answered() -> bool:
         families = text_string_to_metric_families((await client.get("/metrics")).text)
         replicas = {
             sample.labels["replica"]
@@ -68,10 +68,10 @@ async def test_any_replica_answers_any_call(
         }
         return len(replicas) == 2
 
-    await until(both_have_answered, 40)
+    await until(both_replicas_have_answered, 40)
 
 
-async def test_rest_and_mcp_are_one_memory(
+async def test_rest_and_mcp_share_memories(
     service: Service, client: httpx2.AsyncClient, scope: dict[str, Any]
 ) -> None:
     stored = (
@@ -79,22 +79,24 @@ async def test_rest_and_mcp_are_one_memory(
     ).json()
     async with Client(f"{service.url}/mcp") as mcp:
         search = {**scope, "query": "which instrument?"}
-        (hit,) = given(await mcp.call_tool("search_memories", search))["memories"]
+        (hit,) = data_of(await mcp.call_tool("search_memories", search))["memories"]
         rest = (await client.post("/v1/memories/search", json=search)).json()["results"]
         assert (hit["id"], hit["score"]) == (rest[0]["id"], rest[0]["score"])
         one = {"agent_id": scope["agent_id"], "id": stored["id"]}
-        given(await mcp.call_tool("update_memory", {**one, "content": "She plays the cello."}))
+        data_of(await mcp.call_tool("update_memory", {**one, "content": "She plays the cello."}))
         url, owner = f"/v1/memories/{stored['id']}", {"agent_id": scope["agent_id"]}
         assert (await client.get(url, params=owner)).json()["content"] == "She plays the cello."
-        given(await mcp.call_tool("delete_memory", one))
+        data_of(await mcp.call_tool("delete_memory", one))
         assert (await client.get(url, params=owner)).status_code == 404
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_scopes_hold_by_every_tool(service: Service, scope: dict[str, Any], era: str) -> None:
+async def test_no_tool_reaches_another_scope(
+    service: Service, scope: dict[str, Any], era: str
+) -> None:
     async with Client(f"{service.url}/mcp", mode=era) as mcp:
         content = {"content": "the hidden word is xylophone"}
-        mine = given(await mcp.call_tool("store_memory", {**scope, **content}))
+        mine = data_of(await mcp.call_tool("store_memory", {**scope, **content}))
         one = {"id": mine["id"]}
         calls: dict[str, dict[str, Any]] = {
             "search_memories": {"user_id": "user", "query": "xylophone"},
@@ -112,9 +114,9 @@ async def test_scopes_hold_by_every_tool(service: Service, scope: dict[str, Any]
                 answer = await mcp.call_tool(tool, {**arguments, "agent_id": other})
                 assert "xylophone" not in text(answer)
                 if tool == "count_memories":
-                    assert given(answer) == {"count": 0}
-        kept = given(await mcp.call_tool("get_memory", {"agent_id": agent, **one}))
-        assert (kept["content"], kept.get("importance", 1)) == (content["content"], 1)
+                    assert data_of(answer) == {"count": 0}
+        unchanged = data_of(await mcp.call_tool("get_memory", {"agent_id": agent, **one}))
+        assert (unchanged["content"], unchanged.get("importance", 1)) == (content["content"], 1)
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -125,8 +127,8 @@ async def test_headers_fix_the_scope(service: Service, scope: dict[str, Any], er
         async with Client(transport, mode=era) as mcp:
             tools = {tool.name: tool.input_schema for tool in (await mcp.list_tools()).tools}
             assert tools["search_memories"]["required"] == ["query"]
-            given(await mcp.call_tool("store_memory", {"content": "a thing to keep"}))
-            (hit,) = given(await mcp.call_tool("search_memories", {"query": "thing"}))["memories"]
+            data_of(await mcp.call_tool("store_memory", {"content": "a thing to keep"}))
+            (hit,) = data_of(await mcp.call_tool("search_memories", {"query": "thing"}))["memories"]
             refused = await mcp.call_tool("count_memories", {"agent_id": "another"})
             assert refused.is_error
             assert "this connection is fixed to" in text(refused)
@@ -135,7 +137,9 @@ async def test_headers_fix_the_scope(service: Service, scope: dict[str, Any], er
 
 
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/"])
-async def test_what_http_answers(client: httpx2.AsyncClient, path: str) -> None:
+async def test_http_methods_hosts_and_origins_are_checked(
+    client: httpx2.AsyncClient, path: str
+) -> None:
     for method in ("GET", "DELETE"):
         answer = await client.request(method, path, headers={"accept": "text/event-stream"})
         assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
@@ -148,15 +152,15 @@ async def test_what_http_answers(client: httpx2.AsyncClient, path: str) -> None:
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_over_stdio(service: Service, scope: dict[str, Any], era: str) -> None:
+async def test_stdio_with_a_fixed_scope(service: Service, scope: dict[str, Any], era: str) -> None:
     fixed = ["--agent", scope["agent_id"], "--user", "user"]
     command = StdioServerParameters(
         command=sys.executable,
         args=["-m", "serve_app.cli", "mcp", "--url", f"{service.url}/mcp", *fixed],
     )
     async with Client(command, mode=era) as mcp:
-        stored = given(await mcp.call_tool("store_memory", {"content": "She likes olives."}))
-        found = given(await mcp.call_tool("search_memories", {"query": "food"}))
+        stored = data_of(await mcp.call_tool("store_memory", {"content": "She likes olives."}))
+        found = data_of(await mcp.call_tool("search_memories", {"query": "food"}))
         assert [hit["id"] for hit in found["memories"]] == [stored["id"]]
         refused = await mcp.call_tool("get_memory", {"id": "7"})
         assert refused.is_error
@@ -168,7 +172,7 @@ async def test_over_stdio(service: Service, scope: dict[str, Any], era: str) -> 
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_over_stdio_without_the_service(era: str) -> None:
+async def test_stdio_without_the_service(era: str) -> None:
     command = StdioServerParameters(
         command=sys.executable,
         args=["-m", "serve_app.cli", "mcp", "--url", "http://127.0.0.1:1/mcp"],

@@ -1,4 +1,4 @@
-"""What the running service says of itself: /metrics of two ingress replicas, Prometheus over it,
+"""Metrics of the running service: /metrics of two ingress replicas, Prometheus scraping it, and
 each query of the dashboard."""
 
 import asyncio
@@ -25,7 +25,7 @@ from prometheus_client.samples import Sample
 
 from serve_app.operations.machine import ports
 from serve_app.settings import ROOT
-from tests.support.ray.service import Service, listening
+from tests.support.ray.service import Service, listening_addresses
 from tests.support.ray.waiting import until
 
 SCOPE = {"agent_id": "xyzzy agent", "user_id": "xyzzy user"}
@@ -48,14 +48,16 @@ def service(watched_service: Service) -> Service:
 
 
 async def use(client: httpx2.AsyncClient) -> UUID:
-    """One request of each kind that something is counted of."""
-    body = {**SCOPE, "content": f"xyzzy content {next(_numbers)}"}  # one that no cache has
+    """Send one request of each kind that is counted; return the id of the stored memory."""
+    body = {**SCOPE, "content": f"xyzzy content {next(_numbers)}"}  # not in any cache
     stored = (await client.post("/v1/memories", json=body)).json()
     for _ in range(2):
         search = {**SCOPE, "query": "xyzzy query"}
         assert (await client.post("/v1/memories/search", json=search)).status_code == 200
     path = f"/v1/memories/{stored['id']}"
-    assert (await client.get(path, params=SCOPE)).status_code == 422  # no user is asked for
+    assert (
+        await client.get(path, params=SCOPE)
+    ).status_code == 422  # `user_id` is no parameter here
     await client.patch(path, params={"agent_id": SCOPE["agent_id"]}, json={"importance": 1})
     await client.get("/xyzzy/path")
     call = {"name": "count_memories", "arguments": SCOPE}
@@ -69,35 +71,35 @@ async def use(client: httpx2.AsyncClient) -> UUID:
 
 
 def families(text: str) -> dict[str, Any]:
-    """By their names in the table: with `_total`, which the parser leaves out."""
+    """The metric families by their documented names: with `_total`, which the parser drops."""
     return {
         family.name + ("_total" if family.type == "counter" else ""): family
         for family in text_string_to_metric_families(text)
     }
 
 
-def documented() -> dict[str, tuple[str, set[str]]]:
-    """The table of docs/observability.md: name → type and labels."""
-    text = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
+def documented_metrics() -> dict[str, tuple[str, set[str]]]:
+    """The table of docs/reference/metrics.md: name → type and labels."""
+    text = (ROOT / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(memex_\w+)` \| (\w+) \|([^|]*)\|", text, re.MULTILINE)
     return {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
 
 
-async def exported(client: httpx2.AsyncClient) -> str:
-    """/metrics, once what has happened by now is in it."""
+async def exposition_of(client: httpx2.AsyncClient) -> str:
+    """/metrics, once it has every documented metric."""
 
-    async def is_there() -> bool:
+    async def is_complete() -> bool:
         found = families((await client.get("/metrics")).text)
-        return documented().keys() <= found.keys()
+        return documented_metrics().keys() <= found.keys()
 
     await use(client)
-    await until(is_there, 30)
+    await until(is_complete, 30)
     return (await client.get("/metrics")).text
 
 
 def counters(text: str, *, of_callers: bool = False) -> Counters:
-    """Samples that may only grow; `of_callers`: without what goes on while nobody calls, or counts
-    the looking."""
+    """The samples that never decrease. `of_callers`: only those that grow with callers' requests,
+    without the scrapes themselves."""
 
     def grows(sample: Sample) -> bool:
         if not sample.name.startswith("memex_"):
@@ -118,15 +120,15 @@ def counters(text: str, *, of_callers: bool = False) -> Counters:
     }
 
 
-async def test_what_is_exported_is_what_is_documented(client: httpx2.AsyncClient) -> None:
-    found = families(await exported(client))
+async def test_exported_metrics_match_the_docs(client: httpx2.AsyncClient) -> None:
+    found = families(await exposition_of(client))
     ours = {name: family for name, family in found.items() if name.startswith("memex_")}
-    for name, (kind, labels) in documented().items():
+    for name, (kind, labels) in documented_metrics().items():
         assert ours[name].type == kind, name
-        seen = {label for sample in ours[name].samples for label in sample.labels} - {"le"}
+        found_labels = {label for sample in ours[name].samples for label in sample.labels} - {"le"}
         expected = {"node"} if name == "memex_metrics_node_up" else labels | EVERYWHERE
-        assert seen == expected, name
-    assert ours.keys() == documented().keys()
+        assert found_labels == expected, name
+    assert ours.keys() == documented_metrics().keys()
     deployments = {
         sample.labels["deployment"] for sample in ours["memex_process_cpu_seconds_total"].samples
     }
@@ -134,40 +136,40 @@ async def test_what_is_exported_is_what_is_documented(client: httpx2.AsyncClient
     assert "ray_serve_deployment_replica_healthy" in found
 
 
-async def test_nothing_that_a_caller_sends_is_a_label(client: httpx2.AsyncClient) -> None:
+async def test_no_label_contains_caller_input(client: httpx2.AsyncClient) -> None:
     memory_id = await use(client)
     text = ""
 
-    async def routes_are_there() -> bool:
+    async def has_all_routes() -> bool:
         nonlocal text
-        text = await exported(client)
+        text = await exposition_of(client)
         requests = families(text)["memex_http_requests_total"].samples
         routes = {sample.labels["route"] for sample in requests}
         return {"/v1/memories/{memory_id}", "/v1/memories/search", "/mcp", "(none)"} <= routes
 
-    await until(routes_are_there, 30)
+    await until(has_all_routes, 30)
     assert "xyzzy" not in text
     assert str(memory_id) not in text
 
 
 @needs_prometheus
-async def test_promtool_has_nothing_to_complain_of(client: httpx2.AsyncClient) -> None:
-    text = await exported(client)
+async def test_promtool_accepts_the_exposition(client: httpx2.AsyncClient) -> None:
+    text = await exposition_of(client)
     command = ["promtool", "check", "metrics"]
     run = functools.partial(subprocess.run, command, capture_output=True, text=True)
-    done = await asyncio.to_thread(run, input=text)
-    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    result = await asyncio.to_thread(run, input=text)
+    assert (result.returncode, result.stdout + result.stderr) == (0, "")
 
 
-async def test_replicas_say_the_same_and_no_counter_falls(
+async def test_replicas_report_equal_counters_that_never_fall(
     service: Service, client: httpx2.AsyncClient
 ) -> None:
-    before = counters(await exported(client))
+    before = counters(await exposition_of(client))
 
-    async def counted() -> int:
+    async def memory_count() -> int:
         return int((await client.get("/v1/memories/count", params=SCOPE)).json()["count"])
 
-    inserts_before, counted_before = await settled(client), await counted()
+    inserts_before, counted_before = await settled_inserts(client), await memory_count()
     for _ in range(5):
         await use(client)
     urls = [url for process in service.replicas("RestIngress") for url in http_of(process)]
@@ -179,7 +181,7 @@ async def test_replicas_say_the_same_and_no_counter_falls(
     async def is_same() -> bool:
         first, second = [counters(await text_of(url), of_callers=True) for url in urls]
         inserted = inserts(first) - inserts_before
-        return first == second and inserted == await counted() - counted_before
+        return first == second and inserted == await memory_count() - counted_before
 
     await until(is_same, 30)
     for url in urls:
@@ -195,23 +197,23 @@ def inserts(found: Counters) -> float:
     )
 
 
-async def settled(client: httpx2.AsyncClient) -> float:
-    """How many inserts are counted, once those that are done are."""
+async def settled_inserts(client: httpx2.AsyncClient) -> float:
+    """The number of counted inserts, once it no longer changes."""
     last: list[float] = []
 
-    async def is_still() -> bool:
+    async def is_settled() -> bool:
         await asyncio.sleep(1.5)
         last.append(inserts(counters((await client.get("/metrics")).text)))
         return len(last) > 1 and last[-1] == last[-2]
 
-    await until(is_still, 30)
+    await until(is_settled, 30)
     return last[-1]
 
 
 def http_of(process: psutil.Process) -> list[str]:
-    """Where a replica is behind HAProxy."""
+    """The URLs at which a replica answers HTTP, behind HAProxy."""
     found = []
-    for host, port in listening([process]):
+    for host, port in listening_addresses([process]):
         url = f"http://{host}:{port}"
         try:
             if host == "127.0.0.1" and httpx2.get(f"{url}/health").is_success:
@@ -222,15 +224,15 @@ def http_of(process: psutil.Process) -> list[str]:
 
 
 @needs_prometheus
-async def test_prometheus_has_data_for_each_query_of_the_dashboard(
+async def test_prometheus_has_data_for_each_dashboard_query(
     service: Service, client: httpx2.AsyncClient
 ) -> None:
     port = ports.free(27_002, (service.port,))
-    with observing(service, port) as process:
+    with memex_observe(service, port) as process:
         assert process.stdout is not None
-        said = await asyncio.to_thread(process.stdout.readline)
-        assert f"http://127.0.0.1:{port}/alerts" in said, said + process.stdout.read()
-        family = [process.pid, *(p.pid for p in psutil.Process(process.pid).children())]
+        line = await asyncio.to_thread(process.stdout.readline)
+        assert f"http://127.0.0.1:{port}/alerts" in line, line + process.stdout.read()
+        pids = [process.pid, *(p.pid for p in psutil.Process(process.pid).children())]
         url = f"http://127.0.0.1:{port}"
         waiting = queries()
 
@@ -251,12 +253,12 @@ async def test_prometheus_has_data_for_each_query_of_the_dashboard(
 
         os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
         assert process.wait(30) == 0
-        assert not any(psutil.pid_exists(pid) for pid in family)
+        assert not any(psutil.pid_exists(pid) for pid in pids)
     assert (service.data_dir / "prometheus" / "data").is_dir()
 
 
 @contextlib.contextmanager
-def observing(service: Service, port: int) -> Iterator["subprocess.Popen[str]"]:
+def memex_observe(service: Service, port: int) -> Iterator["subprocess.Popen[str]"]:
     """`memex observe` in a process group of its own, as in a terminal."""
     with subprocess.Popen(
         [sys.executable, "-m", "serve_app.cli", "observe", "--port", str(port), "--every", "1"],

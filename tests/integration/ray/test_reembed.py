@@ -1,4 +1,4 @@
-"""`memex reembed` beside a running service that is written to and searched all the time."""
+"""`memex reembed` while the service runs, with continuous writes and searches."""
 
 import asyncio
 import itertools
@@ -25,9 +25,9 @@ MEMORIES = 300
 
 
 @pytest.fixture(scope="module")
-def service(alone: None) -> Iterator[Service]:
+def service(no_shared_service: None) -> Iterator[Service]:
     with tempfile.TemporaryDirectory(prefix="memex-", ignore_cleanup_errors=True) as root:
-        (Path(root) / "lock").touch()  # a data folder, not a stranger's
+        (Path(root) / "lock").touch()  # marks it as a data folder of memex
         bag_of_words.put_into(Path(root) / "models")
         service = Service(Path(root), **NO_LIMITS, HF_HUB_OFFLINE="1")
         yield service
@@ -44,7 +44,7 @@ def reembed(service: Service, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-async def said(process: subprocess.Popen[str]) -> str:
+async def output_of(process: subprocess.Popen[str]) -> str:
     text, _ = await asyncio.to_thread(process.communicate, timeout=120)
     return text
 
@@ -63,7 +63,7 @@ async def add(client: httpx2.AsyncClient, *contents: str) -> None:
 
 
 async def check_exact(client: httpx2.AsyncClient, encoder: Encoder, contents: list[str]) -> None:
-    """Searches score as the model does, over all that was stored."""
+    """Check that searches over all contents have the model's exact scores."""
     rows = encoder.encode(contents, "passage")
     for query in ("which colours are there?", "note 7", contents[-1]):
         cosines = rows @ encoder.encode([query], "query")[0]
@@ -75,7 +75,7 @@ async def check_exact(client: httpx2.AsyncClient, encoder: Encoder, contents: li
         assert {hit["content"] for hit in hits} <= best
 
 
-async def test_the_service_goes_on(service: Service, models_dir: Path) -> None:
+async def test_service_continues_while_reembedding(service: Service, models_dir: Path) -> None:
     service.start()
     fp32 = load_encoder(EmbeddingSettings(precision="fp32"), models_dir)
     colours = ("red", "green", "blue", "white", "black", "grey", "pink")
@@ -92,7 +92,7 @@ async def test_the_service_goes_on(service: Service, models_dir: Path) -> None:
         for start in range(0, MEMORIES, 100):
             await add(client, *contents[start : start + 100])
 
-        async def search_on() -> None:
+        async def keep_searching() -> None:
             for turn in itertools.count():
                 if stop.is_set():
                     return
@@ -101,7 +101,7 @@ async def test_the_service_goes_on(service: Service, models_dir: Path) -> None:
                 assert hit["score"] > 0.97, (hit, text)
                 next(calls)
 
-        async def write_on() -> None:
+        async def keep_writing() -> None:
             for turn in itertools.count():
                 if stop.is_set():
                     return
@@ -112,9 +112,9 @@ async def test_the_service_goes_on(service: Service, models_dir: Path) -> None:
                 await asyncio.sleep(0.02)
 
         async with asyncio.TaskGroup() as group:
-            group.create_task(search_on())
-            group.create_task(write_on())
-            printed = await said(reembed(service, "--precision", "fp32"))
+            group.create_task(keep_searching())
+            group.create_task(keep_writing())
+            printed = await output_of(reembed(service, "--precision", "fp32"))
             assert "memories are embedded with sentence-transformers" in printed, printed
             before = next(calls)
             while next(calls) < before + 50:  # noqa: ASYNC110
@@ -127,11 +127,11 @@ async def test_the_service_goes_on(service: Service, models_dir: Path) -> None:
         assert health.json()["embedder"] == "ok"
     assert service.stop() == 0
 
-    # To another width, with the service stopped.
-    printed = await said(reembed(service, "--model", bag_of_words.MODEL))
+    # A model of another width, with the service stopped.
+    printed = await output_of(reembed(service, "--model", bag_of_words.MODEL))
     assert f"{len(stored)} memories are embedded with {bag_of_words.MODEL}" in printed, printed
 
-    # The next start takes the model from the database, and says so where another is set.
+    # The next start takes the model from the database, and refuses a setting that differs.
     process = service.launch(MEMEX_EMBEDDING_PRECISION="int8")
     refusal, _ = process.communicate(timeout=60)
     assert process.returncode == 1

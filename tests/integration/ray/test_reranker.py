@@ -1,4 +1,4 @@
-"""The graph with a reranker, whose model counts common words and stands where a real one would."""
+"""The graph with a reranker, whose stand-in model counts common words."""
 
 import signal
 import tempfile
@@ -18,9 +18,9 @@ SCOPE = {"agent_id": "agent", "user_id": "user"}
 
 
 @pytest.fixture(scope="module")
-def service(alone: None) -> Iterator[Service]:
+def service(no_shared_service: None) -> Iterator[Service]:
     with tempfile.TemporaryDirectory(prefix="memex-", ignore_cleanup_errors=True) as root:
-        (Path(root) / "lock").touch()  # a data folder, not a stranger's
+        (Path(root) / "lock").touch()  # marks it as a data folder of memex
         put_into(Path(root) / "models", MODEL)
         service = Service(
             Path(root),
@@ -33,7 +33,7 @@ def service(alone: None) -> Iterator[Service]:
             yield service
 
 
-async def test_reorders_in_time_and_is_skipped_when_late(
+async def test_reranker_reorders_in_time_and_is_skipped_if_late(
     service: Service, client: httpx2.AsyncClient
 ) -> None:
     for content in ("a feline animal", "green tea is what the cat likes", "the sea is blue"):
@@ -69,4 +69,4 @@ async def test_reorders_in_time_and_is_skipped_when_late(
     for _ in range(20):
         if (await search())["reranked"]:
             return
-    pytest.fail("the reranker did not come back")
+    pytest.fail("the reranker did not answer again")

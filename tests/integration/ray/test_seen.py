@@ -1,4 +1,4 @@
-"""What a person sees of a running service: its logs, its traces, `memex doctor`, `memex status`."""
+"""Observing a running service: its logs, its traces, `memex doctor`, `memex status`."""
 
 import asyncio
 import json
@@ -45,15 +45,15 @@ async def search(client: httpx2.AsyncClient, query: str, **headers: str) -> http
     return await client.post("/v1/memories/search", json={**SCOPE, "query": query}, headers=headers)
 
 
-def traced(trace_id: str) -> dict[str, str]:
+def trace_headers(trace_id: str) -> dict[str, str]:
     return {"traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"}
 
 
-async def test_a_search_is_one_trace_over_three_processes(
+async def test_search_is_one_trace_over_three_processes(
     client: httpx2.AsyncClient, collector: Collector
 ) -> None:
     trace_id = uuid.uuid4().hex
-    assert (await search(client, "one trace", **traced(trace_id))).status_code == 200
+    assert (await search(client, "one trace", **trace_headers(trace_id))).status_code == 200
     names = [
         SEARCH,
         "embedder.embed_each",
@@ -62,12 +62,12 @@ async def test_a_search_is_one_trace_over_three_processes(
         "MemoryStore.search_each",
     ]
 
-    async def all_came() -> bool:
-        return all(collector.named(name, bytes.fromhex(trace_id)) for name in names)
+    async def spans_arrived() -> bool:
+        return all(collector.spans_named(name, bytes.fromhex(trace_id)) for name in names)
 
-    await until(all_came, 20)
+    await until(spans_arrived, 20)
     request, embed, embedding, store, storing = (
-        collector.named(name, bytes.fromhex(trace_id))[0] for name in names
+        collector.spans_named(name, bytes.fromhex(trace_id))[0] for name in names
     )
     assert request.parent_span_id.hex() == "00f067aa0ba902b7"
     assert embed.parent_span_id == store.parent_span_id == request.span_id
@@ -76,34 +76,34 @@ async def test_a_search_is_one_trace_over_three_processes(
     assert [link.span_id for link in store.links] == [request.span_id]
 
 
-async def test_a_call_for_several_links_to_them(
+async def test_shared_call_links_to_its_requests(
     client: httpx2.AsyncClient, collector: Collector
 ) -> None:
     await asyncio.gather(*(search(client, f"query number {n}") for n in range(96)))
     linked: set[bytes] = set()
 
-    async def all_came() -> bool:
-        requests = {span.span_id for span in collector.named(SEARCH)}
-        for call in collector.named("store.search_each"):
+    async def spans_arrived() -> bool:
+        requests = {span.span_id for span in collector.spans_named(SEARCH)}
+        for call in collector.spans_named("store.search_each"):
             linked.update(link.span_id for link in call.links)
         return len(requests) >= 96 and requests <= linked
 
-    await until(all_came, 20)
-    several = [call for call in collector.named("store.search_each") if len(call.links) > 1]
+    await until(spans_arrived, 20)
+    several = [call for call in collector.spans_named("store.search_each") if len(call.links) > 1]
     assert several
     for call in several:
         carried = {link.span_id for link in call.links}
-        for request in collector.named(SEARCH):
+        for request in collector.spans_named(SEARCH):
             if request.span_id in carried and request.span_id != call.parent_span_id:
                 assert call.span_id in [link.span_id for link in request.links]
 
 
-async def test_a_call_over_mcp_is_of_its_message(service: Service, collector: Collector) -> None:
+async def test_mcp_call_has_its_tool_span_as_parent(service: Service, collector: Collector) -> None:
     async with Client(f"{service.url}/mcp") as mcp:
         await mcp.call_tool("search_memories", {**SCOPE, "query": "over MCP"})
 
-    async def all_came() -> bool:
-        for tool in collector.named("tools/call search_memories"):
+    async def spans_arrived() -> bool:
+        for tool in collector.spans_named("tools/call search_memories"):
             of_tool = [span for span in collector.spans if span.parent_span_id == tool.span_id]
             http = [span for span in collector.spans if span.span_id == tool.parent_span_id]
             return [span.name for span in http] == ["POST /mcp"] and {
@@ -111,10 +111,10 @@ async def test_a_call_over_mcp_is_of_its_message(service: Service, collector: Co
             } == {"embedder.embed_each", "store.search_each"}
         return False
 
-    await until(all_came, 20)
+    await until(spans_arrived, 20)
 
 
-async def test_every_answer_has_the_requests_id(
+async def test_every_answer_has_the_request_id(
     service: Service, client: httpx2.AsyncClient
 ) -> None:
     large = {**SCOPE, "content": "x" * 40_000_000}
@@ -130,15 +130,15 @@ async def test_every_answer_has_the_requests_id(
     assert [answer.status_code for answer in answers] == [200, 422, 404, 405, 413, 405, 421]
     for answer in answers:
         assert answer.headers.get_list(HEADER) == ["mine"]
-    made = {(await client.get("/health")).headers[HEADER] for _ in range(2)}
-    assert len({uuid.UUID(request_id) for request_id in made}) == 2
+    generated = {(await client.get("/health")).headers[HEADER] for _ in range(2)}
+    assert len({uuid.UUID(request_id) for request_id in generated}) == 2
 
 
-@pytest.mark.parametrize("given", [b"two words", b"\xff\xfe", b"x" * 129])
-def test_an_id_that_cannot_be_used_is_replaced(service: Service, given: bytes) -> None:
+@pytest.mark.parametrize("value", [b"two words", b"\xff\xfe", b"x" * 129])
+def test_invalid_request_id_is_replaced(service: Service, value: bytes) -> None:
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
         connection.sendall(
-            b"GET /docs HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: " + given + b"\r\n\r\n"
+            b"GET /docs HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: " + value + b"\r\n\r\n"
         )
         head = connection.recv(4096).split(b"\r\n\r\n")[0]
     assert head.startswith(b"HTTP/1.1 200"), head
@@ -146,13 +146,13 @@ def test_an_id_that_cannot_be_used_is_replaced(service: Service, given: bytes) -
     uuid.UUID(line.split(b":")[1].strip().decode())
 
 
-async def test_a_fault_is_told_by_ingress_and_store_without_the_memory(
+async def test_fault_is_logged_by_ingress_and_store_without_the_memory(
     service: Service,
     client: httpx2.AsyncClient,
     database: asyncpg.Connection,
     collector: Collector,
 ) -> None:
-    """Postgres quotes the row that it refuses, and the driver hands that on."""
+    """Postgres quotes the row that it refuses, and the driver's error contains it."""
     await database.execute(
         f"alter table memories add constraint hidden check (content not like '%{HIDDEN}%')"
     )
@@ -173,46 +173,46 @@ async def test_a_fault_is_told_by_ingress_and_store_without_the_memory(
     assert [answer.status_code for answer in answers] == [500] * 8
     assert [answer.headers[HEADER] for answer in answers] == ids
     assert not any(HIDDEN in answer.text for answer in answers)
-    told: dict[str, list[str]] = {}
+    logged: dict[str, list[str]] = {}
 
-    async def all_told() -> bool:
-        told.clear()
+    async def all_are_logged() -> bool:
+        logged.clear()
         for line in lines(service):
             if line["levelname"] == "ERROR" and line.get("request_id"):
                 for request_id in line["request_id"].split(", "):
-                    told.setdefault(line["deployment"], []).append(request_id)
-        is_told_by_store = len(set(told.get("memex_MemoryStore", []))) == len(ids)
-        return is_told_by_store and len(told.get("memex_RestIngress", [])) >= len(ids)
+                    logged.setdefault(line["deployment"], []).append(request_id)
+        is_logged_by_store = len(set(logged.get("memex_MemoryStore", []))) == len(ids)
+        return is_logged_by_store and len(logged.get("memex_RestIngress", [])) >= len(ids)
 
-    await until(all_told, 10)
-    assert sorted(told["memex_RestIngress"]) == ids  # once each
-    assert set(told["memex_MemoryStore"]) == set(ids)
+    await until(all_are_logged, 10)
+    assert sorted(logged["memex_RestIngress"]) == ids  # once each
+    assert set(logged["memex_MemoryStore"]) == set(ids)
     failed = [line for line in lines(service) if "insert_each failed" in line["message"]]
     assert failed
     assert all("SQLSTATE 23514" in line["exc_text"] for line in failed)
     assert logs_with(service, HIDDEN) == []
     assert any("hidden" in path.read_text() for path in service.data_dir.glob("logs/postgres.log"))
 
-    async def spans_came() -> bool:
+    async def error_span_arrived() -> bool:
         return any(
             span.status.code == Status.STATUS_CODE_ERROR
-            for span in collector.named("MemoryStore.insert_each")
+            for span in collector.spans_named("MemoryStore.insert_each")
         )
 
-    await until(spans_came, 20)
+    await until(error_span_arrived, 20)
     assert HIDDEN not in "".join(str(span) for span in collector.spans)
 
 
-async def test_what_is_away_is_told_and_good_requests_are_not(
+async def test_unavailability_is_logged_and_successful_requests_are_not(
     service: Service, client: httpx2.AsyncClient, database: asyncpg.Connection
 ) -> None:
     assert (await search(client, "all is well", **{HEADER: "good-1"})).status_code == 200
     async with database.transaction():
-        await database.execute("lock table memories")  # statements wait until their time is over
+        await database.execute("lock table memories")  # statements wait until their timeout
         answer = await search(client, "all is well", **{HEADER: "away-1"})
     assert answer.status_code == 503
 
-    async def told() -> bool:
+    async def both_have_logged() -> bool:
         found = [
             (line["deployment"], line["levelname"])
             for line in lines(service)
@@ -220,49 +220,49 @@ async def test_what_is_away_is_told_and_good_requests_are_not(
         ]
         return sorted(found) == [("memex_MemoryStore", "WARNING"), ("memex_RestIngress", "WARNING")]
 
-    await until(told, 10)
+    await until(both_have_logged, 10)
     assert not [line for line in lines(service) if line.get("request_id") == "good-1"]
 
 
-def test_doctor_finds_the_running_service_well(service: Service) -> None:
-    done = memex(service, "doctor", "--json")
-    told = json.loads(done.stdout)
-    assert (done.returncode, told["well"]) == (0, True), told
-    states = {check["name"]: check["state"] for check in told["checks"]}
+def test_doctor_passes_on_the_running_service(service: Service) -> None:
+    result = memex(service, "doctor", "--json")
+    report = json.loads(result.stdout)
+    assert (result.returncode, report["well"]) == (0, True), report
+    states = {check["name"]: check["state"] for check in report["checks"]}
     names = ("Postgres", "pgvector", "migrations", "model", "memories", "Ray", "API")
     replicas = ("RestIngress", "McpIngress", "Embedder", "MemoryStore", "Summariser")
     assert dict.fromkeys((*names, *replicas), "ok").items() <= states.items()
 
 
-async def test_doctor_says_what_is_wrong_beside_it(
+async def test_doctor_reports_a_wrong_model_setting(
     service: Service, client: httpx2.AsyncClient
 ) -> None:
     await client.post("/v1/memories", json={**SCOPE, "content": "made by the int8 model"})
-    done = await asyncio.to_thread(memex, service, "doctor", MEMEX_EMBEDDING_PRECISION="fp32")
-    assert done.returncode == 1
-    assert "→ leave MEMEX_EMBEDDING_MODEL and MEMEX_EMBEDDING_PRECISION unset" in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
+    result = await asyncio.to_thread(memex, service, "doctor", MEMEX_EMBEDDING_PRECISION="fp32")
+    assert result.returncode == 1
+    assert "→ unset MEMEX_EMBEDDING_MODEL and MEMEX_EMBEDDING_PRECISION" in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
 
 
-async def test_status_tells_how_it_does(
+async def test_status_reports_the_running_service(
     service: Service, client: httpx2.AsyncClient, database: asyncpg.Connection
 ) -> None:
-    told: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
 
-    async def knows_the_traffic() -> bool:
+    async def has_traffic_figures() -> bool:
         await search(client, "seen")
-        done = await asyncio.to_thread(memex, service, "status", "--json", "--over", "2")
-        assert done.returncode == 0, done.stderr
-        told.update(json.loads(done.stdout))
-        return bool(told["requests_per_s"]) and told["p99_s"] is not None
+        result = await asyncio.to_thread(memex, service, "status", "--json", "--over", "2")
+        assert result.returncode == 0, result.stderr
+        figures.update(json.loads(result.stdout))
+        return bool(figures["requests_per_s"]) and figures["p99_s"] is not None
 
-    await until(knows_the_traffic, 60)
-    assert told["health"] == "ok"
+    await until(has_traffic_figures, 60)
+    assert figures["health"] == "ok"
     memories = await database.fetchval("select count(*) from memories")
-    assert (told["memories"], told["memories_are_exact"]) == (memories, True)
-    assert told["deployments"]["MemoryStore"]["replicas"] == 1
-    assert told["deployments"]["Embedder"]["queued"] is not None
-    assert 0 < told["p99_s"] < 15
+    assert (figures["memories"], figures["memories_are_exact"]) == (memories, True)
+    assert figures["deployments"]["MemoryStore"]["replicas"] == 1
+    assert figures["deployments"]["Embedder"]["queued"] is not None
+    assert 0 < figures["p99_s"] < 15
 
 
 def memex(service: Service, *command: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -276,7 +276,7 @@ def memex(service: Service, *command: str, **environ: str) -> subprocess.Complet
 
 
 def lines(service: Service) -> list[dict[str, Any]]:
-    """Of all replicas' logs; each is JSON with a time, a level, a deployment and a replica."""
+    """All replicas' log lines; each is JSON with a time, a level, a deployment and a replica."""
     found = []
     for path in service.data_dir.glob("ray/t/session_latest/logs/serve/replica_*.log"):
         for text in path.read_text().splitlines():

@@ -1,4 +1,4 @@
-"""The running service, from outside: a real graph, a real model, a real database."""
+"""The running service from outside: the real graph, model and database."""
 
 import asyncio
 import functools
@@ -15,10 +15,10 @@ import pytest
 
 from serve_app.rest.routes import OPERATIONS
 from tests.support.ray.calls import memory, search
-from tests.support.ray.service import Service, listening
+from tests.support.ray.service import Service, listening_addresses
 
 
-async def test_finds_by_meaning(client: httpx2.AsyncClient, agent: str) -> None:
+async def test_search_finds_by_meaning(client: httpx2.AsyncClient, agent: str) -> None:
     contents = [
         "The user prefers dark mode in every editor.",
         "Deployments happen on Tuesdays after the backup.",
@@ -35,7 +35,9 @@ async def test_finds_by_meaning(client: httpx2.AsyncClient, agent: str) -> None:
         assert (await search(client, agent, query))[0]["content"] == expected
 
 
-async def test_a_memorys_life(client: httpx2.AsyncClient, agent: str) -> None:
+async def test_memory_is_stored_changed_found_and_deleted(
+    client: httpx2.AsyncClient, agent: str
+) -> None:
     created = (await client.post("/v1/memories", json=memory(agent, "first"))).json()
     url, owner = f"/v1/memories/{created['id']}", {"agent_id": agent}
     assert UUID(created["id"]).version == 7
@@ -50,7 +52,7 @@ async def test_a_memorys_life(client: httpx2.AsyncClient, agent: str) -> None:
     assert await search(client, agent, "musical instrument") == []
 
 
-async def test_a_whole_long_memory_is_searched(client: httpx2.AsyncClient, agent: str) -> None:
+async def test_end_of_a_long_memory_is_searched(client: httpx2.AsyncClient, agent: str) -> None:
     filler = "Nothing of note happened in the office today. " * 100
     content = (filler + "The vault opens with the name of a Rilke poem. " * 60)[:8_000]
     await client.post("/v1/memories", json=memory(agent, content))
@@ -59,7 +61,7 @@ async def test_a_whole_long_memory_is_searched(client: httpx2.AsyncClient, agent
     assert hits[0]["content"] == content
 
 
-async def test_largest_batch(client: httpx2.AsyncClient, agent: str) -> None:
+async def test_largest_batch_is_stored_in_order(client: httpx2.AsyncClient, agent: str) -> None:
     entries = [memory(agent, f"note {n}: " + "word " * (n % 60)) for n in range(256)]
     answer = await client.post("/v1/memories/batch", json={"memories": entries})
     assert answer.status_code == 201
@@ -68,19 +70,19 @@ async def test_largest_batch(client: httpx2.AsyncClient, agent: str) -> None:
     ]
 
 
-async def test_scopes_hold_by_every_route(client: httpx2.AsyncClient, agent: str) -> None:
+async def test_no_route_reaches_another_scope(client: httpx2.AsyncClient, agent: str) -> None:
     mine = (
         await client.post("/v1/memories", json=memory(agent, "the hidden word is xylophone"))
     ).json()
-    others = [agent + "x", agent.upper(), "%", "_", "' or '1'='1", agent + "\u200b"]
-    seen = 0
-    for other in others:
+    other_agents = [agent + "x", agent.upper(), "%", "_", "' or '1'='1", agent + "\u200b"]
+    checked = 0
+    for other in other_agents:
         for operation in OPERATIONS:
             if operation.handler.__name__ in ("add", "add_batch"):
                 continue
             path = operation.path.format(memory_id=mine["id"], agent_id=quote(other, safe=""))
-            asks = {} if operation.query is None else operation.query.model_fields
-            params: dict[str, Any] = {"agent_id": other} if "agent_id" in asks else {}
+            fields = {} if operation.query is None else operation.query.model_fields
+            params: dict[str, Any] = {"agent_id": other} if "agent_id" in fields else {}
             if operation.handler.__name__ == "forget":
                 params["user_id"] = "user"
             body: dict[str, Any] | None = (
@@ -96,14 +98,14 @@ async def test_scopes_hold_by_every_route(client: httpx2.AsyncClient, agent: str
                 answer = await client.request(operation.method, path, params=params, json=body)
             assert answer.status_code in (200, 404), answer.text
             assert "xylophone" not in answer.text.replace('"query":"xylophone"', "")
-            seen += 1
-    assert seen == len(others) * (len(OPERATIONS) - 2)
+            checked += 1
+    assert checked == len(other_agents) * (len(OPERATIONS) - 2)
     stored = await client.get(f"/v1/memories/{mine['id']}", params={"agent_id": agent})
     assert stored.json() == mine
     assert await search(client, agent, "xylophone", user_id="someone else") == []
 
 
-async def test_many_callers_at_once(client: httpx2.AsyncClient, agent: str) -> None:
+async def test_many_concurrent_callers_are_answered(client: httpx2.AsyncClient, agent: str) -> None:
     async def one(n: int) -> int:
         if n % 4 == 0:
             answer = await client.post("/v1/memories", json=memory(agent, f"memory number {n}"))
@@ -118,9 +120,7 @@ async def test_many_callers_at_once(client: httpx2.AsyncClient, agent: str) -> N
     assert count.json()["count"] == 50
 
 
-async def test_errors_from_the_far_side_come_as_themselves(
-    client: httpx2.AsyncClient, agent: str
-) -> None:
+async def test_errors_keep_their_status(client: httpx2.AsyncClient, agent: str) -> None:
     for body in (b'{"a', b'{"agent_id":"a","user_id":"u","content":"\\ud800"}'):
         answer = await client.post(
             "/v1/memories", content=body, headers={"content-type": "application/json"}
@@ -131,7 +131,7 @@ async def test_errors_from_the_far_side_come_as_themselves(
     assert refused.status_code == 421
 
 
-async def test_reindexing_beside_the_running_service(
+async def test_reindex_while_the_service_runs(
     service: Service, client: httpx2.AsyncClient, agent: str
 ) -> None:
     scope = {"agent_id": agent, "user_id": "u"}
@@ -139,8 +139,8 @@ async def test_reindexing_beside_the_running_service(
     command = [sys.executable, "-m", "serve_app.cli", "reindex"]
     environment = {**os.environ, **service.settings}
     run = functools.partial(subprocess.run, command, capture_output=True, text=True, timeout=60)
-    done = await asyncio.to_thread(run, env=environment)
-    assert done.returncode == 0, done.stderr
+    result = await asyncio.to_thread(run, env=environment)
+    assert result.returncode == 0, result.stderr
     search = {**scope, "query": "err_4032", "mode": "lexical", "alpha": 1, "explain": True}
     answer = (await client.post("/v1/memories/search", json=search)).json()
     assert answer["results"][0]["explanation"]["matched_terms"] == ["err_4032", "err", "4032"]
@@ -155,15 +155,17 @@ async def test_docs_are_served(client: httpx2.AsyncClient) -> None:
         assert (await client.get(path)).status_code == 200
 
 
-def test_what_speaks_http_listens_on_loopback(service: Service) -> None:
-    haproxy, ingress = service.named("haproxy"), service.replicas("RestIngress")
+def test_http_listens_only_on_loopback(service: Service) -> None:
+    haproxy, ingress = service.processes_named("haproxy"), service.replicas("RestIngress")
     assert haproxy
     assert ingress
     for process in haproxy:
-        assert {host for host, _ in listening([process])} == {"127.0.0.1"}
-    behind = {port for host, port in listening(ingress) if host == "127.0.0.1"}
-    assert [port for port in behind if httpx2.get(f"http://127.0.0.1:{port}/health").is_success]
-    elsewhere = {port for host, port in listening(ingress) if host != "127.0.0.1"}
-    for port in elsewhere:  # Ray's gRPC, which asks for the token and knows no HTTP/1
+        assert {host for host, _ in listening_addresses([process])} == {"127.0.0.1"}
+    local_ports = {port for host, port in listening_addresses(ingress) if host == "127.0.0.1"}
+    assert [
+        port for port in local_ports if httpx2.get(f"http://127.0.0.1:{port}/health").is_success
+    ]
+    other_ports = {port for host, port in listening_addresses(ingress) if host != "127.0.0.1"}
+    for port in other_ports:  # Ray's gRPC, which requires the token and does not answer HTTP/1
         with pytest.raises(httpx2.HTTPError):
             httpx2.get(f"http://127.0.0.1:{port}/health")

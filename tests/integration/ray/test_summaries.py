@@ -1,4 +1,4 @@
-"""Summaries on the running service: by the command, by the route, undone."""
+"""Summaries on the running service: made by the command, read and restored over REST."""
 
 import subprocess
 import sys
@@ -17,14 +17,14 @@ def summarise(service: Service, *arguments: str) -> subprocess.CompletedProcess[
     )
 
 
-async def found(client: httpx2.AsyncClient, agent: str, query: str, **fields: Any) -> list[Any]:
+async def search(client: httpx2.AsyncClient, agent: str, query: str, **fields: Any) -> list[Any]:
     body = {"agent_id": agent, "user_id": "u", "query": query, "alpha": 1.0, **fields}
     answer = await client.post("/v1/memories/search", json=body)
     assert answer.status_code == 200, answer.text
     return list(answer.json()["results"])
 
 
-async def test_a_scope_is_condensed_found_and_restored(
+async def test_scope_is_condensed_searched_and_restored(
     service: Service, client: httpx2.AsyncClient
 ) -> None:
     agent = "has much to tell"
@@ -41,15 +41,15 @@ async def test_a_scope_is_condensed_found_and_restored(
     ]
     answer = await client.post("/v1/memories/batch", json={"memories": memories})
     assert answer.status_code == 201
-    ended = summarise(service, "--agent", agent)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout == "memex: 3 memories condensed into 1 summary\n"
+    result = summarise(service, "--agent", agent)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == "memex: 3 memories condensed into 1 summary\n"
     query = {"agent_id": agent, "user_id": "u"}
     assert (await client.get("/v1/memories/count", params=query)).json()["count"] == 6
-    hit, *_ = await found(client, agent, "what opens the summer house?")
+    hit, *_ = await search(client, agent, "what opens the summer house?")
     assert hit["metadata"]["summary"]["memories"] == 3
     assert "Wilhelmina" in hit["content"]
-    hit, *_ = await found(client, agent, "what opens the summer house?", include_superseded=True)
+    hit, *_ = await search(client, agent, "what opens the summer house?", include_superseded=True)
     assert hit["content"] == contents[1]
     url = f"/v1/memories/{hit['superseded_by']}"
     owner = {"agent_id": agent}
@@ -57,18 +57,18 @@ async def test_a_scope_is_condensed_found_and_restored(
     assert [source["content"] for source in sources] == contents[:3]
     assert (await client.post(f"{url}/restore", params=owner)).status_code == 200
     assert (await client.get("/v1/memories/count", params=query)).json()["count"] == 8
-    ended = summarise(service, "--agent", agent)
-    assert ended.stdout == "memex: 0 memories condensed into 0 summaries\n"
+    result = summarise(service, "--agent", agent)
+    assert result.stdout == "memex: 0 memories condensed into 0 summaries\n"
 
 
-def test_what_cannot_be_asked_for_is_said_in_one_line(service: Service, tmp_path: Path) -> None:
-    ended = summarise(service, "--user", "u")
-    assert ended.returncode == 1
-    assert ended.stderr.endswith("user_id: needs agent_id\n")
-    assert ended.stderr.count("\n") == 1
-    away = Service(tmp_path)
-    ended = summarise(away)
-    assert ended.returncode == 1
-    assert ended.stderr == (
-        f"memex: the service at {away.url}/v1/summaries/run is not available right now\n"
+def test_summarise_errors_are_one_line(service: Service, tmp_path: Path) -> None:
+    result = summarise(service, "--user", "u")
+    assert result.returncode == 1
+    assert result.stderr.endswith("user_id: needs agent_id\n")
+    assert result.stderr.count("\n") == 1
+    stopped = Service(tmp_path)
+    result = summarise(stopped)
+    assert result.returncode == 1
+    assert result.stderr == (
+        f"memex: the service at {stopped.url}/v1/summaries/run is not available right now\n"
     )

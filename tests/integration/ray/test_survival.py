@@ -1,4 +1,4 @@
-"""What the running service survives: large requests, and parts of it that die."""
+"""What the running service survives: large requests, and processes that die."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from tests.support.ray.service import Service
 from tests.support.ray.waiting import until
 
 
-async def test_the_largest_answers_come_through(client: httpx2.AsyncClient, agent: str) -> None:
+async def test_largest_answers_are_returned(client: httpx2.AsyncClient, agent: str) -> None:
     heavy = memory(agent, "x", metadata={"a": "ü" * 8_000})
     for n in range(2):
         entries = [{**heavy, "content": f"{n} {m}"} for m in range(60)]
@@ -30,10 +30,10 @@ async def test_the_largest_answers_come_through(client: httpx2.AsyncClient, agen
     assert len(page.content) > 4 * 1024 * 1024
 
 
-async def test_a_batch_of_the_largest_texts_succeeds_and_lets_others_through(
+async def test_batch_of_the_largest_texts_succeeds_without_blocking_others(
     client: httpx2.AsyncClient, agent: str
 ) -> None:
-    # 1 MB, half a million tokens; no two alike, or one would stand for all.
+    # 1 MB, half a million tokens; all different, because identical texts are embedded once.
     entries = [memory(agent, f"{n} " + "a " * 3_990) for n in range(128)]
     large = asyncio.create_task(
         client.post("/v1/memories/batch", json={"memories": entries}, timeout=300)
@@ -45,10 +45,10 @@ async def test_a_batch_of_the_largest_texts_succeeds_and_lets_others_through(
         await search(client, agent, "anything")
         waited.append(time.monotonic() - started)
     assert (await large).status_code == 201
-    assert len(waited) >= 3  # others were answered while it was under way
+    assert len(waited) >= 3  # other calls were answered while the batch was under way
 
 
-async def test_a_dead_embedder_is_survived(
+async def test_service_survives_a_dead_embedder(
     service: Service, client: httpx2.AsyncClient, agent: str
 ) -> None:
     codes = await _while_killing(service, "Embedder", client, agent)
@@ -56,7 +56,7 @@ async def test_a_dead_embedder_is_survived(
     assert codes.count(200) + codes.count(201) >= len(codes) / 2
 
 
-async def test_a_write_that_was_confirmed_is_there_whatever_dies(
+async def test_confirmed_writes_survive_dead_replicas(
     service: Service, client: httpx2.AsyncClient, agent: str
 ) -> None:
     for deployment in ("MemoryStore", "RestIngress"):
@@ -67,7 +67,10 @@ async def test_a_write_that_was_confirmed_is_there_whatever_dies(
 async def _while_killing(
     service: Service, deployment: str, client: httpx2.AsyncClient, agent: str
 ) -> list[int]:
-    """Load while a replica is killed; checks that each confirmed write is stored once."""
+    """The status codes under load while a replica is killed; 0 is a broken connection.
+
+    Checks that each confirmed write is stored once.
+    """
     confirmed: list[str] = []
     codes: list[int] = []
     end_at = time.monotonic() + 12
@@ -96,13 +99,13 @@ async def _while_killing(
     await asyncio.gather(*callers)
     await until(lambda: healthy(client), 60)
     assert len(confirmed) > 20
-    stored = [entry["content"] for entry in await listed(client, agent)]
+    stored = [entry["content"] for entry in await all_memories(client, agent)]
     assert len(stored) == len(set(stored))
     assert set(confirmed) <= set(stored)
     return codes
 
 
-async def listed(client: httpx2.AsyncClient, agent: str) -> list[dict[str, Any]]:
+async def all_memories(client: httpx2.AsyncClient, agent: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     params = {"agent_id": agent, "limit": "200"}
     while True:
@@ -113,13 +116,13 @@ async def listed(client: httpx2.AsyncClient, agent: str) -> list[dict[str, Any]]
         params["cursor"] = page["next_cursor"]
 
 
-async def test_postgres_away_is_503_and_heals(
+async def test_stopped_postgres_gives_503_until_it_restarts(
     service: Service, client: httpx2.AsyncClient, agent: str
 ) -> None:
     stored = (await client.post("/v1/memories", json=memory(agent, "kept"))).json()
-    postmaster = min(service.named("postgres"), key=lambda process: process.create_time())
+    postmaster = min(service.processes_named("postgres"), key=lambda process: process.create_time())
     postmaster.suspend()  # so that the launcher does not start it again yet
-    children = [p for p in service.named("postgres") if p != postmaster]
+    children = [p for p in service.processes_named("postgres") if p != postmaster]
     for child in children:
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()

@@ -1,4 +1,4 @@
-"""Exports and imports through the running service: whole, or seen not to be."""
+"""Exports and imports through the running service: complete, or visibly incomplete."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ JSONL = {"content-type": "application/x-ndjson"}
 
 
 def lines_of(count: int, padding: int) -> list[str]:
-    """Of one text, which is embedded once."""
+    """Lines for an import; all have the same text, which is embedded once."""
     return [
         json.dumps(
             {
@@ -56,12 +56,13 @@ async def database(service: Service) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture
 async def stored(client: httpx2.AsyncClient) -> None:
-    """LINES are there, for SCOPE's agent."""
-    said = await imported(client, BODY)
-    assert (said[-1]["stored"] + said[-1]["already_there"], said[-1]["refused"]) == (COUNT, 0), said
+    """The service has stored LINES for SCOPE's agent."""
+    answers = await import_lines(client, BODY)
+    end = answers[-1]
+    assert (end["stored"] + end["already_there"], end["refused"]) == (COUNT, 0), answers
 
 
-async def imported(client: httpx2.AsyncClient, body: Any, **scope: str) -> list[dict[str, Any]]:
+async def import_lines(client: httpx2.AsyncClient, body: Any, **scope: str) -> list[dict[str, Any]]:
     answer = await client.post(
         "/v1/memories/import", params=scope or SCOPE, content=body, headers=JSONL, timeout=120
     )
@@ -69,7 +70,7 @@ async def imported(client: httpx2.AsyncClient, body: Any, **scope: str) -> list[
     return [json.loads(line) for line in answer.text.splitlines()]
 
 
-async def exported(client: httpx2.AsyncClient, **scope: str) -> list[dict[str, Any]]:
+async def export_lines(client: httpx2.AsyncClient, **scope: str) -> list[dict[str, Any]]:
     answer = await client.get("/v1/memories/export", params=scope or SCOPE, timeout=120)
     assert answer.status_code == 200, answer.text
     *lines, end = [json.loads(line) for line in answer.text.splitlines()]
@@ -79,7 +80,7 @@ async def exported(client: httpx2.AsyncClient, **scope: str) -> list[dict[str, A
 
 
 def transactions(database: asyncpg.Connection, count: int) -> Callable[[], Any]:
-    """Whether so many exports hold one, waiting for their readers."""
+    """A condition: `count` exports hold a transaction while they wait for their readers."""
 
     async def condition() -> bool:
         found = await database.fetchval(
@@ -91,44 +92,44 @@ def transactions(database: asyncpg.Connection, count: int) -> Callable[[], Any]:
 
 
 @pytest.mark.usefixtures("stored")
-async def test_what_was_exported_comes_back_as_it_was(client: httpx2.AsyncClient) -> None:
-    before = await exported(client)
+async def test_exported_memories_are_imported_unchanged(client: httpx2.AsyncClient) -> None:
+    before = await export_lines(client)
     assert {line["id"] for line in before} == {json.loads(line)["id"] for line in LINES}
     times = [line["created_at"] for line in before]
     assert times == sorted(times, reverse=True)
-    one = await exported(client, **SCOPE, user_id="user 1")
+    one = await export_lines(client, **SCOPE, user_id="user 1")
     assert one == [line for line in before if line["user_id"] == "user 1"]
 
     body = (await client.get("/v1/memories/export", params=SCOPE, timeout=120)).content
-    (again,) = await imported(client, body)
+    (again,) = await import_lines(client, body)
     assert again == {
         "stored": 0, "already_there": COUNT, "expired": 0, "refused": 0, "whole": True,
     }  # fmt: skip
-    *refused, end = await imported(client, body, agent_id="another")
+    *refused, end = await import_lines(client, body, agent_id="another")
     assert refused[0] == {"line": 1, "reason": "id: is taken"}
     assert (len(refused), end["refused"], end["stored"]) == (COUNT, COUNT, 0)
 
     for n in range(3):
         await client.delete("/v1/memories", params={**SCOPE, "user_id": f"user {n}"})
-    assert await exported(client) == []
+    assert await export_lines(client) == []
     lines = body.split(b"\n")
     lines[500] = lines[500][:-10]
-    (broken, end) = await imported(client, b"\n".join(lines))
+    (broken, end) = await import_lines(client, b"\n".join(lines))
     assert broken["line"] == 501
     assert "not JSON" in broken["reason"]
     assert (end["stored"], end["refused"], end["whole"]) == (COUNT - 1, 1, True)
-    (end,) = await imported(client, body)
+    (end,) = await import_lines(client, body)
     assert (end["stored"], end["already_there"]) == (1, COUNT - 1)
-    assert await exported(client) == before
+    assert await export_lines(client) == before
 
 
-async def test_an_export_shows_one_moment_and_lets_go_of_it(
+async def test_export_is_a_snapshot_and_ends_its_transaction(
     client: httpx2.AsyncClient, database: asyncpg.Connection
 ) -> None:
     scope = {"agent_id": "heavy"}
-    count = 4_500  # 68 MB: more than the sockets on the way hold
-    await imported(client, "\n".join(lines_of(count, 15_000)).encode(), **scope)
-    before = await exported(client, **scope)
+    count = 4_500  # 68 MB: more than the sockets between store and reader buffer
+    await import_lines(client, "\n".join(lines_of(count, 15_000)).encode(), **scope)
+    before = await export_lines(client, **scope)
     async with AsyncExitStack() as stack:
         answers = [
             await stack.enter_async_context(
@@ -136,7 +137,7 @@ async def test_an_export_shows_one_moment_and_lets_go_of_it(
             )
             for _ in range(2)
         ]
-        # A reader that takes nothing makes the store wait: it has not read all ahead.
+        # The store waits for readers that take nothing, so its transactions stay open.
         await asyncio.sleep(1)
         assert await transactions(database, 2)()
         refused = await client.get("/v1/memories/export", params=scope)
@@ -149,19 +150,21 @@ async def test_an_export_shows_one_moment_and_lets_go_of_it(
         body = {**scope, "user_id": "u", "content": "x", "created_at": "2023-01-01T00:00:00Z"}
         written = (await client.post("/v1/memories", json=body)).json()
         text = (await answers[0].aread()).decode()
-        *seen, end = [json.loads(line) for line in text.splitlines()]
-        assert (seen, end) == (before, {"end": True, "memories": count})
+        *lines, end = [json.loads(line) for line in text.splitlines()]
+        assert (lines, end) == (before, {"end": True, "memories": count})
         await until(transactions(database, 1), 5)
-        # The other hangs up in the middle.
+        # The second reader disconnects in the middle.
         await answers[1].aclose()
         await until(transactions(database, 0), 5)
-    after = await exported(client, **scope)
+    after = await export_lines(client, **scope)
     assert written["id"] == after[-1]["id"]
     assert len(after) == count
 
 
-async def test_a_body_waits_at_its_sender(service: Service, client: httpx2.AsyncClient) -> None:
-    """Memory does not depend on how fast it is sent."""
+async def test_import_stops_reading_while_embedding_waits(
+    service: Service, client: httpx2.AsyncClient
+) -> None:
+    """The memory in use does not depend on how fast the client sends."""
     sent = 0
 
     async def body() -> AsyncIterator[bytes]:
@@ -176,7 +179,7 @@ async def test_a_body_waits_at_its_sender(service: Service, client: httpx2.Async
     for process in embedders:
         process.suspend()
     try:
-        sending = asyncio.create_task(imported(client, body(), agent_id="waiting"))
+        sending = asyncio.create_task(import_lines(client, body(), agent_id="waiting"))
         before = -1
         while sent != before:
             before = sent
@@ -191,7 +194,9 @@ async def test_a_body_waits_at_its_sender(service: Service, client: httpx2.Async
 
 
 @pytest.mark.usefixtures("stored")
-async def test_the_commands(service: Service, client: httpx2.AsyncClient, tmp_path: Path) -> None:
+async def test_export_and_import_commands(
+    service: Service, client: httpx2.AsyncClient, tmp_path: Path
+) -> None:
     def memex(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "serve_app.cli", *arguments],
@@ -202,20 +207,20 @@ async def test_the_commands(service: Service, client: httpx2.AsyncClient, tmp_pa
         )
 
     file = tmp_path / "memories.jsonl"
-    done = await asyncio.to_thread(memex, "export", str(file), "--agent", "exporter")
-    assert (done.returncode, done.stdout) == (0, "")
-    assert f"exported {COUNT:,} memories to {file}" in done.stderr
+    result = await asyncio.to_thread(memex, "export", str(file), "--agent", "exporter")
+    assert (result.returncode, result.stdout) == (0, "")
+    assert f"exported {COUNT:,} memories to {file}" in result.stderr
     assert os.listdir(tmp_path) == [file.name]
     *lines, end = file.read_text().splitlines()
-    assert [json.loads(line) for line in lines] == await exported(client)
+    assert [json.loads(line) for line in lines] == await export_lines(client)
 
     changed = {**json.loads(lines[0]), "id": str(uuid7())}
     text = "\n".join([*lines[:1_500], "{}", json.dumps(changed), *lines[1_500:], end])
     file.write_text(text)
-    done = await asyncio.to_thread(memex, "import", str(file), "--agent", "exporter")
-    assert done.returncode == 1
-    assert f"imported 1 memories, {COUNT:,} were there already" in done.stdout
-    first, second = done.stderr.splitlines()
+    result = await asyncio.to_thread(memex, "import", str(file), "--agent", "exporter")
+    assert result.returncode == 1
+    assert f"imported 1 memories, {COUNT:,} existed already" in result.stdout
+    first, second = result.stderr.splitlines()
     assert "line 1501: id: Field required" in first
     assert f"line {COUNT + 3}: the export that ends here has {COUNT} memories" in second
     await client.delete(f"/v1/memories/{changed['id']}", params=SCOPE)

@@ -1,16 +1,16 @@
-"""A service whose Ray dies: the last of the modules that share one."""
+"""A service whose Ray dies; the last of the modules that share a service."""
 
 import psutil
 
 from tests.support.ray.service import Service, alive
 
 
-def test_the_launcher_ends_and_says_so(service: Service) -> None:
+def test_launcher_ends_with_an_error(service: Service) -> None:
     assert service.process is not None
-    family = service.family()
-    (raylet,) = service.named("raylet")
+    processes = service.process_tree()
+    (raylet,) = service.processes_named("raylet")
     raylet.kill()
     assert service.process.wait(60) == 1
     assert "Ray has ended unexpectedly" in "".join(service.lines)
-    psutil.wait_procs(family, timeout=5)
-    assert alive(family, lambda process: process.status() != psutil.STATUS_ZOMBIE) == []
+    psutil.wait_procs(processes, timeout=5)
+    assert alive(processes, lambda process: process.status() != psutil.STATUS_ZOMBIE) == []

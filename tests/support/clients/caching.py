@@ -1,4 +1,4 @@
-"""The embedding cache over an embedder, as its tests build it."""
+"""The embedding cache over a fake embedder."""
 
 import numpy as np
 
@@ -7,26 +7,26 @@ from serve_app.clients.embedding.cached import CachedEmbedder
 from tests.support.fakes.embedder import IDENTITY, FakeEmbedder, embed_words
 
 ENTRY_BYTES = 49 + 33 + 4 * IDENTITY.dimensions + 160
-"""A digest, a row (both with their objects' headers), and the place in the cache."""
+"""A digest and a row, both with their objects' headers, and the entry's place in the cache."""
 
 
-class Counted:
-    """Hits and misses, as they are told."""
+class Counts:
+    """The hits and misses that the cache reports, one entry for each report."""
 
     def __init__(self) -> None:
         self.hits: list[int] = []
         self.misses: list[int] = []
 
 
-def cached(
-    inner: FakeEmbedder, counted: Counted | None = None, max_bytes: int = 100 * ENTRY_BYTES
+def cached_embedder(
+    inner: FakeEmbedder, counts: Counts | None = None, max_bytes: int = 100 * ENTRY_BYTES
 ) -> CachedEmbedder:
-    counted = counted or Counted()
+    counts = counts or Counts()
     return CachedEmbedder(
         inner,
         max_bytes,
-        observe_hits=counted.hits.append,
-        observe_misses=counted.misses.append,
+        observe_hits=counts.hits.append,
+        observe_misses=counts.misses.append,
     )
 
 
@@ -39,5 +39,5 @@ async def embed(
     return await embedder.embed(texts, kind, identity)
 
 
-def expected(*texts: str) -> Embeddings:
+def expected_rows(*texts: str) -> Embeddings:
     return np.stack([embed_words(text) for text in texts])

@@ -1,4 +1,4 @@
-"""The other side of a coalescer, which answers when the test says so."""
+"""The edge behind a coalescer; the test answers its calls."""
 
 import asyncio
 import math
@@ -11,8 +11,8 @@ from tests.support.event_loop import turns
 Answers = list[Any]
 
 
-class Made:
-    """A call under way; it ends when the test says so."""
+class PendingCall:
+    """A call that waits until the test sets its answer or calls `end`."""
 
     def __init__(self, items: list[Any]) -> None:
         self.items = items
@@ -23,30 +23,31 @@ class Made:
 
 
 class Edge:
-    """The other side: keeps what it was called with, and counts what is under way."""
+    """Records its calls, those under way, and the items of the calls that were cancelled."""
 
     def __init__(self) -> None:
-        self.calls: list[Made] = []
-        self.under_way: list[Made] = []
+        self.calls: list[PendingCall] = []
+        self.under_way: list[PendingCall] = []
         self.most_at_once = 0
         self.cancelled: list[list[Any]] = []
 
     async def __call__(self, items: list[Any]) -> Answers:
-        made = Made(items)
-        self.calls.append(made)
-        self.under_way.append(made)
+        call = PendingCall(items)
+        self.calls.append(call)
+        self.under_way.append(call)
         self.most_at_once = max(self.most_at_once, len(self.under_way))
         try:
-            return await made.answer
+            return await call.answer
         except asyncio.CancelledError:
             self.cancelled.append(items)
             raise
         finally:
-            self.under_way.remove(made)
+            self.under_way.remove(call)
 
     @property
-    def sent(self) -> list[list[Any]]:
-        return [made.items for made in self.calls]
+    def batches(self) -> list[list[Any]]:
+        """The items of each call."""
+        return [call.items for call in self.calls]
 
     async def end_all(self) -> None:
         while self.under_way:
@@ -54,7 +55,7 @@ class Edge:
             await turns()
 
 
-def coalescer(
+def build_coalescer(
     call: Callable[[list[Any]], Coroutine[Any, Any, Any]],
     max_in_flight: int = 1,
     max_batch: int = 100,
@@ -66,9 +67,9 @@ def coalescer(
     return Coalescer(call, "embedder", bounds, **options)
 
 
-async def submitted(to: Coalescer[Any, Any], *items: Any) -> list[asyncio.Task[Any]]:
-    """Callers, one for each item, all of the same turn."""
-    tasks = [asyncio.create_task(to.submit(item)) for item in items]
+async def submit(coalescer: Coalescer[Any, Any], *items: Any) -> list[asyncio.Task[Any]]:
+    """One caller for each item, all in the same turn of the event loop."""
+    tasks = [asyncio.create_task(coalescer.submit(item)) for item in items]
     await turns()
     return tasks
 

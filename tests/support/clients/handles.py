@@ -6,7 +6,10 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 
 
 class Handle:
-    """A deployment handle whose calls answer with the next of `answers`."""
+    """A deployment handle; each call returns, raises or calls the next of `answers`.
+
+    The last answer is repeated.
+    """
 
     def __init__(self, *answers: Any) -> None:
         self._answers = list(answers)
@@ -23,7 +26,7 @@ class Handle:
         return await answer(*args) if callable(answer) else answer
 
 
-def died() -> RayActorError:
+def actor_unavailable() -> RayActorError:
     return ActorUnavailableError("gone", None)
 
 

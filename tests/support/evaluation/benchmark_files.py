@@ -1,4 +1,4 @@
-"""Small data in the shape of the benchmarks' files."""
+"""Small data sets in the formats of the benchmarks."""
 
 import gzip
 import json
@@ -8,8 +8,8 @@ from typing import Any
 Turns = list[dict[str, Any]]
 
 
-def turn(content: str, role: str = "user", **more: Any) -> dict[str, Any]:
-    return {"role": role, "content": content, **more}
+def turn(content: str, role: str = "user", **fields: Any) -> dict[str, Any]:
+    return {"role": role, "content": content, **fields}
 
 
 def longmemeval_entry(
@@ -57,13 +57,13 @@ def locomo_sample(sample_id: str = "talk-1") -> dict[str, Any]:
             "speaker_a": "Ann",
             "speaker_b": "Bob",
             "session_2_date_time": "12:05 am on 9 June, 2023",
-            "session_2": [spoken("Ann", "D2:1", "We saw a harbour trip.")],
+            "session_2": [utterance("Ann", "D2:1", "We saw a harbour trip.")],
             "session_10_date_time": "1:00 pm on 1 July, 2023",
             "session_1_date_time": "1:56 pm on 8 May, 2023",
             "session_1": [
-                spoken("Ann", "D1:1", "Look at this lighthouse!", blip_caption="a tall tower "),
-                spoken("Bob", "D1:2", ""),
-                spoken("Bob", "D1:3", "Great trip."),
+                utterance("Ann", "D1:1", "Look at this lighthouse!", blip_caption="a tall tower "),
+                utterance("Bob", "D1:2", ""),
+                utterance("Bob", "D1:3", "Great trip."),
             ],
         },
     }
@@ -73,12 +73,12 @@ def qa(question: str, category: int, *evidence: str) -> dict[str, Any]:
     return {"question": question, "answer": 3, "evidence": list(evidence), "category": category}
 
 
-def spoken(speaker: str, dia_id: str, text: str, **more: Any) -> dict[str, Any]:
-    return {"speaker": speaker, "dia_id": dia_id, "text": text, **more}
+def utterance(speaker: str, dia_id: str, text: str, **fields: Any) -> dict[str, Any]:
+    return {"speaker": speaker, "dia_id": dia_id, "text": text, **fields}
 
 
 def write(path: Path, value: Any) -> Path:
-    """As a JSON list, as JSON lines or gzipped, as the name says."""
+    """Write the value as JSON or as JSON Lines, gzipped or not; the file name decides."""
     if ".jsonl" in path.name:
         text = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in value)
     else:

@@ -1,4 +1,4 @@
-"""The evaluation, run as the command is."""
+"""Runs of the evaluation command."""
 
 import asyncio
 import json
@@ -11,8 +11,8 @@ from tests.support.evaluation.memex import FakeMemex
 BATCH, SEARCH = "/v1/memories/batch", "/v1/memories/search"
 
 
-async def evaluate(memex: FakeMemex, data: Path, *more: str) -> int:
-    arguments = [str(data), "--url", memex.url, "--out", str(data.parent / "out.json"), *more]
+async def evaluate(memex: FakeMemex, data: Path, *options: str) -> int:
+    arguments = [str(data), "--url", memex.url, "--out", str(data.parent / "out.json"), *options]
     return await asyncio.to_thread(main, arguments)
 
 

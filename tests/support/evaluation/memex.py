@@ -1,4 +1,4 @@
-"""A service of a few lines, for the evaluation."""
+"""A minimal memex service for the tests of the evaluation."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -7,13 +7,14 @@ from typing import Any
 
 from aiohttp import web
 
-Step = Callable[[], Awaitable[web.StreamResponse]]
-Interfere = Callable[[web.Request, Any, Step], Awaitable[web.StreamResponse]]
+Proceed = Callable[[], Awaitable[web.StreamResponse]]
+"""Answer the request as usual."""
+Intercept = Callable[[web.Request, Any, Proceed], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """A request that came."""
+class ReceivedRequest:
+    """A request that the service received; `size` is its body's bytes."""
 
     method: str
     path: str
@@ -22,39 +23,42 @@ class Seen:
 
 
 class FakeMemex:
-    """The API's shape over a dict; it ranks by the words that query and content share."""
+    """The API over a dict; it ranks by how many words the query and the content share.
+
+    `intercept` answers every request; it may call `proceed` for the usual answer.
+    """
 
     def __init__(self) -> None:
         self.url = ""
-        self.seen: list[Seen] = []
+        self.requests: list[ReceivedRequest] = []
         self.memories: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        self.interfere: Interfere = _leave_alone
+        self.intercept: Intercept = _pass_through
         self.app = web.Application(client_max_size=1024**2)
         self.app.router.add_get("/health", self._health)
         self.app.router.add_delete("/v1/memories", self._forget)
         self.app.router.add_get("/v1/memories/count", self._count)
         self.app.router.add_post("/v1/memories/batch", self._store)
         self.app.router.add_post("/v1/memories/search", self._search)
-        self.app.middlewares.append(self._observed)
+        self.app.middlewares.append(self._intercepted)
 
     def bodies(self, path: str) -> list[Any]:
-        return [seen.body for seen in self.seen if seen.path == path]
+        return [request.body for request in self.requests if request.path == path]
 
     @web.middleware
-    async def _observed(
+    async def _intercepted(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         raw = await request.read()
         body = json.loads(raw) if raw else dict(request.query)
-        self.seen.append(Seen(request.method, request.path, body, len(raw)))
-        return await self.interfere(request, body, lambda: handler(request))
+        self.requests.append(ReceivedRequest(request.method, request.path, body, len(raw)))
+        return await self.intercept(request, body, lambda: handler(request))
 
     async def _health(self, _request: web.Request) -> web.Response:
         return web.json_response({"status": "ok", "db": "ok", "embedder": "ok", "version": "9.9"})
 
     async def _forget(self, request: web.Request) -> web.Response:
-        gone = self.memories.pop(_owner(request.query), [])
-        return web.json_response({"deleted": len(gone)})
+        deleted = self.memories.pop(_owner(request.query), [])
+        return web.json_response({"deleted": len(deleted)})
 
     async def _count(self, request: web.Request) -> web.Response:
         return web.json_response({"count": len(self.memories.get(_owner(request.query), []))})
@@ -68,17 +72,17 @@ class FakeMemex:
     async def _search(self, request: web.Request) -> web.Response:
         query = await request.json()
         words = set(query["query"].lower().strip("?").split())
-        found = [
+        hits = [
             {**memory, "score": len(words & set(memory["content"].lower().strip(".").split()))}
             for memory in self.memories.get(_owner(query), [])
             if memory["created_at"] <= query["as_of"]
         ]
-        found.sort(key=lambda memory: -memory["score"])
-        return web.json_response({"results": found[: query["top_k"]]})
+        hits.sort(key=lambda memory: -memory["score"])
+        return web.json_response({"results": hits[: query["top_k"]]})
 
 
-async def _leave_alone(_request: web.Request, _body: Any, step: Step) -> web.StreamResponse:
-    return await step()
+async def _pass_through(_request: web.Request, _body: Any, proceed: Proceed) -> web.StreamResponse:
+    return await proceed()
 
 
 def _owner(fields: Any) -> tuple[str, str]:

@@ -1,2 +1,2 @@
-"""In-memory twins of the ports, for unit tests. The contract suite holds the store's to what the
-Postgres store does."""
+"""In-memory implementations of the ports, for unit tests. The contract suite compares the store
+with the Postgres one."""

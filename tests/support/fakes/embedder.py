@@ -13,7 +13,7 @@ IDENTITY = ModelIdentity("fake/words", "1", "fp32", DIMENSIONS)
 
 
 def embed_words(text: str) -> Embeddings:
-    """A unit vector in which texts that share words are near."""
+    """A unit vector; texts that share words have near vectors."""
     vector = np.zeros(DIMENSIONS, dtype=np.float32)
     for word in text.lower().split() or [text]:
         seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big")
@@ -22,12 +22,12 @@ def embed_words(text: str) -> Embeddings:
 
 
 class FakeEmbedder:
-    """The BatchedEmbedder port; `down` makes it unavailable. `others` are models that answer beside
-    its own."""
+    """The BatchedEmbedder port. `down` makes it unavailable; `other_identities` are the models it
+    serves besides IDENTITY; `calls` records what it embedded."""
 
     def __init__(self) -> None:
         self.down = False
-        self.others: set[ModelIdentity] = set()
+        self.other_identities: set[ModelIdentity] = set()
         self.calls: list[tuple[list[str], TextKind]] = []
 
     async def identity(self) -> ModelIdentity:
@@ -36,12 +36,12 @@ class FakeEmbedder:
         return IDENTITY
 
     async def has(self, identity: ModelIdentity) -> bool:
-        return identity in self.others or identity == await self.identity()
+        return identity in self.other_identities or identity == await self.identity()
 
     async def embed(
         self, texts: Sequence[str], kind: TextKind, identity: ModelIdentity
     ) -> Embeddings:
-        if self.down or identity not in {IDENTITY, *self.others}:
+        if self.down or identity not in {IDENTITY, *self.other_identities}:
             raise Unavailable("embedder")
         self.calls.append((list(texts), kind))
         return np.stack([embed_words(text) for text in texts])

@@ -1,4 +1,4 @@
-"""Which memories a listing or a search is about."""
+"""The filters of lists and searches, applied to one memory."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ from deployments.domain.search import SearchQuery
 
 
 def passes(memory: Memory, filters: ListFilters) -> bool:
+    """Whether a list with these filters has the memory."""
     return (
         filters.memory_type in (None, memory.memory_type)
         and (filters.include_superseded or memory.superseded_by is None)
@@ -16,7 +17,8 @@ def passes(memory: Memory, filters: ListFilters) -> bool:
     )
 
 
-def visible(memory: Memory, query: SearchQuery) -> bool:
+def is_candidate(memory: Memory, query: SearchQuery) -> bool:
+    """Whether the search scores the memory."""
     filters = query.filters
     return (
         (memory.agent_id, memory.user_id) == (query.agent_id, query.user_id)
@@ -30,7 +32,7 @@ def visible(memory: Memory, query: SearchQuery) -> bool:
 
 
 def contains(value: Any, part: Any) -> bool:
-    """JSON containment as Postgres's `@>` has it, for objects, arrays and scalars."""
+    """JSON containment of objects, arrays and scalars, as Postgres's `@>` defines it."""
     if isinstance(part, dict):
         return isinstance(value, dict) and all(
             key in value and contains(value[key], item) for key, item in part.items()

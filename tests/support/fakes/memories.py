@@ -36,7 +36,7 @@ class InMemoryMemories:
         filters: ListFilters = ListFilters(),
     ) -> Page:
         await self._rows.ping()
-        found = sorted(
+        following = sorted(
             (
                 memory
                 for memory, _ in self._rows.by_id.values()
@@ -48,8 +48,8 @@ class InMemoryMemories:
             key=lambda memory: (memory.created_at, memory.id),
             reverse=True,
         )
-        page = found[:page_size]
-        has_next = len(found) > page_size
+        page = following[:page_size]
+        has_next = len(following) > page_size
         return Page(page, PageKey(page[-1].created_at, page[-1].id) if has_next else None)
 
     async def update(
@@ -120,14 +120,14 @@ class InMemoryMemories:
 
     async def forget(self, agent_id: str, user_id: str) -> int:
         await self._rows.ping()
-        gone = [
+        forgotten = [
             memory
             for memory, _ in self._rows.by_id.values()
             if (memory.agent_id, memory.user_id) == (agent_id, user_id)
         ]
-        for memory in gone:
+        for memory in forgotten:
             self._rows.drop(memory.id)
-        return sum(memory.superseded_by is None for memory in gone)
+        return sum(memory.superseded_by is None for memory in forgotten)
 
     async def count(
         self, agent_id: str, user_id: str | None, include_superseded: bool = False

@@ -22,8 +22,10 @@ class InMemoryOverview:
 
     async def list_agents(self, limit: int, after: str | None) -> TallyPage:
         await self._rows.ping()
-        shown = [memory for memory, _ in self._rows.by_id.values() if memory.superseded_by is None]
-        return self._page([memory.agent_id for memory in shown], limit, after)
+        visible = [
+            memory for memory, _ in self._rows.by_id.values() if memory.superseded_by is None
+        ]
+        return self._page([memory.agent_id for memory in visible], limit, after)
 
     async def list_users(self, agent_id: str, limit: int, after: str | None) -> TallyPage:
         await self._rows.ping()
@@ -36,7 +38,7 @@ class InMemoryOverview:
 
     async def timeline(self, agent_id: str, user_id: str | None, since: date) -> Timeline:
         await self._rows.ping()
-        days = sorted(
+        entries = sorted(
             (
                 (memory.created_at.astimezone(UTC).date(), memory.memory_type)
                 for memory, _ in self._rows.by_id.values()
@@ -46,9 +48,9 @@ class InMemoryOverview:
             ),
             reverse=True,
         )
-        found = [entry for entry in days if entry[0] >= since]
-        counted = found[: self._bounds.of_timeline + 1]
-        is_whole = counted == found and len(found) <= self._bounds.of_timeline
+        in_time = [entry for entry in entries if entry[0] >= since]
+        counted = in_time[: self._bounds.per_timeline + 1]
+        is_whole = counted == in_time and len(in_time) <= self._bounds.per_timeline
         first = since if is_whole else counted[-1][0]
         return Timeline(
             first,
@@ -65,7 +67,7 @@ class InMemoryOverview:
         )
 
     def _page(self, ids: Sequence[str], limit: int, after: str | None) -> TallyPage:
-        bound = self._bounds.of_one
+        bound = self._bounds.per_tally
         counts = Counter(id_ for id_ in ids if after is None or id_ > after)
         page = [
             Tally(id_, min(counts[id_], bound), counts[id_] <= bound)

@@ -1,4 +1,4 @@
-"""The memories that the parts of the in-memory store share."""
+"""The memories of the in-memory store, which all its ports share."""
 
 import time
 from collections.abc import Callable
@@ -16,9 +16,9 @@ def now() -> datetime:
 
 
 class Rows:
-    """Dicts, and what nearly every part does with them; `down` makes all of it unavailable.
+    """The memories as dicts, with the operations that most ports need.
 
-    Implements the Health and the Generations ports.
+    Implements the Health and the Generations ports. `down` makes the whole store unavailable.
     """
 
     def __init__(self, now: Callable[[], datetime] = now) -> None:
@@ -26,8 +26,8 @@ class Rows:
         self.down = False
         self.by_id: dict[UUID, tuple[Memory, Embeddings]] = {}
         self.versions: dict[UUID, list[MemoryVersion]] = {}
-        self.kept: set[UUID] = set()
-        """Memories that are not condensed again."""
+        self.uncondensable: set[UUID] = set()
+        """Summaries and restored sources, which are never condensed again."""
         self._hits: dict[tuple[str, str], list[float]] = {}
         self._identity: ModelIdentity | None = None
         self._generation = 1
@@ -48,17 +48,17 @@ class Rows:
         return self._generation
 
     def switch(self, identity: ModelIdentity) -> None:
-        """As if all memories had been embedded with that model."""
+        """Act as if all memories had been re-embedded with that model."""
         self._identity, self._is_reembedded = identity, True
         self._generation += 1
 
     def check(self, generation: int) -> None:
-        """Raises GenerationRetired."""
+        """Raises GenerationRetired if another generation is in use."""
         if generation != self._generation:
             raise GenerationRetired
 
     def hit(self, agent_id: str, rate_limit: RateLimit | None) -> None:
-        """Raises RateLimited."""
+        """Count one call. Raises RateLimited."""
         if rate_limit is None:
             return
         now_s = time.monotonic()
@@ -75,7 +75,7 @@ class Rows:
         return memory if memory is not None and memory.agent_id == agent_id else None
 
     def add(self, memory: NewMemory, embedding: Embeddings, now: datetime) -> Memory:
-        """As it is stored; unchanged if it was there."""
+        """Store the memory unless its id exists. Returns the memory stored under that id."""
         stored = Memory(
             id=memory.id,
             agent_id=memory.agent_id,
@@ -94,11 +94,11 @@ class Rows:
         self.by_id[memory.id] = (memory, self.by_id[memory.id][1])
 
     def drop(self, memory_id: UUID) -> None:
-        """With all that is known of it."""
+        """Delete the memory and its history."""
         del self.by_id[memory_id]
         self.versions.pop(memory_id, None)
-        self.kept.discard(memory_id)
+        self.uncondensable.discard(memory_id)
 
     def sources_of(self, summary_id: UUID) -> list[Memory]:
-        found = (memory for memory, _ in self.by_id.values() if memory.superseded_by == summary_id)
-        return sorted(found, key=lambda memory: (memory.created_at, memory.id))
+        sources = (row[0] for row in self.by_id.values() if row[0].superseded_by == summary_id)
+        return sorted(sources, key=lambda source: (source.created_at, source.id))

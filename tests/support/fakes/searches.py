@@ -1,4 +1,4 @@
-"""The BatchedSearches port over dicts: scores all rows, one by one."""
+"""The BatchedSearches port over dicts; it scores every memory of the scope."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ from deployments.domain.rate_limits import RateLimit
 from deployments.domain.search import Deferred, SearchCall, SearchQuery
 from deployments.store.lexical.lexicon import Lexicon
 from deployments.store.settings import SearchSettings
-from tests.support.fakes.filters import visible
+from tests.support.fakes.filters import is_candidate
 from tests.support.fakes.rows import Rows
 
 
@@ -39,18 +39,18 @@ class InMemorySearches:
         self._rows.hit(query.agent_id, rate_limit)
         self._rows.check(generation)
         now = query.as_of or self._rows.now()
-        candidates = [row for row in self._rows.by_id.values() if visible(row[0], query)]
+        candidates = [row for row in self._rows.by_id.values() if is_candidate(row[0], query)]
         cosines = [float(vector @ embedding) for _, vector in candidates]
         bm25s = self._bm25s(query, [memory for memory, _ in candidates])
         share = lexical_share(query.ranking, self._lexicon.settings.lexical_weight)
-        similar = similarities(cosines, bm25s, share, fuses_by_rank(query.ranking))
+        combined = similarities(cosines, bm25s, share, fuses_by_rank(query.ranking))
         hits = []
-        for (memory, _), similarity in zip(candidates, similar, strict=True):
+        for (memory, _), similarity in zip(candidates, combined, strict=True):
             value = score(similarity, memory.created_at, memory.importance, query.ranking, now)
             if query.filters.min_score is None or value >= query.filters.min_score:
                 hits.append(replace(memory, score=value))
         if query.explain:
-            hits = [replace(hit, explanation=self._explained(hit, query)) for hit in hits]
+            hits = [replace(hit, explanation=self._explanation(hit, query)) for hit in hits]
         hits.sort(key=lambda hit: (hit.score, hit.created_at, hit.id), reverse=True)
         return hits[: query.top_k]
 
@@ -67,13 +67,13 @@ class InMemorySearches:
         except MemexError as error:
             return error
 
-    def _explained(self, hit: Memory, query: SearchQuery) -> Explanation:
-        """In shape; the parts are the Postgres store's to tell."""
+    def _explanation(self, hit: Memory, query: SearchQuery) -> Explanation:
+        """Placeholder numbers with the real matched terms."""
         terms = self._lexicon.matched_terms(self._lexicon.analyzer.terms(query.text), hit.content)
         return Explanation(0, 0, 0, 0, hit.importance / 2, 0, ScoreWeights(1, 0, 0, 1, 0), terms)
 
     def _bm25s(self, query: SearchQuery, candidates: Sequence[Memory]) -> list[float]:
-        """By the textbook, from every memory's words, without keys or stored weights."""
+        """The textbook formula on every memory's terms, without keys or stored weights."""
         analyzer, bm25 = self._lexicon.analyzer, self._lexicon.bm25
         scope = [
             set(analyzer.terms(memory.content))
@@ -81,15 +81,15 @@ class InMemorySearches:
             if (memory.agent_id, memory.user_id) == (query.agent_id, query.user_id)
             and memory.superseded_by is None
         ]
-        asked = analyzer.terms(query.text)
+        query_terms = analyzer.terms(query.text)
         values = []
         for memory in candidates:
             terms = analyzer.terms(memory.content)
             values.append(
                 sum(
-                    idf(len(scope), sum(term in other for other in scope))
+                    idf(len(scope), sum(term in terms_of_one for terms_of_one in scope))
                     * bm25.term_weight(terms.count(term), len(terms))
-                    for term in asked
+                    for term in query_terms
                     if term in terms
                 )
             )

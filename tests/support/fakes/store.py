@@ -1,4 +1,4 @@
-"""The whole store over dicts."""
+"""All ports of the store over dicts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -32,7 +32,7 @@ class InMemorySummaries:
         restored = [replace(source, superseded_by=None) for source in sources]
         for source in restored:
             self._rows.put(source)
-            self._rows.kept.add(source.id)
+            self._rows.uncondensable.add(source.id)
         return restored
 
     async def scopes_to_condense(
@@ -44,14 +44,14 @@ class InMemorySummaries:
             for memory, _ in self._rows.by_id.values()
             if self._is_condensable(memory)
         )
-        following = sorted(scope for scope in counts if scope > after)
-        return [ScopeToCondense(*scope, counts[scope] > threshold) for scope in following[:limit]]
+        scopes = sorted(scope for scope in counts if scope > after)
+        return [ScopeToCondense(*scope, counts[scope] > threshold) for scope in scopes[:limit]]
 
     async def oldest_condensable(
         self, agent_id: str, user_id: str, threshold: int, limit: int
     ) -> list[Source]:
         await self._rows.ping()
-        found = sorted(
+        rows = sorted(
             (
                 (memory, vector)
                 for memory, vector in self._rows.by_id.values()
@@ -70,7 +70,7 @@ class InMemorySummaries:
                 memory.created_at,
                 memory.updated_at,
             )
-            for memory, vector in (found[:limit] if len(found) > threshold else [])
+            for memory, vector in (rows[:limit] if len(rows) > threshold else [])
         ]
 
     async def condense(self, condensation: Condensation) -> Memory | None:
@@ -88,19 +88,19 @@ class InMemorySummaries:
         (stored,) = await self._inserts.insert(
             [summary], condensation.embedding[None], condensation.generation, None
         )
-        self._rows.kept.add(stored.id)
+        self._rows.uncondensable.add(stored.id)
         for source in sources:
             assert source is not None
             self._rows.put(replace(source, superseded_by=stored.id))
         return stored
 
     async def purge_superseded(self, before: datetime) -> int:
-        raise NotImplementedError  # nothing here knows when it was condensed
+        raise NotImplementedError  # the fake does not record when memories were condensed
 
     def _is_condensable(self, memory: Memory) -> bool:
         return (
             memory.memory_type == MemoryType.EPISODIC
             and memory.superseded_by is None
             and memory.expires_at is None
-            and memory.id not in self._rows.kept
+            and memory.id not in self._rows.uncondensable
         )

@@ -6,13 +6,13 @@ from itertools import compress
 from uuid import UUID
 
 from deployments.domain.embeddings import Embeddings
-from deployments.domain.memories import ExportPage, Imported, ListFilters, NewMemory
+from deployments.domain.memories import ExportPage, ImportOutcome, ListFilters, NewMemory
 from deployments.domain.rate_limits import RateLimit
 from tests.support.fakes.inserts import InMemoryInserts
 from tests.support.fakes.memories import InMemoryMemories
 from tests.support.fakes.rows import Rows
 
-EXPORTED_AT_ONCE = 3
+EXPORT_PAGE_ROWS = 3
 
 
 class InMemoryTransfers:
@@ -29,10 +29,10 @@ class InMemoryTransfers:
             filters=ListFilters(include_superseded=True),
         )
         memories = page.memories
-        for start in range(0, max(1, len(memories)), EXPORTED_AT_ONCE):
-            yield ExportPage(len(memories), memories[start : start + EXPORTED_AT_ONCE])
+        for start in range(0, max(1, len(memories)), EXPORT_PAGE_ROWS):
+            yield ExportPage(len(memories), memories[start : start + EXPORT_PAGE_ROWS])
 
-    async def known(self, agent_id: str, ids: Sequence[UUID]) -> set[UUID]:
+    async def existing_ids(self, agent_id: str, ids: Sequence[UUID]) -> set[UUID]:
         await self._rows.ping()
         return {
             id_
@@ -46,8 +46,8 @@ class InMemoryTransfers:
         embeddings: Embeddings,
         generation: int,
         rate_limit: RateLimit | None,
-    ) -> list[Imported]:
-        known = await self.known(memories[0].agent_id, [memory.id for memory in memories])
+    ) -> list[ImportOutcome]:
+        known = await self.existing_ids(memories[0].agent_id, [memory.id for memory in memories])
         taken = self._rows.by_id.keys() - known
         missing = [memory.id not in self._rows.by_id for memory in memories]
         self._rows.hit(memories[0].agent_id, rate_limit)
@@ -62,8 +62,8 @@ class InMemoryTransfers:
             ):
                 self._rows.put(replace(self._rows.by_id[memory.id][0], superseded_by=summary.id))
         return [
-            Imported.THERE if memory.id in known
-            else Imported.TAKEN if memory.id in taken
-            else Imported.STORED
+            ImportOutcome.EXISTS if memory.id in known
+            else ImportOutcome.TAKEN if memory.id in taken
+            else ImportOutcome.STORED
             for memory in memories
         ]  # fmt: skip

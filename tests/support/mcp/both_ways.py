@@ -1,4 +1,4 @@
-"""Requests sent both ways, past the SDK and through it, and what has to be alike."""
+"""Requests answered by the SDK and directly; both answers must be equal."""
 
 import copy
 import json
@@ -22,7 +22,7 @@ from tests.support.recorded import RecordedMetrics
 NEWEST = "2026-07-28"
 OLDER = "2025-11-25"
 VERSIONS = pytest.mark.parametrize("version", [NEWEST, OLDER])
-MINE: dict[str, Any] = {"agent_id": "a", "user_id": "u"}
+SCOPE: dict[str, Any] = {"agent_id": "a", "user_id": "u"}
 PREFIX = "io.modelcontextprotocol/"
 META = {
     f"{PREFIX}protocolVersion": NEWEST,
@@ -32,18 +32,18 @@ META = {
 Headers = dict[str, str]
 
 
-def _still() -> datetime:
-    """Both sides answer at the same time."""
+def _fixed_time() -> datetime:
+    """The same time for both services, so that their answers are equal."""
     return datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
 class Side:
-    """A service with an application over it."""
+    """A service and its MCP application."""
 
     def __init__(self, limits: tuple[int, int]) -> None:
         self.embedder, self.store, self.metrics = (
             FakeEmbedder(),
-            in_memory_store(_still),
+            in_memory_store(_fixed_time),
             RecordedMetrics(),
         )
         self.service = MemoryService(
@@ -56,8 +56,8 @@ class Side:
     async def serving(self, is_direct: bool) -> AsyncIterator[None]:
         backend = ServiceBackend(self.service, self.metrics)
         server = build_server(backend, scope_of_request, "1.2.3")
-        given = backend if is_direct else None
-        self.app = build_mcp_app(server, self.metrics, [], [], given)
+        direct_backend = backend if is_direct else None
+        self.app = build_mcp_app(server, self.metrics, [], [], direct_backend)
         transport = httpx2.ASGITransport(self.app, root_path="/mcp")
         async with (
             self.app.router.lifespan_context(self.app),
@@ -67,10 +67,13 @@ class Side:
 
 
 class Both:
-    """Sends everything both ways."""
+    """Sends each request to two services: one has only the SDK, the other may answer directly.
 
-    def __init__(self, went: list[str], limits: tuple[int, int] = (0, 0)) -> None:
-        self.went = went
+    `sdk_calls` has an entry for each request that the SDK handled.
+    """
+
+    def __init__(self, sdk_calls: list[str], limits: tuple[int, int] = (0, 0)) -> None:
+        self.sdk_calls = sdk_calls
         self.sides = [Side(limits), Side(limits)]
 
     @asynccontextmanager
@@ -82,31 +85,33 @@ class Both:
     async def post(
         self, body: Any, headers: Headers | list[tuple[str, str]], pieces: int = 1
     ) -> tuple[httpx2.Response, str]:
-        """What both answer, and which way went the one that had the choice. `body` is a message, or
-        what is sent in the place of one."""
+        """The answer, equal from both services, and its handler in the second: `sdk` or `direct`.
+
+        `body` is a message or raw bytes, sent in as many chunks as `pieces`.
+        """
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         answers = []
         for side in self.sides:
-            self.went.clear()
+            self.sdk_calls.clear()
             content = raw if pieces == 1 else _in_pieces(raw, pieces)
             answers.append(await side.http.post("/mcp", content=content, headers=headers))
         first, second = answers
         assert second.status_code == first.status_code, (first.text, second.text)
         assert _headers(second) == _headers(first)
-        assert _read(second) == _read(first)
+        assert _body(second) == _body(first)
         plain, direct = (side.metrics for side in self.sides)
         assert direct.answers == plain.answers
         assert direct.tools == plain.tools
         assert direct.limited == plain.limited
-        return second, "sdk" if self.went else "direct"
+        return second, "sdk" if self.sdk_calls else "direct"
 
     async def call(
         self, version: str | None, name: str, /, *, headers: Headers | None = None, **arguments: Any
     ) -> Any:
-        """The result of a call such as clients make, which has to go the direct way."""
-        sent = headers_of(version, name) | (headers or {})
-        answer, went = await self.post(message(version, name, arguments), sent)
-        assert (answer.status_code, went) == (200, "direct")
+        """The result of an ordinary call, which must be answered directly."""
+        all_headers = headers_of(version, name) | (headers or {})
+        answer, handler = await self.post(message(version, name, arguments), all_headers)
+        assert (answer.status_code, handler) == (200, "direct")
         return answer.json()["result"]
 
 
@@ -126,8 +131,8 @@ def message(version: str | None, name: str, arguments: Any) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
 
 
-def counting(version: str | None) -> dict[str, Any]:
-    """A message that nothing is the matter with."""
+def count_message(version: str | None) -> dict[str, Any]:
+    """A valid call of count_memories."""
     return message(version, "count_memories", {"agent_id": "a"})
 
 
@@ -138,13 +143,14 @@ async def _in_pieces(body: bytes, pieces: int) -> AsyncIterator[bytes]:
 
 
 def _headers(answer: httpx2.Response) -> Headers:
-    """The length is the body's own: the SDK escapes what is not ASCII in some versions."""
+    """The headers without the content length, which must fit the body. The lengths may differ,
+    because the SDK escapes non-ASCII text in some versions."""
     headers = dict(answer.headers)
     assert int(headers.pop("content-length")) == len(answer.content)
     return headers
 
 
-def _read(answer: httpx2.Response) -> Any:
+def _body(answer: httpx2.Response) -> Any:
     if answer.headers.get("content-type") == "application/json" and answer.content:
         return answer.json()
     return answer.content

@@ -1,4 +1,4 @@
-"""The MCP SDK's client and its answers."""
+"""The MCP SDK's client and the results of its calls."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,9 +16,9 @@ def text(result: CallToolResult) -> str:
     return content.text
 
 
-def given(result: CallToolResult) -> dict[str, Any]:
-    """The structured answer of a call that succeeded."""
+def data_of(result: CallToolResult) -> dict[str, Any]:
+    """The structured content of a call that succeeded."""
     assert not result.is_error, text(result)
     assert result.structured_content is not None
-    answer: dict[str, Any] = result.structured_content
-    return answer
+    data: dict[str, Any] = result.structured_content
+    return data

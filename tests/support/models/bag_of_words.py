@@ -1,5 +1,5 @@
-"""A small text encoder in the layout of the hub's cache, loaded by the code that loads
-downloaded ones: two operators, the real tokenizer, and a width that is not the default model's."""
+"""A small text encoder in the layout of the hub's cache, so that the code for downloaded models
+loads it: two operators, the real tokenizer, and more dimensions than the default model."""
 
 from pathlib import Path
 
@@ -15,12 +15,12 @@ _VECTORS = 4_001
 
 
 def put_into(cache: Path) -> None:
-    """As if the model had been downloaded."""
+    """Write the model to the cache as if it had been downloaded."""
     hub_cache.put_into(cache, MODEL, _graph())
 
 
 def _graph() -> onnx.ModelProto:
-    """Of each token the vector at its number, counted round: few tokens share one."""
+    """Look up each token's vector at its id modulo `_VECTORS`, so that few tokens share one."""
     vectors = np.random.default_rng(3).normal(size=(_VECTORS, DIMENSIONS)).astype(np.float32)
     ids = [
         helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"])
@@ -30,8 +30,8 @@ def _graph() -> onnx.ModelProto:
         "last_hidden_state", TensorProto.FLOAT, ["batch", "tokens", DIMENSIONS]
     )
     nodes = [
-        helper.make_node("Mod", ["input_ids", "count"], ["place"]),
-        helper.make_node("Gather", ["vectors", "place"], ["last_hidden_state"]),
+        helper.make_node("Mod", ["input_ids", "count"], ["index"]),
+        helper.make_node("Gather", ["vectors", "index"], ["last_hidden_state"]),
     ]
     constants = [
         onnx.numpy_helper.from_array(np.array(_VECTORS), "count"),

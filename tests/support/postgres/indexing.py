@@ -1,4 +1,4 @@
-"""The index of vectors, as its tests look at it."""
+"""Helpers for the tests of the vector index."""
 
 from deployments.domain.memories import NewMemory
 from deployments.runtime.ids import uuid7
@@ -6,11 +6,11 @@ from deployments.store.postgres.pool import Pool
 from deployments.store.settings import StoreSettings
 from deployments.store.sql import sql
 
-LARGE = StoreSettings(exact_search_rows=100)
+LARGE_FROM_100 = StoreSettings(exact_search_rows=100)
 
 
-async def indexed(pool: Pool, user: str = "user") -> list[bool]:
-    """Of each memory, in the order of their ids."""
+async def indexed_flags(pool: Pool, user: str = "user") -> list[bool]:
+    """Whether each memory of the user is in the vector index, in the order of ids."""
     async with pool.acquire() as connection:
         rows = await connection.fetch(
             "select indexed from memories where agent_id = 'agent' and user_id = $1 order by id",
@@ -20,11 +20,12 @@ async def indexed(pool: Pool, user: str = "user") -> list[bool]:
 
 
 async def is_filled(pool: Pool, user: str = "user") -> bool | None:
+    """Whether the vector index has all of the scope; None if the scope is not listed as large."""
     async with pool.acquire() as connection:
         row = await connection.fetchrow(*sql.listed_scope(agent_id="agent", user_id=user))
         value: bool | None = row["is_filled"]
         return value
 
 
-def memories(count: int, user: str = "user") -> list[NewMemory]:
+def new_memories(count: int, user: str = "user") -> list[NewMemory]:
     return [NewMemory(uuid7(), "agent", user, f"new {n}") for n in range(count)]

@@ -1,4 +1,4 @@
-"""Memories to fill a database with, and what a statement's plan says."""
+"""Random memories to fill a database with, and the plans of statements."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ from deployments.store.sql import sql
 from deployments.store.store import PostgresStore
 from tests.support.fakes.embedder import DIMENSIONS, IDENTITY
 
-FEW = StoreSettings(exact_search_rows=500)
-"""A test can fill a scope that is large by these."""
+LARGE_FROM_500 = StoreSettings(exact_search_rows=500)
+"""Scopes are large from 501 memories, so that a test can fill one."""
 
 RANDOM = np.random.default_rng(7)
 _FIRST_STATE = RANDOM.bit_generator.state
@@ -44,7 +44,7 @@ _LETTERS = str.maketrans("0123456789", "bdfghjklmn")
 
 @dataclass(frozen=True)
 class RecordingStore:
-    """A store, and the names of the statements that its searches sent."""
+    """A store that records the names of the search statements it sends."""
 
     names: list[str]
     store: PostgresStore
@@ -52,17 +52,17 @@ class RecordingStore:
 
 @dataclass(frozen=True)
 class LargeScope:
-    """3,000 memories of agent and user, all in the index of vectors, in a database to copy."""
+    """3,000 memories of agent and user, all in the vector index, in a database to copy."""
 
     template: str
     vectors: Embeddings
     generation: int
     random_state: Mapping[str, Any]
-    """Of RANDOM, after they were made."""
+    """The state of RANDOM after it generated the memories."""
 
 
-def start_anew() -> None:
-    """Lets RANDOM begin again, so that a test's data do not depend on the tests before it."""
+def reset_random() -> None:
+    """Reset RANDOM, so that a test's data do not depend on the tests before it."""
     RANDOM.bit_generator.state = _FIRST_STATE
 
 
@@ -73,13 +73,13 @@ def unit_vectors(count: int) -> Embeddings:
 
 
 def sentences(count: int, words: int = 12, vocabulary: int = 3_000) -> list[str]:
-    """Of words that are as frequent as words are (Zipf), the most frequent being stop words."""
+    """Sentences with Zipf-distributed words, of which the most frequent are stop words."""
     ranks = np.minimum(RANDOM.zipf(1.3, size=(count, words)), vocabulary)
     return [" ".join(map(word, row)) for row in ranks]
 
 
 def word(rank: int) -> str:
-    """The one of that rank: of letters alone, so that no part of it is a word as well."""
+    """The word of that frequency rank. It has only letters, so that no part of it is a word."""
     return _STOP_WORDS.get(rank, f"w{rank}".translate(_LETTERS))
 
 
@@ -90,7 +90,10 @@ async def fill(
     vectors: np.ndarray | None = None,
     contents: Sequence[str] | None = None,
 ) -> tuple[list[Memory], np.ndarray, int]:
-    """Memories of up to 2,000 hours of age; the even ones are marked as such."""
+    """Insert memories up to 2,000 hours old; every second has the metadata `even: true`.
+
+    Returns the memories, their vectors (count, dimensions), and the generation.
+    """
     generation = await store.generations.adopt_generation(IDENTITY)
     now = datetime.now(UTC)
     vectors = unit_vectors(count) if vectors is None else vectors
@@ -109,16 +112,18 @@ async def fill(
     return await store.inserts.insert(new, vectors, generation, None), vectors, generation
 
 
-def marked(count: int, **marks: Any) -> list[NewMemory]:
-    """New ones, with such metadata."""
+def memories_with_metadata(count: int, **metadata: Any) -> list[NewMemory]:
     return [
-        NewMemory(uuid7(), "agent", "user", f"{marks} {n}", metadata=marks) for n in range(count)
+        NewMemory(uuid7(), "agent", "user", f"{metadata} {n}", metadata=metadata)
+        for n in range(count)
     ]
 
 
 async def put_in_index(store: PostgresStore, user: str = "user") -> None:
-    """As is done with scopes that are found to be large. The index is built of all at once, which
-    takes a fraction of the time."""
+    """List the scope as large and index its memories, as the store does with large scopes.
+
+    The index is dropped first and rebuilt at once, which takes a fraction of the time.
+    """
     async with store.pool.acquire() as connection:
         await connection.execute(*sql.list_scope(agent_id="agent", user_id=user))
         await connection.execute("drop index memories_embedding")
@@ -128,7 +133,7 @@ async def put_in_index(store: PostgresStore, user: str = "user") -> None:
 
 
 async def explain(pool: Pool, statement: str, *args: object, sort: bool = True) -> str:
-    """The plan as it ran, without the parts that did not run."""
+    """The plan of the statement as it ran, without the steps that never ran."""
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("analyze memories")
         await connection.execute(f"set local enable_sort = {'on' if sort else 'off'}")
@@ -138,8 +143,8 @@ async def explain(pool: Pool, statement: str, *args: object, sort: bool = True) 
     return "\n".join(row[0] for row in rows if "never executed" not in row[0])
 
 
-async def prepared(store: PostgresStore, *calls: SearchCall) -> list[Prepared]:
-    """Searches on their way to a statement."""
+async def prepare_searches(store: PostgresStore, *calls: SearchCall) -> list[Prepared]:
+    """The searches, ready to become parameters of a statement."""
     async with store.pool.acquire() as connection:
         return await store.searches.prepare(connection, calls)
 
@@ -147,8 +152,8 @@ async def prepared(store: PostgresStore, *calls: SearchCall) -> list[Prepared]:
 async def explain_search(
     store: PostgresStore, call: SearchCall, rows: int, sort: bool = True
 ) -> str:
-    """The plan of a search; of a large scope as if it and the index of vectors had so many rows."""
-    (search,) = await prepared(store, call)
+    """The plan of a search. A large scope is treated as if it and the vector index had `rows`."""
+    (search,) = await prepare_searches(store, call)
     if search.is_large:
         population = Population(indexed=rows, in_time=rows, matching=rows, recent=rows)
         bound = store.searches.large.by_candidates(search, population)

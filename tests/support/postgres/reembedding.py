@@ -1,5 +1,4 @@
-"""Moving memories to another model: models without weights, a run, and what it must leave as it
-was."""
+"""Helpers for the tests of re-embedding: models without weights, a run, and checks after it."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -43,35 +42,35 @@ select (select count(*) from memories where embedding is null) as missing,
 
 
 def vector_of(identity: ModelIdentity, text: str) -> Embeddings:
-    """As the model of that identity would embed it: no model's vectors are like another's."""
+    """The unit vector that the model gives the text; models have unrelated vectors."""
     if identity == IDENTITY:
         return embed_words(text)
-    other = embed_words(f"{identity.name} {text}")
-    wide = np.resize(other[::-1], identity.dimensions)
-    return wide / np.linalg.norm(wide)
+    vector = embed_words(f"{identity.name} {text}")
+    resized = np.resize(vector[::-1], identity.dimensions)
+    return resized / np.linalg.norm(resized)
 
 
 class Model:
-    """An embedder of one model; `meanwhile` happens before each answer."""
+    """An embedder of one model. It awaits `before_answer` before each answer."""
 
     def __init__(self, identity: ModelIdentity) -> None:
         self.identity = identity
-        self.embedded: list[str] = []
+        self.embedded_texts: list[str] = []
 
     async def embed(
         self, texts: Sequence[str], kind: TextKind, identity: ModelIdentity
     ) -> Embeddings:
         assert (kind, identity) == ("passage", self.identity)
-        await self.meanwhile(texts)
-        self.embedded += texts
+        await self.before_answer(texts)
+        self.embedded_texts += texts
         return np.stack([vector_of(self.identity, text) for text in texts])
 
-    async def meanwhile(self, texts: Sequence[str]) -> None: ...
+    async def before_answer(self, texts: Sequence[str]) -> None: ...
 
 
 @asynccontextmanager
-async def locked(dsn: str) -> AsyncIterator[Connection]:
-    """A connection as a run has it."""
+async def locked_connection(dsn: str) -> AsyncIterator[Connection]:
+    """A connection that holds the lock of a re-embedding run."""
     pool = Pool(dsn, StoreSettings(max_pool_size=1))
     try:
         async with pool.acquire() as connection:
@@ -81,9 +80,9 @@ async def locked(dsn: str) -> AsyncIterator[Connection]:
         await pool.close()
 
 
-async def move(dsn: str, model: Model, parallel: int = 3) -> None:
-    """What `memex reembed` does once the model is up."""
-    async with locked(dsn) as connection:
+async def reembed(dsn: str, model: Model, parallel: int = 3) -> None:
+    """Do what `memex reembed` does once the model is loaded."""
+    async with locked_connection(dsn) as connection:
         await reembedding.finish(connection)
         building = await reembedding.building_identity(connection)
         if building is None and await active_identity(connection) == model.identity:
@@ -95,39 +94,38 @@ async def move(dsn: str, model: Model, parallel: int = 3) -> None:
         await reembedding.finish(connection)
 
 
-async def table(dsn: str) -> dict[str, Any]:
-    """All that a run must leave as it was, or as it is in a new database of that width."""
+async def table_state(dsn: str) -> dict[str, Any]:
+    """What a run must leave unchanged, or as in a new database of those dimensions."""
     connection = await asyncpg.connect(dsn)
     try:
-        found = dict(await connection.fetchrow(TABLE))
+        return dict(await connection.fetchrow(TABLE))
     finally:
         await connection.close()
-    return found
 
 
-async def new_table(store: PostgresStore, dsn: str, identity: ModelIdentity) -> Any:
-    """As it is where the first memory was of that model."""
+async def new_table_state(store: PostgresStore, dsn: str, identity: ModelIdentity) -> Any:
+    """The state of an empty table that adopts that model."""
     await store.generations.adopt_generation(identity)
-    return await table(dsn)
+    return await table_state(dsn)
 
 
 async def check_searches(
     store: PostgresStore, identity: ModelIdentity, texts: Sequence[str]
 ) -> None:
-    """Each search of a stored text finds it, with the cosine that the model gives, first."""
+    """Check that a search for a stored text finds it first, with the cosines of the model."""
     generation = await store.generations.adopt_generation(identity)
-    memories = [m async for m in _all(store)]
-    rows = np.stack([vector_of(identity, memory.content) for memory in memories])
+    memories = [m async for m in all_memories(store)]
+    vectors = np.stack([vector_of(identity, memory.content) for memory in memories])
     for text in texts:
-        asked = vector_of(identity, text)
+        vector = vector_of(identity, text)
         query = SearchQuery("agent", "user", text, 5, Ranking(1.0, mode="semantic"))
-        hits = await store.searches.search(query, asked, generation, None)
-        expected = sorted((rows @ asked).tolist(), reverse=True)[:5]
+        hits = await store.searches.search(query, vector, generation, None)
+        expected = sorted((vectors @ vector).tolist(), reverse=True)[:5]
         assert [hit.score for hit in hits] == pytest.approx(expected, abs=2e-4)
         assert hits[0].content == text
 
 
-async def _all(store: PostgresStore) -> Any:
+async def all_memories(store: PostgresStore) -> Any:
     after = None
     while True:
         page = await store.memories.list_page("agent", "user", page_size=100, after=after)
@@ -137,7 +135,7 @@ async def _all(store: PostgresStore) -> Any:
             return
 
 
-async def filled(store: PostgresStore, count: int = 150) -> list[str]:
+async def fill_with_sentences(store: PostgresStore, count: int = 150) -> list[str]:
     contents = [f"{n} {text}" for n, text in enumerate(sentences(count))]
     await fill(
         store, count, vectors=np.stack([embed_words(text) for text in contents]), contents=contents

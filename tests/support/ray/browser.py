@@ -1,4 +1,4 @@
-"""A headless Chromium of the system's, and the console's page in it."""
+"""The system's Chromium, headless, and the console's page in it."""
 
 import os
 import shutil
@@ -12,9 +12,9 @@ import httpx2
 import pytest
 from playwright.async_api import Browser, Locator, Page, async_playwright, expect
 
-# Beyond anything that a loaded machine takes: what does not come is late, not slow.
-_PATIENCE_MS = 30_000
-expect.set_options(timeout=_PATIENCE_MS)
+# Longer than a loaded machine needs, so that a timeout means a fault.
+_TIMEOUT_MS = 30_000
+expect.set_options(timeout=_TIMEOUT_MS)
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _WATCH = """
@@ -25,44 +25,47 @@ document.addEventListener("securitypolicyviolation", (event) => {
 """
 
 
-def installed() -> str | None:
-    """Where it is; None where there is none."""
+def chromium_path() -> str | None:
+    """The path of an installed Chromium; None if there is none."""
     return next((path for name in _NAMES if (path := shutil.which(name))), None)
 
 
 needs_chromium = pytest.mark.skipif(
-    installed() is None, reason="the console's tests need Chromium (Debian's package chromium)"
+    chromium_path() is None, reason="the console's tests need Chromium (Debian's package chromium)"
 )
 
 
 @asynccontextmanager
-async def launched() -> AsyncIterator[Browser]:
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # which root cannot have
+async def launched_browser() -> AsyncIterator[Browser]:
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # root cannot use it
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=installed(), args=sandbox)
+        browser = await playwright.chromium.launch(executable_path=chromium_path(), args=sandbox)
         yield browser
         await browser.close()
 
 
 @asynccontextmanager
-async def opened(browser: Browser, **options: Any) -> AsyncIterator[Page]:
-    """A page of its own. Nothing in it may fail, or break the policy, unseen."""
+async def opened_page(browser: Browser, **options: Any) -> AsyncIterator[Page]:
+    """A page in a context of its own.
+
+    At the end, fail on script errors, dialogs and violations of the content security policy.
+    """
     faults: list[str] = []
     context = await browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
     await context.add_init_script(_WATCH)
     page = await context.new_page()
-    page.set_default_timeout(_PATIENCE_MS)
+    page.set_default_timeout(_TIMEOUT_MS)
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("dialog", lambda dialog: faults.append(f"a dialog: {dialog.message}"))
     yield page
-    await page.wait_for_timeout(50)  # events come later than what they are of
+    await page.wait_for_timeout(50)  # violation events are dispatched later
     assert await page.evaluate("window.violations") == []
     assert faults == []
     await context.close()
 
 
 class Console:
-    """What a person sees of it."""
+    """The parts of the console's page that a person sees."""
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
@@ -93,12 +96,12 @@ class Console:
 
 
 async def add(client: httpx2.AsyncClient, agent: str, *contents: str, **fields: Any) -> list[str]:
-    """The newest last; ids."""
+    """Store memories one minute apart, the newest last; their ids."""
     now = datetime.now(UTC)
-    first = {"agent_id": agent, "user_id": "ana"}
+    owner = {"agent_id": agent, "user_id": "ana"}
     entries = [
         {
-            **first,
+            **owner,
             "content": content,
             "created_at": (now - timedelta(minutes=len(contents) - n)).isoformat(),
             **fields,

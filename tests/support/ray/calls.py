@@ -1,4 +1,4 @@
-"""What tests ask of a running service."""
+"""Calls to a running service."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A collector of traces."""
+"""An OTLP collector for traces."""
 
 import threading
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class Collector:
-    """Takes spans by OTLP over HTTP, as an operator's collector does."""
+    """Receives spans by OTLP over HTTP and keeps them, as an operator's collector does."""
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
@@ -32,7 +32,7 @@ class Collector:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
-    def named(self, name: str, trace_id: bytes | None = None) -> list[Span]:
+    def spans_named(self, name: str, trace_id: bytes | None = None) -> list[Span]:
         return [
             span
             for span in list(self.spans)

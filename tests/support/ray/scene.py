@@ -1,4 +1,4 @@
-"""What README's picture of the console shows: a month of one user's memories."""
+"""The memories on README's picture of the console: a month of one user."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -40,11 +40,11 @@ _LINES = """
 
 
 def memories(now: datetime) -> list[dict[str, Any]]:
-    """As the API takes them."""
-    found = []
+    """The memories as bodies for the API, dated back from `now`."""
+    bodies = []
     for line in _LINES.strip().splitlines():
         days, memory_type, importance, project, content = line.split("|")
-        found.append(
+        bodies.append(
             {
                 "agent_id": AGENT,
                 "user_id": USER,
@@ -55,4 +55,4 @@ def memories(now: datetime) -> list[dict[str, Any]]:
                 "created_at": (now - timedelta(days=float(days))).isoformat(),
             }
         )
-    return found
+    return bodies

@@ -1,4 +1,4 @@
-"""A real `memex serve`, driven from outside."""
+"""A real `memex serve`, controlled from outside."""
 
 import contextlib
 import os
@@ -26,7 +26,7 @@ _PORT = 27_000
 
 
 class Service:
-    """One data folder and the launcher that runs over it."""
+    """A data folder and the launcher that runs on it."""
 
     def __init__(self, data_dir: Path, **settings: str) -> None:
         self.data_dir = data_dir
@@ -41,7 +41,7 @@ class Service:
         }
         self.lines: list[str] = []
         self.process: subprocess.Popen[str] | None = None
-        self._family: list[psutil.Process] = []
+        self._last_tree: list[psutil.Process] = []
 
     def launch(self, **settings: str) -> subprocess.Popen[str]:
         """`memex serve` in a process group of its own, as in a terminal."""
@@ -55,7 +55,7 @@ class Service:
         )
 
     def start(self) -> None:
-        """Returns when the block that says it is ready has been printed."""
+        """Launch it; return once it has printed that it is ready."""
         self.lines = []
         self.process = self.launch()
         ready = threading.Event()
@@ -77,42 +77,45 @@ class Service:
     def is_running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
-    def family(self) -> list[psutil.Process]:
-        """The launcher and all below it."""
+    def process_tree(self) -> list[psutil.Process]:
+        """The launcher and all its descendants."""
         assert self.process is not None
         launcher = psutil.Process(self.process.pid)
         return [launcher, *launcher.children(recursive=True)]
 
     def replicas(self, deployment: str) -> list[psutil.Process]:
         title = f"ray::ServeReplica:memex:{deployment}"
-        return alive(self.family(), lambda process: title in "".join(process.cmdline()))
+        return alive(self.process_tree(), lambda process: title in "".join(process.cmdline()))
 
-    def named(self, name: str) -> list[psutil.Process]:
-        return alive(self.family(), lambda process: process.name() == name)
+    def processes_named(self, name: str) -> list[psutil.Process]:
+        return alive(self.process_tree(), lambda process: process.name() == name)
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, group: bool = False) -> int:
-        """Signal the launcher (or its group) and wait; what it started is kept for `left()`."""
+    def stop(self, signal_number: signal.Signals = signal.SIGTERM, group: bool = False) -> int:
+        """Signal the launcher (or its group) and wait for its exit code.
+
+        `remaining()` then reports which processes of this run still exist.
+        """
         assert self.process is not None
-        self._family = self.family()
+        self._last_tree = self.process_tree()
         if group:
-            os.killpg(self.process.pid, number)
+            os.killpg(self.process.pid, signal_number)
         else:
-            self.process.send_signal(number)
+            self.process.send_signal(signal_number)
         code = self.process.wait(60)
         self.process = None
         return code
 
-    def left(self, patience_s: float = 0.0) -> list[psutil.Process]:
-        """Processes of the last run that are still there."""
-        _, left = psutil.wait_procs(self._family, timeout=patience_s)
-        return alive(left, lambda process: process.status() != psutil.STATUS_ZOMBIE)
+    def remaining(self, timeout_s: float = 0.0) -> list[psutil.Process]:
+        """The processes of the last run that still exist after `timeout_s`."""
+        _, remaining = psutil.wait_procs(self._last_tree, timeout=timeout_s)
+        return alive(remaining, lambda process: process.status() != psutil.STATUS_ZOMBIE)
 
     def kill(self) -> None:
-        """End everything, for a test that failed half-way."""
+        """Kill every process, after a test that failed half-way."""
         if self.process is None:
             return
         if self.process.poll() is None:
-            for process in reversed(self.family()):
+            for process in reversed(self.process_tree()):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
         self.process.wait()
@@ -120,14 +123,14 @@ class Service:
 
     @contextlib.contextmanager
     def running(self) -> Iterator["Service"]:
-        """Started, and in the end stopped as by Ctrl-C in a terminal, which reaches the whole
-        group; killed where the block fails."""
+        """Start it, and stop it at the end as Ctrl-C in a terminal does, which signals the whole
+        group; kill it if the block fails."""
         self.start()
         try:
             yield self
             if self.is_running():
                 assert self.stop(signal.SIGINT, group=True) == 0, "".join(self.lines)
-                assert self.left() == []
+                assert self.remaining() == []
         finally:
             self.kill()
 
@@ -136,8 +139,8 @@ class Service:
 
 
 @contextlib.contextmanager
-def fresh(**settings: str) -> Iterator[Service]:
-    """A service over a data folder of its own, running."""
+def fresh_service(**settings: str) -> Iterator[Service]:
+    """A running service on a data folder of its own."""
     with (
         tempfile.TemporaryDirectory(prefix="memex-", ignore_cleanup_errors=True) as root,
         Service(Path(root), **settings).running() as service,
@@ -148,7 +151,7 @@ def fresh(**settings: str) -> Iterator[Service]:
 def alive(
     processes: list[psutil.Process], condition: Callable[[psutil.Process], bool]
 ) -> list[psutil.Process]:
-    """Those that are there and satisfy the condition: any may end at any moment."""
+    """The processes that exist and satisfy the condition; any may end at any moment."""
     found = []
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -157,10 +160,10 @@ def alive(
     return found
 
 
-def listening(found: list[psutil.Process]) -> set[tuple[str, int]]:
-    """Addresses and ports that the processes listen on."""
+def listening_addresses(processes: list[psutil.Process]) -> set[tuple[str, int]]:
+    """The addresses and TCP ports that the processes listen on."""
     addresses = set()
-    for process in found:
+    for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             for connection in process.net_connections("tcp"):
                 if connection.status == psutil.CONN_LISTEN:

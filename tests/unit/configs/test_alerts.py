@@ -23,17 +23,17 @@ needs_promtool = pytest.mark.skipif(
         ["check", "config", str(ROOT / "configs" / "prometheus.yml")],
     ],
 )
-def test_promtool_is_content(command: list[str]) -> None:
-    done = subprocess.run(["promtool", *command], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_promtool_accepts_the_rules_and_the_config(command: list[str]) -> None:
+    result = subprocess.run(["promtool", *command], capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_of_each_rule_it_is_tried_when_it_fires_and_when_not() -> None:
+def test_each_alert_is_tested_firing_and_not_firing() -> None:
     groups = yaml.safe_load(RULES.read_text())["groups"]
     rules = {rule["alert"] for group in groups for rule in group["rules"]}
-    tried = {
+    tested = {
         (case["alertname"], bool(case["exp_alerts"]))
         for test in yaml.safe_load(TESTS.read_text())["tests"]
         for case in test["alert_rule_test"]
     }
-    assert tried == {(rule, fires) for rule in rules for fires in (True, False)}
+    assert tested == {(rule, fires) for rule in rules for fires in (True, False)}

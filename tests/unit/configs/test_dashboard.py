@@ -7,7 +7,7 @@ GRAFANA = ROOT / "configs" / "grafana"
 DASHBOARD = json.loads((GRAFANA / "dashboards" / "memex.json").read_text(encoding="utf-8"))
 
 
-def test_panels_have_a_place_of_their_own() -> None:
+def test_panels_have_unique_ids_positions_and_titles() -> None:
     panels = DASHBOARD["panels"]
     assert [panel["id"] for panel in panels] == list(range(1, len(panels) + 1))
     places = {(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels}
@@ -30,8 +30,8 @@ def test_panels_have_the_options_of_their_type() -> None:
             assert not panel["options"].keys() & expected["timeseries"], panel["title"]
 
 
-def test_queries_are_of_metrics_that_are_documented() -> None:
-    documented = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
+def test_queries_use_documented_metrics() -> None:
+    documented = (ROOT / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
     expressions = [t["expr"] for panel in DASHBOARD["panels"] for t in panel["targets"]]
     for expression in expressions:
         for name in re.findall(r"\bmemex_\w+", expression):

@@ -35,11 +35,11 @@ ENGLISH = Analyzer("english")
         ("URLs and APIs", ["url", "api"]),
     ],
 )
-def test_terms(text: str, terms: list[str]) -> None:
+def test_english_terms(text: str, terms: list[str]) -> None:
     assert ENGLISH.terms(text) == terms
 
 
-def test_composed_and_decomposed_letters_are_one() -> None:
+def test_composed_and_decomposed_letters_give_the_same_terms() -> None:
     for word in ("Café", "Åse", "Ελλάδα", "Hà Nội"):
         forms = {tuple(ENGLISH.terms(unicodedata.normalize(f, word))) for f in ("NFC", "NFD")}
         assert len(forms) == 1
@@ -48,24 +48,24 @@ def test_composed_and_decomposed_letters_are_one() -> None:
 @pytest.mark.parametrize(
     "word", ["iPhone", "YouTube", "OneDrive", "MacBooks", "HTTPServers", "IDs"]
 )
-def test_names_are_found_in_small_letters(word: str) -> None:
+def test_camel_case_names_share_terms_with_their_lower_case(word: str) -> None:
     assert set(ENGLISH.terms(word.lower())) & set(ENGLISH.terms(word))
 
 
-def test_long_runs_of_marks_are_cut_before_they_are_normalised() -> None:
-    """Putting thousands of them in order takes quadratic time."""
+def test_long_runs_of_combining_marks_are_cut_before_normalisation() -> None:
+    """Normalisation sorts them, which takes quadratic time."""
     (term,) = ENGLISH.terms("क" + "\u0301\u0316" * 4_000)
     assert len(term) == 17
 
 
-def test_languages_differ() -> None:
+def test_languages_stem_and_stop_different_words() -> None:
     assert Analyzer("german").terms("Die Häuser und der Garten") == ["haus", "gart"]
     assert Analyzer("french").terms("l'eau n'est pas ici") == ["eau", "ici"]
     assert Analyzer("none").terms("The Dogs were") == ["the", "dogs", "were"]
 
 
 @pytest.mark.parametrize("language", get_args(Language))
-def test_every_language_works(language: Language) -> None:
+def test_every_language_gives_terms(language: Language) -> None:
     assert Analyzer(language).terms("Oslo 2026") in (["oslo", "2026"], ["osl", "2026"])
     assert bool(stopwords(language)) == (language != "none")
 
@@ -75,12 +75,12 @@ def test_numbers_are_never_stop_words() -> None:
         assert not {word for word in stopwords(language) if word.isnumeric()}
 
 
-def test_a_text_has_the_terms_of_its_sentences() -> None:
-    """So that a sentence that was stored can be found by itself, whatever it is."""
+def test_text_of_two_sentences_has_the_terms_of_both() -> None:
+    """So that a search for any stored sentence finds it."""
     random.seed(3)
-    signs = "abcXYZ019 _-./'\"\\:@#,;()áßж中日ー한ह्ー𝒳🎉\u200d\u0301\n"
+    characters = "abcXYZ019 _-./'\"\\:@#,;()áßж中日ー한ह्ー𝒳🎉\u200d\u0301\n"
     for _ in range(500):
-        text = "".join(random.choices(signs, k=random.randint(0, 60)))
+        text = "".join(random.choices(characters, k=random.randint(0, 60)))
         terms = ENGLISH.terms(text)
         assert ENGLISH.terms(text) == terms
         assert all(terms)

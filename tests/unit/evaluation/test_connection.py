@@ -6,17 +6,17 @@ from aiohttp import web
 
 from evaluation.connection import Connection
 from evaluation.errors import ServiceError
-from tests.support.evaluation.memex import FakeMemex, Step
+from tests.support.evaluation.memex import FakeMemex, Proceed
 
 SEARCH = "/v1/memories/search"
 
 
-async def test_gives_up_on_a_service_that_stays_down(memex: FakeMemex) -> None:
-    async def down(_request: web.Request, _body: Any, _step: Step) -> web.StreamResponse:
+async def test_request_fails_if_the_service_stays_down(memex: FakeMemex) -> None:
+    async def down(_request: web.Request, _body: Any, _proceed: Proceed) -> web.StreamResponse:
         body = json.dumps({"status": 503, "detail": "the embedder is away"})
         return web.Response(status=503, text=body, headers={"Retry-After": "0"})
 
-    memex.interfere = down
+    memex.intercept = down
     lines: list[str] = []
     async with Connection(memex.url, lines.append, patience_s=0.2) as connection:
         with pytest.raises(ServiceError) as error:

@@ -13,7 +13,7 @@ def _ids(path: Path, fresh: bool = False) -> list[str]:
         return list(journal.records)
 
 
-def test_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_journal_continues_an_earlier_run(tmp_path: Path) -> None:
     path = tmp_path / "new" / "run.jsonl"
     with Journal(path, RUN, False) as journal:
         journal.add({"question_id": "q1", "text": "ü\u2028"})
@@ -24,7 +24,7 @@ def test_goes_on_where_it_was(tmp_path: Path) -> None:
     assert _ids(path) == ["q1", "q2", "q3"]
 
 
-def test_half_a_line_is_dropped(tmp_path: Path) -> None:
+def test_incomplete_line_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     with Journal(path, RUN, False) as journal:
         journal.add({"question_id": "q1"})
@@ -35,7 +35,7 @@ def test_half_a_line_is_dropped(tmp_path: Path) -> None:
     assert _ids(path) == ["q1", "q2"]
 
 
-def test_half_a_header_is_written_anew(tmp_path: Path) -> None:
+def test_incomplete_header_is_rewritten(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     path.write_text('{"data_')
     assert _ids(path) == []
@@ -43,7 +43,7 @@ def test_half_a_header_is_written_anew(tmp_path: Path) -> None:
     assert len(path.read_text().splitlines()) == 1
 
 
-def test_fresh_forgets(tmp_path: Path) -> None:
+def test_fresh_discards_earlier_records(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     with Journal(path, RUN, False) as journal:
         journal.add({"question_id": "q1"})
@@ -52,21 +52,21 @@ def test_fresh_forgets(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["x\n", '{"data_sha256": "cd"}\n', '{"a": 1}\n[]\n', "\xff\n"])
-def test_other_content_is_left_alone(tmp_path: Path, text: str) -> None:
+def test_file_with_other_content_is_left_unchanged(tmp_path: Path, text: str) -> None:
     path = tmp_path / "run.jsonl"
     path.write_text(text, encoding="latin-1")
-    with pytest.raises(EvaluationError, match="--fresh starts it anew"):
+    with pytest.raises(EvaluationError, match="--fresh overwrites it"):
         Journal(path, RUN, False)
     assert path.read_text(encoding="latin-1") == text
     assert _ids(path, fresh=True) == []
 
 
-def test_one_run_at_a_time(tmp_path: Path) -> None:
+def test_concurrent_run_on_the_same_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     with Journal(path, RUN, False), pytest.raises(EvaluationError, match="another run"):
         Journal(path, RUN, True)
 
 
-def test_the_key_depends_on_the_values_alone() -> None:
+def test_key_depends_only_on_the_values() -> None:
     assert key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1})
     assert key_of({"a": 1}) != key_of({"a": 2})

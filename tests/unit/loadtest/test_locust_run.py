@@ -28,7 +28,7 @@ def outcome() -> Outcome:
     return Outcome(load, read_routes(STATS), read_failures(FAILURES), 0)
 
 
-def test_routes_are_read_and_all_of_them_come_last(outcome: Outcome) -> None:
+def test_routes_are_read_with_their_total_last(outcome: Outcome) -> None:
     write, search, everything = outcome.routes
     assert (write.name, write.requests, write.failures) == ("POST /v1/memories", 267, 1)
     assert search.name == "POST /v1/memories/search"
@@ -36,12 +36,12 @@ def test_routes_are_read_and_all_of_them_come_last(outcome: Outcome) -> None:
     assert (everything.p50, everything.p95, everything.p99) == (12, 29, 73)
 
 
-def test_nothing_requested_makes_no_routes() -> None:
+def test_no_requests_give_no_routes() -> None:
     assert read_routes(NOTHING) == []
     assert read_routes("") == []
 
 
-def test_the_most_frequent_failure_comes_first(outcome: Outcome) -> None:
+def test_most_frequent_failure_comes_first(outcome: Outcome) -> None:
     assert outcome.failures == [
         "20x POST /v1/memories/search: CatchResponseError('a, b')",
         "1x POST /v1/memories: CatchResponseError('status 429')",
@@ -49,14 +49,14 @@ def test_the_most_frequent_failure_comes_first(outcome: Outcome) -> None:
     assert read_failures("") == []
 
 
-def test_one_failure_or_a_bad_end_is_enough_to_be_told(outcome: Outcome) -> None:
+def test_failure_or_bad_exit_code_makes_the_outcome_bad(outcome: Outcome) -> None:
     good = [replace(route, failures=0) for route in outcome.routes]
     assert not outcome.is_good
     assert replace(outcome, routes=good).is_good
     assert not replace(outcome, routes=good, exit_code=1).is_good
 
 
-def test_the_table_has_a_line_for_each_route_and_each_failure(outcome: Outcome) -> None:
+def test_table_has_a_line_for_each_route_and_failure(outcome: Outcome) -> None:
     heading, *lines = table([outcome])
     assert len(lines) == 5
     assert {len(line) for line in lines[:3]} == {len(heading)}

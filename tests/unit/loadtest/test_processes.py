@@ -19,15 +19,15 @@ from loadtest.processes import Watch, kind_of, memory_mib
         ("", "ray"),
     ],
 )
-def test_kinds(title: str, kind: str) -> None:
+def test_kind_follows_from_the_process_title(title: str, kind: str) -> None:
     assert kind_of([title], "ray") == kind
 
 
-def test_a_process_without_a_command_line() -> None:
+def test_process_without_a_command_line_has_the_default_kind() -> None:
     assert kind_of([], "ray") == "ray"
 
 
-def test_what_this_process_uses() -> None:
+def test_watch_measures_this_process() -> None:
     with Watch([os.getpid()], "ours") as watch:
         sum(number * number for number in range(1_000_000))
     assert watch.cpu_s()["ours"] > 0

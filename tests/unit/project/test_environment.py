@@ -1,4 +1,4 @@
-"""What the locked environment must not bring along."""
+"""Packages that the locked environment must not contain."""
 
 import importlib.metadata
 

@@ -50,17 +50,17 @@ async def client(
 
 
 @pytest.fixture
-async def nothing_is_left_behind() -> AsyncIterator[None]:
-    """No test leaves a task, or an exception that nobody has seen."""
+async def no_leaked_tasks() -> AsyncIterator[None]:
+    """Fail the test if it leaves a task or an unhandled exception."""
     loop = asyncio.get_running_loop()
-    before, complaints = asyncio.all_tasks(), []
-    loop.set_exception_handler(lambda _loop, context: complaints.append(context["message"]))
-    gc.freeze()  # what was there before the test is not searched for its garbage
+    before, reports = asyncio.all_tasks(), []
+    loop.set_exception_handler(lambda _loop, context: reports.append(context["message"]))
+    gc.freeze()  # so that the collection below skips objects from before the test
     yield
     await turns()
-    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    leaked = asyncio.all_tasks() - before - {asyncio.current_task()}
     gc.collect()
     gc.unfreeze()
     loop.set_exception_handler(None)
-    assert not left
-    assert complaints == []
+    assert not leaked
+    assert reports == []

@@ -7,7 +7,7 @@ from deployments.domain.errors import BadSetting
 from serve_app.settings import ROOT, default_data_dir, load_settings, variables
 
 
-def test_the_laptop_profile_is_the_default_and_limits_rates() -> None:
+def test_laptop_profile_is_the_default_and_limits_rates() -> None:
     settings = load_settings({})
     assert settings.profile == "laptop"
     assert (settings.rate_limit.writes_per_minute, settings.rate_limit.searches_per_minute) == (
@@ -32,7 +32,7 @@ def test_every_profile_loads_and_configures_every_deployment(profile: str) -> No
     assert settings.deployments["Embedder"]["autoscaling_config"]["max_replicas"] >= 2
 
 
-def test_the_laptop_profile_fits_two_cores() -> None:
+def test_laptop_profile_fits_two_cores() -> None:
     options = load_settings({}).deployments.values()
     cpus = sum(
         entry["ray_actor_options"]["num_cpus"]
@@ -42,7 +42,7 @@ def test_the_laptop_profile_fits_two_cores() -> None:
     assert cpus <= 2
 
 
-def test_a_profile_may_be_a_file_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_profile_can_be_any_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.yaml").write_text("port: 9000\ndeployments:\n  Embedder: {num_replicas: 3}\n")
     (tmp_path / "mine").write_text("port: 9001")
     (tmp_path / "empty.yaml").touch()
@@ -57,33 +57,33 @@ def test_a_profile_may_be_a_file_anywhere(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("content", "complaint"),
+    ("content", "message"),
     [
-        ("- port", r"mine.yaml does not hold settings by name$"),
-        ("0", r"mine.yaml does not hold settings by name$"),
-        ("db:", r"mine.yaml: db does not hold settings by name$"),
+        ("- port", r"mine.yaml must map setting names to values$"),
+        ("0", r"mine.yaml must map setting names to values$"),
+        ("db:", r"mine.yaml: db must map setting names to values$"),
         ("port: [", r"mine.yaml is not YAML \(.*line 1.*\)$"),
         ("\xff", r"mine.yaml is not YAML \("),
         ("prot: 1", "^the profile's prot: "),
     ],
 )
-def test_what_is_wrong_with_a_profiles_file_is_said_in_one_line(
-    tmp_path: Path, content: str, complaint: str
+def test_invalid_profile_file_is_a_one_line_error(
+    tmp_path: Path, content: str, message: str
 ) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(content, encoding="latin-1")
-    with pytest.raises(BadSetting, match=complaint) as raised:
+    with pytest.raises(BadSetting, match=message) as raised:
         load_settings({"MEMEX_PROFILE": str(path), "MEMEX_DB_MIN_POOL_SIZE": "1"})
     assert "\n" not in str(raised.value)
 
 
-def test_a_profiles_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_unreadable_profile_file_is_named(tmp_path: Path) -> None:
     for path in (f"{tmp_path}/none.yaml", f"{tmp_path}/", "none.yaml", "~nobody-here/none.yaml"):
         with pytest.raises(BadSetting, match=f"^MEMEX_PROFILE: cannot read {path} \\("):
             load_settings({"MEMEX_PROFILE": path})
 
 
-def test_variables_go_before_the_profile() -> None:
+def test_variables_override_the_profile() -> None:
     settings = load_settings(
         {
             "MEMEX_PROFILE": "production",
@@ -107,7 +107,7 @@ def test_variables_go_before_the_profile() -> None:
 
 
 @pytest.mark.parametrize(
-    ("environ", "named"),
+    ("environ", "message"),
     [
         ({"MEMEX_PROT": "1"}, r"MEMEX_PROT is not a setting \(did you mean MEMEX_PORT\?\)"),
         ({"MEMEX_ZZZZ": "1"}, "MEMEX_ZZZZ is not a setting; see"),
@@ -117,30 +117,34 @@ def test_variables_go_before_the_profile() -> None:
         ({"MEMEX_EMBEDDING_PRECISION": "int4"}, "^MEMEX_EMBEDDING_PRECISION: .*int8"),
         ({"MEMEX_RATE_LIMIT_WRITES_PER_MINUTE": "-1"}, "^MEMEX_RATE_LIMIT_WRITES_PER_MINUTE: "),
         ({"MEMEX_DB_MIN_POOL_SIZE": "9"}, "^MEMEX_DB_MIN_POOL_SIZE: .*larger"),
-        ({"MEMEX_PROFILE": "none"}, "MEMEX_PROFILE: there is no profile 'none'; there are: laptop"),
+        (
+            {"MEMEX_PROFILE": "none"},
+            "MEMEX_PROFILE: profile 'none' does not exist; use one of laptop",
+        ),
         ({"MEMEX_PROFILE": "../serve_config"}, "^MEMEX_PROFILE: cannot read ../serve_config"),
-        ({"MEMEX_PROFILE": ""}, "^MEMEX_PROFILE: there is no profile ''"),
+        ({"MEMEX_PROFILE": ""}, "^MEMEX_PROFILE: profile '' does not exist"),
         ({"MEMEX_EMBEDDING_STAND_IN_MS": "-1"}, "^MEMEX_EMBEDDING_STAND_IN_MS: "),
         ({"MEMEX_EMBEDDING_STAND_IN_MS": "inf"}, "^MEMEX_EMBEDDING_STAND_IN_MS: "),
         ({"MEMEX_PORT": "x", "MEMEX_HOST": ""}, "MEMEX_HOST: .*; MEMEX_PORT: |MEMEX_PORT: .*; "),
     ],
 )
-def test_bad_values_are_refused_by_name(environ: dict[str, str], named: str) -> None:
-    with pytest.raises(BadSetting, match=named):
+def test_invalid_values_are_refused_by_name(environ: dict[str, str], message: str) -> None:
+    with pytest.raises(BadSetting, match=message):
         load_settings(environ)
 
 
-def test_the_docs_have_exactly_the_settings_there_are() -> None:
-    rows = rows_of_settings("docs/settings.md")
+def test_docs_list_exactly_the_existing_settings() -> None:
+    rows = rows_of_settings("docs/reference/settings.md")
     assert {name for name, _ in rows if name.startswith("MEMEX_")} == set(variables())
 
 
-def test_readme_says_of_some_settings_what_the_docs_say() -> None:
+def test_readme_settings_match_the_docs() -> None:
     some = rows_of_settings("README.md")
     assert len(some) > 5
-    assert {name: what.replace("](docs/", "](") for name, what in some}.items() <= dict(
-        rows_of_settings("docs/settings.md")
-    ).items()
+    links = {"](docs/reference/": "](", "](docs/": "](../"}
+    for link, there in links.items():
+        some = [(name, what.replace(link, there)) for name, what in some]
+    assert dict(some).items() <= dict(rows_of_settings("docs/reference/settings.md")).items()
 
 
 def rows_of_settings(document: str) -> list[tuple[str, str]]:
@@ -148,7 +152,7 @@ def rows_of_settings(document: str) -> list[tuple[str, str]]:
     return re.findall(r"^\| `(MEMEX_\w+|DATABASE_URL)` \| (.*)$", text, re.MULTILINE)
 
 
-def test_the_laptops_replicas_at_their_most_fit_two_cores() -> None:
+def test_laptop_profile_fits_two_cores_at_max_replicas() -> None:
     deployments = load_settings({}).deployments.values()
     cpus = sum(
         options["ray_actor_options"]["num_cpus"]

@@ -1,10 +1,10 @@
-"""Moving memories to another model, on a real database: interrupted, written to, searched."""
+"""Re-embedding with a real database, while it is written to, searched and read."""
 
 import asyncio
 import itertools
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -28,29 +28,29 @@ from tests.support.postgres.reembedding import (
     SAME_WIDTH,
     WIDER,
     Model,
-    _all,
+    all_memories,
     check_searches,
-    filled,
-    locked,
-    move,
-    new_table,
-    table,
+    fill_with_sentences,
+    locked_connection,
+    new_table_state,
+    reembed,
+    table_state,
     vector_of,
 )
 
 
 @pytest.mark.parametrize("identity", [SAME_WIDTH, WIDER])
-async def test_all_memories_move(
+async def test_run_reembeds_all_memories_and_back(
     dsn: str, empty_dsn: str, postgres_store: PostgresStore, identity: ModelIdentity
 ) -> None:
-    contents = await filled(postgres_store)
+    contents = await fill_with_sentences(postgres_store)
     await put_in_index(postgres_store)
     fresh = Pool(empty_dsn, StoreSettings(), _migrate)
-    expected = await new_table(build_store(fresh, StoreSettings()), empty_dsn, identity)
+    expected = await new_table_state(build_store(fresh, StoreSettings()), empty_dsn, identity)
     await fresh.close()
 
-    await move(dsn, Model(identity))
-    assert await table(dsn) == expected
+    await reembed(dsn, Model(identity))
+    assert await table_state(dsn) == expected
     await check_searches(postgres_store, identity, contents[:5])
     large = build_store(postgres_store.pool, StoreSettings(exact_search_rows=10))
     await check_searches(large, identity, contents[:5])
@@ -58,31 +58,31 @@ async def test_all_memories_move(
         await postgres_store.generations.adopt_generation(IDENTITY)
     assert mismatch.value.active == identity
     await postgres_store.memories.forget("agent", "user")
-    with pytest.raises(ModelMismatch):  # chosen on purpose: a replica must not undo it
+    with pytest.raises(ModelMismatch):  # a replica must not undo the operator's choice
         await postgres_store.generations.adopt_generation(IDENTITY)
 
-    await move(dsn, Model(IDENTITY))  # and back
-    (memory,) = await filled(postgres_store, 1)
+    await reembed(dsn, Model(IDENTITY))  # and back
+    (memory,) = await fill_with_sentences(postgres_store, 1)
     await check_searches(postgres_store, IDENTITY, [memory])
 
 
-async def test_what_is_written_during_a_run_moves_too(
+async def test_run_includes_memories_written_while_it_runs(
     dsn: str, postgres_store: PostgresStore
 ) -> None:
-    """Before each answer of the model, those that it was asked for and others are changed, deleted
-    and added: what it says is then of texts that are not there any more."""
-    contents = await filled(postgres_store, 500)
+    """Before each answer of the model, some of the requested memories are changed, some are
+    deleted, and new ones are added, so that its embeddings are of outdated texts."""
+    contents = await fill_with_sentences(postgres_store, 500)
     generation = await postgres_store.generations.adopt_generation(IDENTITY)
-    by_content = {memory.content: memory.id async for memory in _all(postgres_store)}
+    by_content = {memory.content: memory.id async for memory in all_memories(postgres_store)}
     numbers = itertools.count()
 
     class Busy(Model):
-        async def meanwhile(self, texts: Sequence[str]) -> None:
+        async def before_answer(self, texts: Sequence[str]) -> None:
             number = next(numbers)
-            if len(texts) <= reembedding.LAST_ROWS:  # writers wait, as we would
+            if len(texts) <= reembedding.LAST_ROWS:  # the table is locked: a write would wait
                 return
-            there = [text for text in texts if text in by_content]
-            for text in there[:2]:
+            present = [text for text in texts if text in by_content]
+            for text in present[:2]:
                 changed = f"{text} changed"
                 vector = embed_words(changed)
                 patch = MemoryPatch(changed)
@@ -91,38 +91,42 @@ async def test_what_is_written_during_a_run_moves_too(
                     "agent", memory_id, patch, vector, generation, None
                 )
                 by_content[changed] = memory_id
-            for text in there[2:4]:
+            for text in present[2:4]:
                 await postgres_store.memories.delete("agent", by_content.pop(text))
             added = NewMemory(uuid7(), "agent", "user", f"added {number}")
             await postgres_store.inserts.insert(
                 [added], embed_words(added.content)[None], generation, None
             )
             by_content[added.content] = added.id
-            first = f"{contents[-1]} early {number}"  # its id is behind what a pass has come to
-            early = NewMemory(uuid7(), "agent", "user", first)
-            early = replace(early, id=type(early.id)(int=number + 1))
-            await postgres_store.inserts.insert([early], embed_words(first)[None], generation, None)
-            by_content[first] = early.id
+            content = f"{contents[-1]} early {number}"
+            # An id that comes before those this pass has reached.
+            early = NewMemory(UUID(int=number + 1), "agent", "user", content)
+            await postgres_store.inserts.insert(
+                [early], embed_words(content)[None], generation, None
+            )
+            by_content[content] = early.id
 
-    await move(dsn, Busy(WIDER))
-    assert {memory.content async for memory in _all(postgres_store)} == set(by_content)
-    assert (await table(dsn))["missing"] == 0
+    await reembed(dsn, Busy(WIDER))
+    assert {memory.content async for memory in all_memories(postgres_store)} == set(by_content)
+    assert (await table_state(dsn))["missing"] == 0
     changed = [text for text in by_content if "changed" in text or "added" in text]
     assert len(changed) > 10
     await check_searches(postgres_store, WIDER, changed[:10])
 
 
-async def test_no_call_meets_the_switch_half_done(dsn: str, postgres_store: PostgresStore) -> None:
-    """Calls go on all the time; each is answered by the model it came with, or refused as retired
-    and then made again, and what was stored is there in the end."""
-    contents = await filled(postgres_store)
+async def test_every_call_during_a_run_is_of_one_generation(
+    dsn: str, postgres_store: PostgresStore
+) -> None:
+    """Each call is answered by the generation of its embedding, or refused as retired and repeated.
+    Everything that was stored exists in the end."""
+    contents = await fill_with_sentences(postgres_store)
     generation = await postgres_store.generations.adopt_generation(IDENTITY)
     model = (IDENTITY, generation)
     stop = asyncio.Event()
     stored: list[str] = []
     retired = 0
 
-    async def again(call: Any) -> Any:
+    async def with_retries(call: Any) -> Any:
         nonlocal model, retired
         for _ in range(3):
             identity, number = model
@@ -131,61 +135,61 @@ async def test_no_call_meets_the_switch_half_done(dsn: str, postgres_store: Post
             except GenerationRetired:
                 retired += 1
                 model = (WIDER, await postgres_store.generations.adopt_generation(WIDER))
-        raise AssertionError("retired again and again")
+        raise AssertionError("the generation was retired three times")
 
-    async def searches(number: int) -> None:
+    async def search_repeatedly(number: int) -> None:
         for turn in itertools.count(number):
             await asyncio.sleep(0.005)
             if stop.is_set():
                 return
             text = contents[turn % len(contents)]
             query = SearchQuery("agent", "user", text, 1, Ranking(1.0, mode="semantic"))
-            (hit,) = await again(
+            (hit,) = await with_retries(
                 lambda identity, of, query=query: postgres_store.searches.search(
                     query, vector_of(identity, query.text), of, None
                 )
             )
             assert (hit.content, hit.score) == (text, pytest.approx(1.0, abs=1e-3))
 
-    async def writes(number: int) -> None:
+    async def write_repeatedly(number: int) -> None:
         for turn in itertools.count():
             await asyncio.sleep(0.01)
             if stop.is_set():
                 return
             new = NewMemory(uuid7(), "agent", "user", f"writer{number} wrote{turn}")
-            await again(
+            await with_retries(
                 lambda identity, of, new=new: postgres_store.inserts.insert(
                     [new], vector_of(identity, new.content)[None], of, None
                 )
             )
-            changed = MemoryPatch(f"{new.content} and changed it")
-            await again(
-                lambda identity, of, new=new, changed=changed: postgres_store.memories.update(
-                    "agent", new.id, changed, vector_of(identity, changed.content or ""), of, None
+            patch = MemoryPatch(f"{new.content} and changed it")
+            await with_retries(
+                lambda identity, of, new=new, patch=patch: postgres_store.memories.update(
+                    "agent", new.id, patch, vector_of(identity, patch.content or ""), of, None
                 )
             )
             stored.append(f"{new.content} and changed it")
 
     async with asyncio.TaskGroup() as group:
         for number in range(3):
-            group.create_task(searches(number))
-            group.create_task(writes(number))
+            group.create_task(search_repeatedly(number))
+            group.create_task(write_repeatedly(number))
         async with asyncio.timeout(30):
-            await move(dsn, Model(WIDER))
+            await reembed(dsn, Model(WIDER))
             await asyncio.sleep(0.3)
         stop.set()
     assert retired > 0
     await check_searches(postgres_store, WIDER, [*stored[:5], *stored[-5:]])
-    there = {memory.content async for memory in _all(postgres_store)}
-    assert set(stored) <= there
+    present = {memory.content async for memory in all_memories(postgres_store)}
+    assert set(stored) <= present
 
 
-async def test_a_long_reader_delays_the_switch_alone(
+async def test_long_reader_delays_only_the_switch(
     dsn: str, pool: Pool, postgres_store: PostgresStore
 ) -> None:
-    """As a backup is one: nobody waits for the switch while it waits."""
-    contents = await filled(postgres_store, 20)
-    async with locked(dsn) as connection:
+    """Other calls do not wait for a switch that waits for a reader, such as a backup."""
+    contents = await fill_with_sentences(postgres_store, 20)
+    async with locked_connection(dsn) as connection:
         await reembedding.begin(connection, WIDER)
         run = Run(connection, dsn, Settings(), Model(WIDER), WIDER, 1)
         await run.build()

@@ -1,4 +1,4 @@
-"""Runs of reembedding that are killed, given up, backed up, or tried twice."""
+"""Re-embedding runs that are killed, abandoned, backed up, or started twice."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,21 +21,22 @@ from tests.support.postgres.reembedding import (
     WIDER,
     Model,
     check_searches,
-    filled,
-    locked,
-    move,
-    table,
+    fill_with_sentences,
+    locked_connection,
+    reembed,
+    table_state,
 )
 
 
 class Killed(BaseException):
-    """As if the process had ended there."""
+    """Raised in place of a statement, as if the process had been killed before it."""
 
 
-def killed_before_each_step(monkeypatch: pytest.MonkeyPatch, steps: set[str]) -> Iterator[None]:
-    """Runs that each end before a statement that none before has ended at, kept in `steps`."""
+def kill_before_each_step(monkeypatch: pytest.MonkeyPatch, steps: set[str]) -> Iterator[None]:
+    """Let each iteration's run be killed before the first statement whose name is not in `steps`,
+    and add that name."""
 
-    class Counted:
+    class KillingSql:
         def __getattr__(self, name: str) -> Statement:
             if name not in steps:
                 steps.add(name)
@@ -44,96 +45,96 @@ def killed_before_each_step(monkeypatch: pytest.MonkeyPatch, steps: set[str]) ->
             return statement
 
     with monkeypatch.context() as patched:
-        patched.setattr(reembedding, "sql", Counted())
+        patched.setattr(reembedding, "sql", KillingSql())
         while True:
             yield
 
 
-async def test_a_run_that_ends_anywhere_is_gone_on_with(
+async def test_run_continues_after_being_killed_before_any_statement(
     dsn: str, postgres_store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    contents = await filled(postgres_store)
+    contents = await fill_with_sentences(postgres_store)
     embedded = 0
     steps = set[str]()
-    for _ in killed_before_each_step(monkeypatch, steps):
+    for _ in kill_before_each_step(monkeypatch, steps):
         model = Model(WIDER)
         try:
-            await move(dsn, model, parallel=1)
+            await reembed(dsn, model, parallel=1)
         except Killed:
             pass
         else:
             break
         finally:
-            embedded += len(model.embedded)
+            embedded += len(model.embedded_texts)
         await check_searches(postgres_store, await _active(postgres_store), contents[:2])
     assert {"begin_reembedding", "set_next_embeddings", "create_next_index"} <= steps
     assert {"create_missing_index", "switch_embeddings", "check_embeddings"} <= steps
-    # What was done is not done again.
+    # Memories that were already embedded are not embedded again.
     assert len(contents) < embedded <= len(contents) + 2 * reembedding.PAGE_ROWS
     await check_searches(postgres_store, WIDER, contents[:5])
-    assert (await table(dsn))["checks"] == ["memories_memory_type_check"]
+    assert (await table_state(dsn))["checks"] == ["memories_memory_type_check"]
 
 
-async def test_an_index_that_was_left_half_built_is_built_anew(
+async def test_invalid_index_of_a_killed_run_is_rebuilt(
     dsn: str, pool: Pool, postgres_store: PostgresStore
 ) -> None:
-    contents = await filled(postgres_store)
-    async with locked(dsn) as connection:
+    contents = await fill_with_sentences(postgres_store)
+    async with locked_connection(dsn) as connection:
         await reembedding.begin(connection, WIDER)
         await Run(connection, dsn, Settings(), Model(WIDER), WIDER, 1).build()
         await connection.execute(
             "update pg_index set indisvalid = false from pg_class "
             "where pg_class.oid = indexrelid and relname like 'memories_embedding_next%'"
         )
-    await move(dsn, Model(WIDER))
+    await reembed(dsn, Model(WIDER))
     async with pool.acquire() as connection:
         assert await connection.fetchval("select bool_and(indisvalid) from pg_index")
     await check_searches(postgres_store, WIDER, contents[:3])
 
 
-async def test_giving_up_leaves_what_was(dsn: str, postgres_store: PostgresStore) -> None:
-    contents = await filled(postgres_store)
-    before = await table(dsn)
-    async with locked(dsn) as connection:
+async def test_abandoning_a_run_restores_the_table(dsn: str, postgres_store: PostgresStore) -> None:
+    contents = await fill_with_sentences(postgres_store)
+    before = await table_state(dsn)
+    async with locked_connection(dsn) as connection:
         await reembedding.begin(connection, WIDER)
         await Run(connection, dsn, Settings(), Model(WIDER), WIDER, 1).build()
         assert await reembedding.progress(connection) == reembedding.Progress(WIDER, 150, 150)
         await reembedding.abandon(connection)
         assert await reembedding.progress(connection) is None
-    assert await table(dsn) == before
+    assert await table_state(dsn) == before
     await check_searches(postgres_store, IDENTITY, contents[:3])
 
 
-async def test_a_backup_made_during_a_run_can_be_gone_on_with(
+async def test_run_continues_from_a_restored_backup(
     dsn: str, empty_dsn: str, postgres_store: PostgresStore, tmp_path: Path
 ) -> None:
-    contents = await filled(postgres_store)
-    async with locked(dsn) as connection:
+    contents = await fill_with_sentences(postgres_store)
+    async with locked_connection(dsn) as connection:
         await reembedding.begin(connection, WIDER)
         page = await reembedding.missing(connection, None)
-        rows = await Model(WIDER).embed(page.contents, "passage", WIDER)
-        await reembedding.store(connection, page, rows)
+        vectors = await Model(WIDER).embed(page.contents, "passage", WIDER)
+        await reembedding.store(connection, page, vectors)
         dump, manifest, _ = await write_backup(dsn, StoreSettings(), tmp_path, 7)
     assert manifest.embedding is not None
     assert manifest.embedding.model == IDENTITY.name
 
     await load_backup(empty_dsn, StoreSettings(), dump, manifest, False, lambda *_: None)
     pool = Pool(empty_dsn, StoreSettings())
-    restored = build_store(pool, StoreSettings())
-    await check_searches(restored, IDENTITY, contents[:3])
+    restored_store = build_store(pool, StoreSettings())
+    await check_searches(restored_store, IDENTITY, contents[:3])
     model = Model(WIDER)
-    await move(empty_dsn, model)
-    assert len(model.embedded) == len(contents) - len(page)
-    await check_searches(restored, WIDER, contents[:3])
+    await reembed(empty_dsn, model)
+    assert len(model.embedded_texts) == len(contents) - len(page)
+    await check_searches(restored_store, WIDER, contents[:3])
     await pool.close()
 
 
-async def test_one_run_at_a_time(dsn: str) -> None:
-    async with locked(dsn):
+async def test_second_run_at_the_same_time_is_refused(dsn: str) -> None:
+    async with locked_connection(dsn):
         with pytest.raises(ReembeddingFailed, match="another"):
-            async with locked(dsn):
+            async with locked_connection(dsn):
                 pass
-    async with locked(dsn):
+    async with locked_connection(dsn):
         pass
 
 

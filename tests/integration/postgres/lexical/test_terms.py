@@ -1,4 +1,4 @@
-"""What the lexical arm keeps beside the memories stays true, whatever happens to them."""
+"""Stored terms, document frequencies and lexicons: they follow the memories and the settings."""
 
 import asyncio
 import random
@@ -16,13 +16,15 @@ from deployments.store.postgres.pool import Pool
 from deployments.store.settings import SearchSettings, StoreSettings
 from deployments.store.store import PostgresStore, build_store
 from tests.support.fakes.embedder import IDENTITY
-from tests.support.postgres.frequencies import counted, kept
-from tests.support.postgres.memories import fill, prepared, sentences, unit_vectors, word
+from tests.support.postgres.frequencies import recounted_frequencies, stored_frequencies
+from tests.support.postgres.memories import fill, prepare_searches, sentences, unit_vectors, word
 
-WORDS = Ranking(1.0, mode="lexical")
+LEXICAL = Ranking(1.0, mode="lexical")
 
 
-async def test_frequencies_follow_every_change(pool: Pool, postgres_store: PostgresStore) -> None:
+async def test_document_frequencies_follow_every_change(
+    pool: Pool, postgres_store: PostgresStore
+) -> None:
     memories = []
     for user in ("ana", "ben", "cy"):
         stored, _, generation = await fill(postgres_store, 60, user, contents=sentences(60))
@@ -42,20 +44,20 @@ async def test_frequencies_follow_every_change(pool: Pool, postgres_store: Postg
             await postgres_store.memories.update("agent", memory.id, patch, None, None, None)
         if step % 10 == 0:
             await postgres_store.upkeep.fold_frequencies()
-    again = NewMemory(memories[0].id, "agent", "ana", "an id that is taken")
-    await postgres_store.inserts.insert([again], unit_vectors(1), generation, None)
-    assert await kept(pool) == await counted(pool)
+    existing = NewMemory(memories[0].id, "agent", "ana", "an id that exists")
+    await postgres_store.inserts.insert([existing], unit_vectors(1), generation, None)
+    assert await stored_frequencies(pool) == await recounted_frequencies(pool)
     await postgres_store.memories.forget("agent", "ben")
-    assert await kept(pool) == await counted(pool)
+    assert await stored_frequencies(pool) == await recounted_frequencies(pool)
     for user in ("ana", "cy"):
         await postgres_store.memories.forget("agent", user)
     await postgres_store.upkeep.fold_frequencies()
-    async with pool.acquire() as connection:  # no trace of what is forgotten
+    async with pool.acquire() as connection:  # no frequency of forgotten terms remains
         assert await connection.fetchval("select count(*) from document_frequencies") == 0
         assert await connection.fetchval("select count(*) from document_frequency_changes") == 0
 
 
-async def test_writers_and_upkeep_do_not_meet(dsn: str) -> None:
+async def test_document_frequencies_are_exact_after_concurrent_writes_and_folds(dsn: str) -> None:
     pools = [Pool(dsn, StoreSettings()) for _ in range(2)]
     stores = [build_store(pool, StoreSettings()) for pool in pools]
     generation = await stores[0].generations.adopt_generation(IDENTITY)
@@ -68,48 +70,48 @@ async def test_writers_and_upkeep_do_not_meet(dsn: str) -> None:
         await store.upkeep.fold_frequencies()
 
     await asyncio.gather(*(write(n) for n in range(30)))
-    assert await kept(pools[0]) == await counted(pools[0])
+    assert await stored_frequencies(pools[0]) == await recounted_frequencies(pools[0])
     for pool in pools:
         await pool.close()
 
 
-async def test_reindexing_repairs_drift(pool: Pool, postgres_store: PostgresStore) -> None:
+async def test_reindex_corrects_wrong_document_frequencies(
+    pool: Pool, postgres_store: PostgresStore
+) -> None:
     await fill(postgres_store, 300, contents=sentences(300))
     async with pool.acquire() as connection:
         await connection.execute("update document_frequency_changes set memories = memories + 3")
         await connection.execute(
             "update memories set lexicon = null where metadata->>'even' = 'true'"
         )
-    seen: list[tuple[int, int]] = []
-    await postgres_store.upkeep.reindex(lambda done, total: seen.append((done, total)))
-    assert await kept(pool) == await counted(pool)
-    assert seen[0] == (0, 150)
-    assert seen[-1] == (150, 150)
+    reports: list[tuple[int, int]] = []
+    await postgres_store.upkeep.reindex(lambda done, total: reports.append((done, total)))
+    assert await stored_frequencies(pool) == await recounted_frequencies(pool)
+    assert reports[0] == (0, 150)
+    assert reports[-1] == (150, 150)
 
 
-async def test_memories_of_before_are_indexed_as_the_store_runs(
-    pool: Pool, postgres_store: PostgresStore
-) -> None:
+async def test_upkeep_adds_missing_terms(pool: Pool, postgres_store: PostgresStore) -> None:
     _, _, generation = await fill(postgres_store, 500, contents=[f"code {n}" for n in range(500)])
     async with pool.acquire() as connection:
         await connection.execute(
             "update memories set lexicon = null, terms = null, term_keys = null"
         )
-    assert await kept(pool) == {}
-    query = SearchQuery("agent", "user", "code 321", ranking=WORDS)
+    assert await stored_frequencies(pool) == {}
+    query = SearchQuery("agent", "user", "code 321", ranking=LEXICAL)
     vector = unit_vectors(1)[0]
     assert len(await postgres_store.searches.search(query, vector, generation, None)) == 10
     await postgres_store.upkeep.renew_terms()
     hits = await postgres_store.searches.search(query, vector, generation, None)
     assert hits[0].content == "code 321"
-    assert await kept(pool) == await counted(pool)
+    assert await stored_frequencies(pool) == await recounted_frequencies(pool)
 
 
 @pytest.mark.parametrize(
     "settings",
     [SearchSettings(language="german"), SearchSettings(bm25_k1=0.5), SearchSettings(bm25_b=0.0)],
 )
-async def test_other_settings_renew_what_is_stored(
+async def test_changed_settings_renew_the_stored_terms(
     pool: Pool, postgres_store: PostgresStore, settings: SearchSettings
 ) -> None:
     _, _, generation = await fill(postgres_store, 300, contents=[f"Haus {n}" for n in range(300)])
@@ -119,7 +121,10 @@ async def test_other_settings_renew_what_is_stored(
     await fill(fresh, 300, "fresh", contents=[f"Haus {n}" for n in range(300)])
     for user in ("user", "fresh"):
         query = SearchQuery(
-            "agent", user, "Häuser 7" if settings.language == "german" else "haus 7", ranking=WORDS
+            "agent",
+            user,
+            "Häuser 7" if settings.language == "german" else "haus 7",
+            ranking=LEXICAL,
         )
         hits = await fresh.searches.search(query, unit_vectors(1)[0], generation, None)
         assert hits[0].content == "Haus 7"
@@ -130,16 +135,16 @@ async def test_other_settings_renew_what_is_stored(
         assert sums[0][0] == pytest.approx(sums[1][0], abs=1e-3)
 
 
-async def test_a_newer_versions_terms_are_left_alone(
+async def test_terms_of_a_newer_lexicon_are_not_renewed(
     pool: Pool, postgres_store: PostgresStore
 ) -> None:
-    """While one version of the graph follows another, or from a shell with other settings."""
+    """A store with older settings may still run during an upgrade, or in a shell."""
     await fill(postgres_store, 20, contents=sentences(20))
     german = build_store(pool, StoreSettings(), SearchSettings(language="german"))
     with pytest.raises(BadSetting, match="MEMEX_SEARCH_LANGUAGE"):
         await german.upkeep.reindex(lambda _done, _total: None)
     await postgres_store.upkeep.renew_terms()
-    assert await kept(pool) == await counted(pool)
+    assert await stored_frequencies(pool) == await recounted_frequencies(pool)
     await german.upkeep.renew_terms()
     await postgres_store.upkeep.renew_terms()
     async with pool.acquire() as connection:
@@ -147,7 +152,7 @@ async def test_a_newer_versions_terms_are_left_alone(
         assert await connection.fetchval("select min(lexicon) from memories") == 2
 
 
-async def test_scopes_whose_words_are_still_to_come_are_not_taken_for_small(pool: Pool) -> None:
+async def test_large_scope_without_stored_terms_is_not_taken_for_small(pool: Pool) -> None:
     store = build_store(pool, StoreSettings(exact_search_rows=100))
     await fill(store, 200)
     query = SearchQuery("agent", "user", "memory 7")
@@ -155,7 +160,7 @@ async def test_scopes_whose_words_are_still_to_come_are_not_taken_for_small(pool
         await connection.execute(
             "update memories set lexicon = null, terms = null, term_keys = null"
         )
-    (search,) = await prepared(store, SearchCall(query, unit_vectors(1)[0], 1, None))
+    (search,) = await prepare_searches(store, SearchCall(query, unit_vectors(1)[0], 1, None))
     assert search.is_large
 
 
@@ -169,8 +174,10 @@ async def test_many_stores_adopt_one_lexicon(dsn: str) -> None:
         await pool.close()
 
 
-async def test_scopes_do_not_hear_each_other(pool: Pool, postgres_store: PostgresStore) -> None:
-    """What others store, with the same words, moves no score by anything."""
+async def test_memories_of_other_scopes_change_no_score(
+    pool: Pool, postgres_store: PostgresStore
+) -> None:
+    """Even if they have the same terms."""
     _, _, generation = await fill(postgres_store, 100, contents=sentences(100))
     vector = unit_vectors(1)[0]
     text = " ".join(map(word, (4, 5, 7, 40)))
@@ -189,35 +196,35 @@ async def test_scopes_do_not_hear_each_other(pool: Pool, postgres_store: Postgre
     assert await scores() == before
 
 
-async def test_an_irrelevant_memory_moves_scores_by_idf_alone(
+async def test_irrelevant_memories_change_no_score_if_the_query_terms_are_equally_rare(
     pool: Pool, postgres_store: PostgresStore
 ) -> None:
-    """Weights of stored words never change. So where the query's words are equally rare, a memory
-    without them scales all BM25 scores by one factor, and no score moves at all; and BM25 keeps the
-    order of two memories always when one has each of the words at least as weighty."""
+    """Stored term weights never change. If the query's terms are equally rare, memories without
+    them scale all BM25 scores by one factor, and no score changes. In any case BM25 keeps the order
+    of two memories of which one has at least the other's weight for each term."""
     contents = ["red apple", "red apple red", "a long text with one apple and red in it", "nothing"]
     vectors = unit_vectors(4)
     _, _, generation = await fill(postgres_store, 4, vectors=vectors, contents=contents)
     vector = unit_vectors(1)[0]
 
-    async def found(text: str) -> dict[str, float]:
+    async def scores(text: str) -> dict[str, float]:
         query = SearchQuery("agent", "user", text, 50, Ranking(1.0), explain=True)
         hits = await postgres_store.searches.search(query, vector, generation, None)
         return {h.content: h.score for h in hits if h.score is not None and h.content in contents}
 
-    before = await found("red apple")
-    single = await found("apple")
+    both_terms = await scores("red apple")
+    one_term = await scores("apple")
     irrelevant = [NewMemory(uuid7(), "agent", "user", text) for text in sentences(80)]
     far = np.repeat(-vector[None], 80, axis=0)
     await postgres_store.inserts.insert(irrelevant, far, generation, None)
-    assert await found("red apple") == pytest.approx(before, abs=1e-4)
-    assert await found("apple") == pytest.approx(single, abs=1e-4)
+    assert await scores("red apple") == pytest.approx(both_terms, abs=1e-4)
+    assert await scores("apple") == pytest.approx(one_term, abs=1e-4)
 
 
-async def test_a_stored_sentence_finds_itself_first(
+async def test_search_for_a_stored_sentence_finds_it_first(
     postgres_store: PostgresStore, encoder: Encoder
 ) -> None:
-    """Before others of the same words, or of more of them. By words alone it could not."""
+    """Others have the same terms, or more of them, so that lexical search could not."""
     texts = [
         "I like tea",
         "I like tea, tea and more tea; I like it so",

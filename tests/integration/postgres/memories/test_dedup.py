@@ -1,4 +1,4 @@
-"""Writes of what is there already, to the letter, where they touch it."""
+"""Writes of identical memories with `dedup` "touch"."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -26,27 +26,27 @@ async def store(dsn: str) -> AsyncIterator[PostgresStore]:
     await pool.close()
 
 
-def new(content: str, agent: str = "agent", user: str = "user", **fields: Any) -> NewMemory:
+def new_memory(content: str, agent: str = "agent", user: str = "user", **fields: Any) -> NewMemory:
     return NewMemory(uuid7(), agent, user, content, **fields)
 
 
-def call(generation: int, *memories: NewMemory) -> InsertCall:
+def insert_call(generation: int, *memories: NewMemory) -> InsertCall:
     vectors = np.stack([embed_words(memory.content) for memory in memories])
     return InsertCall(memories, vectors, generation, None)
 
 
 async def add(store: PostgresStore, *memories: NewMemory) -> list[Memory]:
-    asked = call(await store.generations.adopt_generation(IDENTITY), *memories)
-    return await store.inserts.insert(asked.memories, asked.embeddings, asked.generation, None)
+    call = insert_call(await store.generations.adopt_generation(IDENTITY), *memories)
+    return await store.inserts.insert(call.memories, call.embeddings, call.generation, None)
 
 
-async def test_the_same_again_is_newer(store: PostgresStore) -> None:
+async def test_identical_memory_refreshes_created_at(store: PostgresStore) -> None:
     old = NOW - timedelta(days=9)
-    (first,) = await add(store, new("a fox", metadata={"k": [1, "a"]}, created_at=old))
-    (again,) = await add(store, new("a fox", metadata={"k": [1, "a"]}))
+    (first,) = await add(store, new_memory("a fox", metadata={"k": [1, "a"]}, created_at=old))
+    (again,) = await add(store, new_memory("a fox", metadata={"k": [1, "a"]}))
     assert again.id == first.id
     assert again.created_at >= NOW
-    (imported,) = await add(store, new("a fox", metadata={"k": [1, "a"]}, created_at=old))
+    (imported,) = await add(store, new_memory("a fox", metadata={"k": [1, "a"]}, created_at=old))
     assert (imported.id, imported.created_at) == (first.id, again.created_at)
     assert await store.memories.count("agent", None) == 1
     assert await store.memories.history("agent", first.id, None, 10) == []
@@ -58,63 +58,72 @@ async def test_the_same_again_is_newer(store: PostgresStore) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        new("A fox"),
-        new("a fox "),
-        new("a fox", agent="another"),
-        new("a fox", user="another"),
-        new("a fox", importance=2.0),
-        new("a fox", memory_type=MemoryType.SEMANTIC),
-        new("a fox", metadata={"k": 1}),
+        new_memory("A fox"),
+        new_memory("a fox "),
+        new_memory("a fox", agent="another"),
+        new_memory("a fox", user="another"),
+        new_memory("a fox", importance=2.0),
+        new_memory("a fox", memory_type=MemoryType.SEMANTIC),
+        new_memory("a fox", metadata={"k": 1}),
     ],
 )
-async def test_what_differs_is_another(store: PostgresStore, other: NewMemory) -> None:
-    (first,) = await add(store, new("a fox"))
+async def test_memory_that_differs_in_any_field_is_stored_separately(
+    store: PostgresStore, other: NewMemory
+) -> None:
+    (first,) = await add(store, new_memory("a fox"))
     (second,) = await add(store, other)
     assert second.id == other.id != first.id
 
 
 @pytest.mark.parametrize("content", ["a fox", "?!", "the the the", "狐狸在睡觉"])
-async def test_alike_in_one_batch(store: PostgresStore, content: str) -> None:
-    memories = [new(content), new("an owl"), new(content)]
+async def test_identical_memories_of_one_batch_are_stored_once(
+    store: PostgresStore, content: str
+) -> None:
+    memories = [new_memory(content), new_memory("an owl"), new_memory(content)]
     stored = await add(store, *memories)
     assert [memory.content for memory in stored] == [content, "an owl", content]
     assert stored[0] == stored[2]
     assert await store.memories.count("agent", None) == 2
-    again = await add(store, new(content))
+    again = await add(store, new_memory(content))
     assert again[0].id == stored[0].id
 
 
-async def test_calls_that_come_together(store: PostgresStore) -> None:
+async def test_identical_memories_of_calls_in_one_batch_are_stored_once(
+    store: PostgresStore,
+) -> None:
     generation = await store.generations.adopt_generation(IDENTITY)
-    calls = [call(generation, new("a fox")), call(generation, new("an owl"), new("a fox"))]
+    calls = [
+        insert_call(generation, new_memory("a fox")),
+        insert_call(generation, new_memory("an owl"), new_memory("a fox")),
+    ]
     (first,), (owl, fox) = await store.inserts.insert_each(calls)  # type: ignore[misc]
     assert (fox, owl.content) == (first, "an owl")
     assert await store.memories.count("agent", None) == 2
 
 
-async def test_at_once_they_are_one(store: PostgresStore) -> None:
+async def test_concurrent_writes_store_identical_memories_once(store: PostgresStore) -> None:
     texts = ["a fox", "an owl", "a bear"]
 
     async def write(n: int) -> list[Memory]:
-        turned = texts[n % 3 :] + texts[: n % 3]
-        return await add(store, *(new(text) for text in turned))
+        rotated = texts[n % 3 :] + texts[: n % 3]
+        return await add(store, *(new_memory(text) for text in rotated))
 
     await asyncio.gather(*(write(n) for n in range(30)))
     assert await store.memories.count("agent", None) == 3
 
 
-async def test_the_longer_life_wins(store: PostgresStore) -> None:
+async def test_later_expiry_of_identical_memories_wins(store: PostgresStore) -> None:
     day, week = NOW + timedelta(days=1), NOW + timedelta(days=7)
 
-    async def ends(*lives: datetime | None) -> datetime | None:
+    async def last_expiry(*expiries: datetime | None) -> datetime | None:
         content = f"a fox, {uuid7()}"
-        for life in lives:
-            (stored,) = await add(store, new(content, expires_at=life))
+        for expires_at in expiries:
+            (stored,) = await add(store, new_memory(content, expires_at=expires_at))
         return stored.expires_at
 
-    assert await ends(day, week) == week
-    assert await ends(week, day) == week
-    assert await ends(day, None) is None
-    assert await ends(None, day) is None
-    over = NOW - timedelta(seconds=1)
-    assert await ends(over, day) == day
+    assert await last_expiry(day, week) == week
+    assert await last_expiry(week, day) == week
+    assert await last_expiry(day, None) is None
+    assert await last_expiry(None, day) is None
+    past = NOW - timedelta(seconds=1)
+    assert await last_expiry(past, day) == day

@@ -1,5 +1,5 @@
-"""The life of memories: whatever is done to them in whatever order, Postgres has what a simple
-model in memory has."""
+"""Random sequences of operations leave the Postgres store and the in-memory store in the same
+state."""
 
 import uuid
 from dataclasses import dataclass, replace
@@ -34,7 +34,7 @@ Store = PostgresStore | InMemoryStore
 
 @dataclass(frozen=True)
 class Step:
-    """`pick` chooses among the memories that there are, hidden ones too."""
+    """One operation. `pick` chooses among the existing memories, superseded ones included."""
 
     kind: str
     pick: int
@@ -57,20 +57,21 @@ steps = st.builds(
 
 
 class World:
-    """One store, and what is done to it. Ids of summaries are its own: they are known by name."""
+    """One store and the operations on it. Summaries have other ids in each store, so that they are
+    compared by content."""
 
     def __init__(self, store: Store, agent: str) -> None:
         self.store, self.agent = store, agent
         self.passes = passes_over(store, SETTINGS)
 
-    async def everything(self) -> list[Memory]:
+    async def all_memories(self) -> list[Memory]:
         page = await self.store.memories.list_page(
             self.agent, None, page_size=200, filters=ListFilters(include_superseded=True)
         )
         return sorted(page.memories, key=lambda memory: (memory.created_at, memory.content))
 
     async def do(self, step: Step, number: int, new_id: uuid.UUID) -> object:
-        memories = await self.everything()
+        memories = await self.all_memories()
         chosen = memories[step.pick % len(memories)] if memories else None
         try:
             return await self._do(step, number, new_id, chosen)
@@ -115,8 +116,8 @@ class World:
         return None
 
     async def _move(self) -> list[str]:
-        """Out of the store, and in again."""
-        lines = [
+        """Export all memories, forget them, and import them."""
+        copies = [
             NewMemory(
                 m.id, m.agent_id, m.user_id, m.content, m.importance, m.memory_type, m.metadata,
                 m.created_at, m.expires_at, m.updated_at, m.superseded_by,
@@ -126,17 +127,18 @@ class World:
         ]  # fmt: skip
         for user in USERS:
             await self.store.memories.forget(self.agent, user)
-        if not lines:
+        if not copies:
             return []
-        embeddings = np.stack([embed_words(line.content) for line in lines])
-        return list(map(str, await self.store.transfers.insert_missing(lines, embeddings, 1, None)))
+        embeddings = np.stack([embed_words(copy.content) for copy in copies])
+        outcomes = await self.store.transfers.insert_missing(copies, embeddings, 1, None)
+        return list(map(str, outcomes))
 
     async def state(self) -> object:
-        """All that can be seen, by whatever call, without what each store chooses for itself."""
-        memories = await self.everything()
-        names = {memory.id: memory.content for memory in memories}
-        plain = [seen(memory, names) for memory in memories]
-        shown = (await self.store.memories.list_page(self.agent, None, page_size=200)).memories
+        """What clients can read by any call, without the values that each store generates."""
+        memories = await self.all_memories()
+        contents = {memory.id: memory.content for memory in memories}
+        comparable = [comparable_memory(memory, contents) for memory in memories]
+        visible = (await self.store.memories.list_page(self.agent, None, page_size=200)).memories
         by_user = [
             [
                 m.content
@@ -147,9 +149,9 @@ class World:
             for u in USERS
         ]
         counts = [
-            await self.store.memories.count(self.agent, user, everything)
+            await self.store.memories.count(self.agent, user, include_superseded)
             for user in (None, *USERS)
-            for everything in (False, True)
+            for include_superseded in (False, True)
         ]
         sources = [
             [
@@ -165,11 +167,11 @@ class World:
             ]
             for m in memories
         ]
-        return plain, [m.content for m in shown], by_user, counts, sources, versions
+        return comparable, [m.content for m in visible], by_user, counts, sources, versions
 
 
-def seen(memory: Memory, names: dict[uuid.UUID, str]) -> Memory:
-    summary = names[memory.superseded_by] if memory.superseded_by is not None else ""
+def comparable_memory(memory: Memory, contents: dict[uuid.UUID, str]) -> Memory:
+    summary = contents[memory.superseded_by] if memory.superseded_by is not None else ""
     return replace(
         memory,
         id=uuid.UUID(int=0),
@@ -185,13 +187,15 @@ def seen(memory: Memory, names: dict[uuid.UUID, str]) -> Memory:
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(todo=st.lists(steps, min_size=5, max_size=30))
-async def test_whatever_happens(postgres_store: PostgresStore, todo: list[Step]) -> None:
+@given(sequence=st.lists(steps, min_size=5, max_size=30))
+async def test_both_stores_agree_after_every_step(
+    postgres_store: PostgresStore, sequence: list[Step]
+) -> None:
     agent = str(uuid.uuid4())
     worlds = [World(postgres_store, agent), World(in_memory_store(), agent)]
     for world in worlds:
         await world.store.generations.adopt_generation(IDENTITY)
-    for number, step in enumerate(todo):
+    for number, step in enumerate(sequence):
         new_id = uuid7()
         outcomes = [await world.do(step, number, new_id) for world in worlds]
         assert outcomes[0] == outcomes[1], step

@@ -1,4 +1,4 @@
-"""Rate limits, counted in the database."""
+"""Rate limits in the database."""
 
 import asyncio
 
@@ -17,8 +17,8 @@ from tests.support.fakes.embedder import IDENTITY
 from tests.support.postgres.memories import unit_vectors
 
 
-async def test_the_window_slides(pool: Pool, postgres_store: PostgresStore) -> None:
-    """Hits leave one by one, a minute after each: no counter that starts anew."""
+async def test_each_call_counts_for_60_seconds(pool: Pool, postgres_store: PostgresStore) -> None:
+    """The window slides: no counter is reset each minute."""
     ages_s = [59.0, 40.0, 1.0]
     async with pool.acquire() as connection:
         await connection.execute(
@@ -33,17 +33,17 @@ async def test_the_window_slides(pool: Pool, postgres_store: PostgresStore) -> N
         memory = NewMemory(uuid7(), "agent", "u", "x")
         await postgres_store.inserts.insert([memory], unit_vectors(1), generation, limit)
 
-    with pytest.raises(RateLimited) as refused:
+    with pytest.raises(RateLimited) as error:
         await write()
-    assert refused.value.retry_after_s == pytest.approx(1.0, abs=0.5)
-    await asyncio.sleep(refused.value.retry_after_s + 0.05)
+    assert error.value.retry_after_s == pytest.approx(1.0, abs=0.5)
+    await asyncio.sleep(error.value.retry_after_s + 0.05)
     await write()
-    with pytest.raises(RateLimited) as refused:
+    with pytest.raises(RateLimited) as error:
         await write()
-    assert 15 < refused.value.retry_after_s < 20
+    assert 15 < error.value.retry_after_s < 20
 
 
-async def test_a_lowered_limit_counts_from_its_own_last_hits(pool: Pool) -> None:
+async def test_lowered_limit_counts_only_as_many_calls_as_it_allows(pool: Pool) -> None:
     async with pool.acquire() as connection:
         for _ in range(5):
             assert await hit_each(connection, [("agent", RateLimit("write", 10))]) == [None]
@@ -52,21 +52,21 @@ async def test_a_lowered_limit_counts_from_its_own_last_hits(pool: Pool) -> None
     assert refusal.retry_after_s == pytest.approx(60, abs=1)
 
 
-async def test_calls_that_come_together_are_counted_one_by_one(pool: Pool) -> None:
+async def test_calls_in_one_batch_are_counted_separately(pool: Pool) -> None:
     writes, searches = RateLimit("write", 3), RateLimit("search", 2)
     calls = [("a", writes), ("b", writes), ("a", None), *[("a", searches), ("a", writes)] * 3]
     async with pool.acquire() as connection:
         refusals = await hit_each(connection, calls)
-        again = await hit_each(connection, [("a", writes), ("b", writes), ("a", searches)])
+        next_refusals = await hit_each(connection, [("a", writes), ("b", writes), ("a", searches)])
         none = await hit_each(connection, [])
-    names = [None if refusal is None else refusal.operation for refusal in refusals]
-    assert names == [None] * 3 + [None, None, None, None, "search", "write"]
+    operations = [None if refusal is None else refusal.operation for refusal in refusals]
+    assert operations == [None] * 3 + [None, None, None, None, "search", "write"]
     assert {refusal.retry_after_s for refusal in refusals if refusal} <= {59.9, 60.0}
-    assert [refusal is not None for refusal in again] == [True, False, True]
+    assert [refusal is not None for refusal in next_refusals] == [True, False, True]
     assert none == []
 
 
-async def test_calls_in_circles_do_not_wait_for_each_other(pool: Pool) -> None:
+async def test_batches_in_opposite_orders_do_not_deadlock(pool: Pool) -> None:
     agents = [f"agent {n}" for n in range(20)]
     limit = RateLimit("write", 6_000)
 
@@ -77,29 +77,28 @@ async def test_calls_in_circles_do_not_wait_for_each_other(pool: Pool) -> None:
 
     await asyncio.gather(*(hit(agents[::step]) for step in (1, -1) * 4))
     async with pool.acquire() as connection:
-        counted = await connection.fetch("select cardinality(hits) as hits from rate_limits")
-    assert [row["hits"] for row in counted] == [160] * 20
+        rows = await connection.fetch("select cardinality(hits) as hits from rate_limits")
+    assert [row["hits"] for row in rows] == [160] * 20
 
 
-async def test_concurrent_hits_are_counted_exactly(dsn: str) -> None:
-    """Two pools stand for two replicas."""
+async def test_concurrent_calls_of_two_replicas_are_counted_exactly(dsn: str) -> None:
     pools = [Pool(dsn, StoreSettings()) for _ in range(2)]
     stores = [build_store(pool, StoreSettings()) for pool in pools]
     generation = await stores[0].generations.adopt_generation(IDENTITY)
     limit = RateLimit("search", 37)
     query, vector = SearchQuery("agent", "u", "q"), unit_vectors(1)[0]
-    answers = await asyncio.gather(
+    results = await asyncio.gather(
         *(stores[n % 2].searches.search(query, vector, generation, limit) for n in range(100)),
         return_exceptions=True,
     )
-    refused = [answer for answer in answers if isinstance(answer, RateLimited)]
-    assert len(refused) == 63
-    assert not [a for a in answers if isinstance(a, Exception) and not isinstance(a, RateLimited)]
+    errors = [result for result in results if isinstance(result, Exception)]
+    assert len(errors) == 63
+    assert all(isinstance(error, RateLimited) for error in errors)
     for pool in pools:
         await pool.close()
 
 
-async def test_a_refused_batch_takes_no_agents_hit(
+async def test_refused_batch_is_not_counted_for_any_agent(
     pool: Pool, postgres_store: PostgresStore
 ) -> None:
     generation = await postgres_store.generations.adopt_generation(IDENTITY)
@@ -110,9 +109,9 @@ async def test_a_refused_batch_takes_no_agents_hit(
         await postgres_store.inserts.insert(memories, unit_vectors(len(agents)), generation, limit)
 
     await write("b")
-    with pytest.raises(RateLimited) as refused:
+    with pytest.raises(RateLimited) as error:
         await write("a", "b")
-    assert refused.value.agent_id == "b"
+    assert error.value.agent_id == "b"
     await write("a")
 
 
@@ -124,5 +123,5 @@ async def test_old_counters_are_purged(pool: Pool, postgres_store: PostgresStore
             "('live', 'write', array[now() - interval '2 minutes', now()], 1)"
         )
         await postgres_store.upkeep.purge_rate_limits()
-        left = await connection.fetch("select agent_id from rate_limits")
-    assert [row["agent_id"] for row in left] == ["live"]
+        rows = await connection.fetch("select agent_id from rate_limits")
+    assert [row["agent_id"] for row in rows] == ["live"]

@@ -1,4 +1,4 @@
-"""What only the Postgres store does: scopes in SQL, limits, concurrency, outages."""
+"""What only the Postgres store does: scopes in SQL, batches, purges, write keys, dimensions."""
 
 import asyncio
 import re
@@ -22,7 +22,7 @@ from tests.support.fakes.embedder import IDENTITY, embed_words
 from tests.support.postgres.memories import unit_vectors
 
 
-async def test_purging_waits_for_nobody(pool: Pool) -> None:
+async def test_purge_of_rate_limits_skips_locked_rows(pool: Pool) -> None:
     async with pool.acquire() as holder, holder.transaction():
         await holder.execute(
             "insert into rate_limits values ('a', 'write', array[now() - interval '2 minutes'], 1)"
@@ -34,9 +34,8 @@ async def test_purging_waits_for_nobody(pool: Pool) -> None:
 
 
 def test_every_statement_on_memories_is_scoped() -> None:
-    # These read no row of anyone's, write what is derived from a memory back to it alone, delete
-    # what no statement sees any more or a setting wants gone, say where work is to be done, or give
-    # the agents' ids alone.
+    # These count, read memories only to write derived values back to them, delete expired or
+    # superseded memories, list scopes that need work, or list the agents' ids.
     unscoped = {
         "has_memories",
         "count_missing_next",
@@ -49,19 +48,21 @@ def test_every_statement_on_memories_is_scoped() -> None:
         "scopes_to_condense",
         "agents",
     }
-    touching = {
+    scoped = {
         name: statement.source
         for name, statement in statements().items()
         if re.search(r"\b(from|join|into|update)\s+memories\b", statement.source)
         and name not in unscoped
     }
-    assert len(touching) >= 11
-    for name, text in touching.items():
+    assert len(scoped) >= 11
+    for name, text in scoped.items():
         for part in re.split(r"\b(?:from|join|update)\s+memories\b", text)[1:]:
             assert re.search(r"agent_id = (:agent_id|[nqs]\.agent_id)", part.split("\n)")[0]), name
 
 
-async def test_inserts_that_come_together(postgres_store: PostgresStore) -> None:
+async def test_inserts_in_one_batch_are_limited_separately_and_can_be_repeated(
+    postgres_store: PostgresStore,
+) -> None:
     generation = await postgres_store.generations.adopt_generation(IDENTITY)
     limit = RateLimit("write", 2)
     calls = [
@@ -73,11 +74,11 @@ async def test_inserts_that_come_together(postgres_store: PostgresStore) -> None
         )
         for n, (agent, parts) in enumerate([("a", 1), ("b", 3), ("a", 2), ("a", 1), ("c", 1)])
     ]
-    refused = [
+    is_refused = [
         isinstance(result, RateLimited)
         for result in await postgres_store.inserts.insert_each(calls)
     ]
-    assert refused == [False, False, False, True, False]
+    assert is_refused == [False, False, False, True, False]
     assert await postgres_store.memories.count("a", None) == 3
     repeated = await postgres_store.inserts.insert_each(
         [replace(call, rate_limit=None) for call in calls]
@@ -89,37 +90,39 @@ async def test_inserts_that_come_together(postgres_store: PostgresStore) -> None
     assert await postgres_store.inserts.insert_each([]) == []
 
 
-async def test_what_is_over_is_purged(pool: Pool, postgres_store: PostgresStore) -> None:
+async def test_purge_deletes_expired_memories_that_are_not_locked(
+    pool: Pool, postgres_store: PostgresStore
+) -> None:
     generation = await postgres_store.generations.adopt_generation(IDENTITY)
-    over = datetime.now(UTC) - timedelta(seconds=1)
-    later = over + timedelta(days=1)
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    later = past + timedelta(days=1)
     memories = [
         NewMemory(uuid7(), "agent", "user", f"m {n}", expires_at=expires_at)
-        for n, expires_at in enumerate([None, over, later, over])
+        for n, expires_at in enumerate([None, past, later, past])
     ]
     vectors = np.stack([embed_words(memory.content) for memory in memories])
     await postgres_store.inserts.insert(memories, vectors, generation, None)
     async with pool.acquire() as connection, pool.acquire() as other:
-        async with connection.transaction():  # one that is in use waits for the next time
+        async with connection.transaction():  # a locked memory is left to the next purge
             lock = "select from memories where id = $1 for update"
             await connection.execute(lock, memories[1].id)
             await asyncio.wait_for(postgres_store.upkeep.purge_expired(), 5)
-        left = await other.fetch("select content from memories order by content")
-        assert [row["content"] for row in left] == ["m 0", "m 1", "m 2"]
+        rows = await other.fetch("select content from memories order by content")
+        assert [row["content"] for row in rows] == ["m 0", "m 1", "m 2"]
         await postgres_store.upkeep.purge_expired()
-        left = await other.fetch("select content from memories order by content")
-    assert [row["content"] for row in left] == ["m 0", "m 2"]
+        rows = await other.fetch("select content from memories order by content")
+    assert [row["content"] for row in rows] == ["m 0", "m 2"]
 
 
-async def test_nothing_of_a_deleted_memory_is_left(
+async def test_no_table_keeps_text_of_deleted_forgotten_or_expired_memories(
     pool: Pool, postgres_store: PostgresStore
 ) -> None:
     generation = await postgres_store.generations.adopt_generation(IDENTITY)
     texts = ["xylophone one", "xylophone two", "xylophone three"]
-    ends = [None, None, datetime.now(UTC) + timedelta(seconds=1)]
+    expiries = [None, None, datetime.now(UTC) + timedelta(seconds=1)]
     memories = [
-        NewMemory(uuid7(), "agent", f"user {n}", text, metadata={"m": text}, expires_at=end)
-        for n, (text, end) in enumerate(zip(texts, ends, strict=True))
+        NewMemory(uuid7(), "agent", f"user {n}", text, metadata={"m": text}, expires_at=expires_at)
+        for n, (text, expires_at) in enumerate(zip(texts, expiries, strict=True))
     ]
     vectors = np.stack([embed_words(text) for text in texts])
     await postgres_store.inserts.insert(memories, vectors, generation, None)
@@ -137,13 +140,13 @@ async def test_nothing_of_a_deleted_memory_is_left(
             "select tablename from pg_tables where schemaname = 'public'"
         )
         for row in tables:
-            found = await connection.fetch(
+            rows = await connection.fetch(
                 f"select * from {row['tablename']} t where t::text like '%xylophone%'"
             )
-            assert found == [], row["tablename"]
+            assert rows == [], row["tablename"]
 
 
-async def test_many_calls_with_one_key_make_one_row(
+async def test_concurrent_writes_under_one_key_store_one_memory(
     postgres_store: PostgresStore,
 ) -> None:
     generation = await postgres_store.generations.adopt_generation(IDENTITY)
@@ -160,15 +163,15 @@ async def test_many_calls_with_one_key_make_one_row(
             return error
         return stored
 
-    answers = await asyncio.gather(*(write() for _ in range(50)))
-    stored = [answer for answer in answers if isinstance(answer, Memory)]
-    assert stored
-    assert all(answer == stored[0] for answer in stored)
-    assert all(isinstance(answer, Memory | KeyInUse) for answer in answers)
+    results = await asyncio.gather(*(write() for _ in range(50)))
+    memories = [result for result in results if isinstance(result, Memory)]
+    assert memories
+    assert all(memory == memories[0] for memory in memories)
+    assert all(isinstance(result, Memory | KeyInUse) for result in results)
     assert await postgres_store.memories.count("agent", None) == 1
 
 
-async def test_a_key_and_its_memories_come_together(
+async def test_write_key_and_its_memories_are_one_transaction_and_the_key_expires(
     pool: Pool, postgres_store: PostgresStore
 ) -> None:
     generation = await postgres_store.generations.adopt_generation(IDENTITY)
@@ -183,13 +186,13 @@ async def test_a_key_and_its_memories_come_together(
         await connection.execute("alter table idempotency_keys drop constraint no")
         await postgres_store.inserts.insert_once([memory], vector, generation, None, key)
         assert await postgres_store.memories.count("agent", None) == 1
-        # After a day the key is free, whether it has been purged or not.
+        # After a day the key can be used again, even if it has not been purged.
         await connection.execute(
             "update idempotency_keys set stored_at = stored_at - interval '24 hours'"
         )
-        again = NewMemory(uuid7(), "agent", "user", "a fox")
+        second = NewMemory(uuid7(), "agent", "user", "a fox")
         await postgres_store.inserts.insert_once(
-            [again], vector, generation, None, WriteKey("k", b"2")
+            [second], vector, generation, None, WriteKey("k", b"2")
         )
         assert await postgres_store.memories.count("agent", None) == 2
         await postgres_store.upkeep.purge_idempotency_keys()
@@ -201,7 +204,7 @@ async def test_a_key_and_its_memories_come_together(
         assert await connection.fetchval("select count(*) from idempotency_keys") == 0
 
 
-async def test_another_width_is_adopted_by_an_empty_table(
+async def test_empty_table_adopts_other_dimensions(
     pool: Pool, postgres_store: PostgresStore
 ) -> None:
     wide = ModelIdentity("some/wide-model", "abc", "as published", 768)

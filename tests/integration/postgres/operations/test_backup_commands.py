@@ -1,4 +1,4 @@
-"""`memex backup` and `memex restore`, as commands."""
+"""The commands `memex backup` and `memex restore`."""
 
 import asyncio
 import os
@@ -17,12 +17,12 @@ from deployments.store.postgres.migrate import migrate, read_migrations
 from serve_app.operations.machine.data_folder import DataFolder
 from serve_app.operations.machine.embedded_postgres import EmbeddedPostgres
 from tests.support.postgres.backups import (
+    blocked_pg_dump,
+    client_view,
     connected,
-    fill_in,
-    held_up,
-    listed,
-    look,
-    pg_dump_waits,
+    file_names,
+    fill_database,
+    until_pg_dump_waits,
 )
 
 
@@ -38,18 +38,18 @@ def memex(data_dir: Path, *arguments: str, **variables: str) -> subprocess.Compl
 
 @pytest.fixture
 def data_dirs() -> Iterator[tuple[Path, Path]]:
-    """Of which the first has memories."""
+    """Two data folders, of which only the first has memories."""
     with tempfile.TemporaryDirectory(prefix="memex-test-") as root:
-        os.chmod(root, 0o755)  # as root, Postgres runs as a user who has to pass through
-        one, other = Path(root) / "one", Path(root) / "other"
-        with running(one) as dsn:
+        os.chmod(root, 0o755)  # if root runs the tests, Postgres runs as a user who must enter it
+        filled, empty = Path(root) / "filled", Path(root) / "empty"
+        with running_postgres(filled) as dsn:
             asyncio.run(_migrate_and_fill(dsn))
-        yield one, other
+        yield filled, empty
 
 
 @contextmanager
-def running(data_dir: Path) -> Iterator[str]:
-    """Postgres over the folder, which is locked meanwhile, as it is by `memex serve`."""
+def running_postgres(data_dir: Path) -> Iterator[str]:
+    """The DSN of a Postgres on the folder, which stays locked, as by `memex serve`."""
     folder = DataFolder(data_dir)
     folder.open()
     server = EmbeddedPostgres(folder)
@@ -64,77 +64,80 @@ def running(data_dir: Path) -> Iterator[str]:
 async def _migrate_and_fill(dsn: str) -> None:
     async with connected(dsn) as connection:
         await migrate(connection, read_migrations())
-    await fill_in(dsn)
+    await fill_database(dsn)
 
 
-def test_the_commands(data_dirs: tuple[Path, Path]) -> None:
-    one, other = data_dirs
-    saved = memex(one, "backup")
-    assert (saved.returncode, saved.stderr) == (0, "")
-    [dump] = (one / "backups").glob("memex-*.dump")
-    assert saved.stdout.startswith(f"memex: backed up 161 memories to {dump} (")
+def test_backup_and_restore_of_embedded_postgres(data_dirs: tuple[Path, Path]) -> None:
+    filled, empty = data_dirs
+    backup = memex(filled, "backup")
+    assert (backup.returncode, backup.stderr) == (0, "")
+    [dump] = (filled / "backups").glob("memex-*.dump")
+    assert backup.stdout.startswith(f"memex: backed up 161 memories to {dump} (")
 
-    with running(one) as dsn:  # beside a service
-        before = asyncio.run(look(dsn))
-        beside = memex(one, "backup", "--to", str(other.parent / "kept"))
-        assert beside.returncode == 0, beside.stderr
-        assert len(list((other.parent / "kept").iterdir())) == 2
-        refused = memex(one, "restore", str(dump), "--replace")
+    with running_postgres(filled) as dsn:  # while a service runs
+        before = asyncio.run(client_view(dsn))
+        online = memex(filled, "backup", "--to", str(filled.parent / "online"))
+        assert online.returncode == 0, online.stderr
+        assert len(list((filled.parent / "online").iterdir())) == 2
+        refused = memex(filled, "restore", str(dump), "--replace")
         assert (refused.returncode, refused.stdout) == (1, "")
         assert refused.stderr.startswith("memex: memex is already running with the data folder")
 
-    taken = memex(other, "restore", str(dump))
-    assert (taken.returncode, taken.stderr) == (0, "")
-    assert taken.stdout == "memex: restored 161 memories, embedded with fake/words\n"
-    with running(other) as dsn:
-        assert asyncio.run(look(dsn)) == before
-    assert memex(other, "restore", str(dump)).stderr.count("\n") == 1
+    restored = memex(empty, "restore", str(dump))
+    assert (restored.returncode, restored.stderr) == (0, "")
+    assert restored.stdout == "memex: restored 161 memories, embedded with fake/words\n"
+    with running_postgres(empty) as dsn:
+        assert asyncio.run(client_view(dsn)) == before
+    assert memex(empty, "restore", str(dump)).stderr.count("\n") == 1
 
     dump.write_bytes(dump.read_bytes()[:-1] + b"x")
-    damaged = memex(other, "restore", str(dump), "--replace")
+    damaged = memex(empty, "restore", str(dump), "--replace")
     assert damaged.returncode == 1
     assert damaged.stderr.startswith(f"memex: {dump} is damaged")
     assert damaged.stderr.count("\n") == 1
 
 
-def test_a_configured_database(dsn: str, tmp_path: Path) -> None:
-    """Whose address is never said, and whose data folder stays memex's own."""
-    asyncio.run(fill_in(dsn))
+def test_backup_and_restore_of_another_database(dsn: str, tmp_path: Path) -> None:
+    """No output has the password of `DATABASE_URL`; the data folder can be opened afterwards."""
+    asyncio.run(fill_database(dsn))
     secret = dsn.replace("memex@", "memex:secret-word@")
-    saved = memex(tmp_path / "data", "backup", DATABASE_URL=secret)
-    assert (saved.returncode, saved.stderr) == (0, "")
+    backup = memex(tmp_path / "data", "backup", DATABASE_URL=secret)
+    assert (backup.returncode, backup.stderr) == (0, "")
     [dump] = (tmp_path / "data" / "backups").glob("memex-*.dump")
     refused = memex(tmp_path / "data", "restore", str(dump), DATABASE_URL=secret)
     assert refused.returncode == 1
     assert "--replace" in refused.stderr
-    taken = memex(tmp_path / "data", "restore", str(dump), "--replace", DATABASE_URL=secret)
-    assert (taken.returncode, taken.stderr) == (0, "")
-    away = memex(tmp_path, "backup", DATABASE_URL=secret.replace("/test_", "/no_such_"))
-    assert (away.returncode, away.stdout) == (1, "")
-    assert "secret-word" not in saved.stdout + refused.stderr + taken.stdout + away.stderr
+    restored = memex(tmp_path / "data", "restore", str(dump), "--replace", DATABASE_URL=secret)
+    assert (restored.returncode, restored.stderr) == (0, "")
+    missing = memex(tmp_path, "backup", DATABASE_URL=secret.replace("/test_", "/no_such_"))
+    assert (missing.returncode, missing.stdout) == (1, "")
+    outputs = backup.stdout + refused.stderr + restored.stdout + missing.stderr
+    assert "secret-word" not in outputs
     DataFolder(tmp_path / "data").open()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_backup_that_is_stopped(dsn: str, tmp_path: Path, number: signal.Signals) -> None:
-    asyncio.run(_stop_one(dsn, tmp_path, number))
+def test_stopped_backup_leaves_no_file_and_ends_pg_dump(
+    dsn: str, tmp_path: Path, number: signal.Signals
+) -> None:
+    asyncio.run(_stop_backup(dsn, tmp_path, number))
 
 
-async def _stop_one(dsn: str, folder: Path, number: signal.Signals) -> None:
-    async with held_up(dsn):
+async def _stop_backup(dsn: str, folder: Path, number: signal.Signals) -> None:
+    async with blocked_pg_dump(dsn):
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "serve_app.cli", "backup", "--to", str(folder),
             env={**os.environ, "DATABASE_URL": dsn.replace("memex@", "memex:secret-word@")},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )  # fmt: skip
-        await pg_dump_waits(dsn, True)
+        await until_pg_dump_waits(dsn, True)
         [child] = psutil.Process(process.pid).children()
         assert child.name() == "pg_dump"
         assert not any("secret-word" in part for part in child.cmdline())
         process.send_signal(number)
-        out, err = await asyncio.wait_for(process.communicate(), 20)
-        assert (process.returncode, out) == (130, b"")
-        assert err == b"memex: stopped; no backup was written\n"
-        assert listed(folder) == set()
-        await pg_dump_waits(dsn, False)
+        stdout, stderr = await asyncio.wait_for(process.communicate(), 20)
+        assert (process.returncode, stdout) == (130, b"")
+        assert stderr == b"memex: stopped; no backup was written\n"
+        assert file_names(folder) == set()
+        await until_pg_dump_waits(dsn, False)

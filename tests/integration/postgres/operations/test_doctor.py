@@ -1,4 +1,4 @@
-"""What `memex doctor` finds in a real database."""
+"""The checks of `memex doctor` on a real database."""
 
 import asyncio
 from pathlib import Path
@@ -25,43 +25,46 @@ def settings(tmp_path: Path) -> Settings:
     return load_settings({"MEMEX_DATA_DIR": str(tmp_path)})
 
 
-async def examined(dsn: str, settings: Settings) -> dict[str, Check]:
-    found = await _connected(dsn, settings, is_embedded=False)
-    assert [check.name for check in found] == NAMES
-    return {check.name: check for check in found}
+async def examine(dsn: str, settings: Settings) -> dict[str, Check]:
+    checks = await _connected(dsn, settings, is_embedded=False)
+    assert [check.name for check in checks] == NAMES
+    return {check.name: check for check in checks}
 
 
-async def test_a_new_database_is_well(empty_dsn: str, settings: Settings) -> None:
-    found = await examined(empty_dsn, settings)
-    assert {check.state for check in found.values()} == {"ok"}
-    assert "to be created at the first start" in found["pgvector"].found
-    assert "none yet; the first start applies" in found["migrations"].found
-    assert await status._counted(empty_dsn, settings) == {}
+async def test_new_database_passes_all_checks(empty_dsn: str, settings: Settings) -> None:
+    checks = await examine(empty_dsn, settings)
+    assert {check.state for check in checks.values()} == {"ok"}
+    assert "to be created at the first start" in checks["pgvector"].found
+    assert "none yet; the first start applies" in checks["migrations"].found
+    assert await status._count_memories(empty_dsn, settings) == {}
 
 
-async def test_so_is_one_in_use(
+async def test_database_in_use_passes_all_checks(
     dsn: str, settings: Settings, postgres_store: PostgresStore
 ) -> None:
     await store_one(postgres_store, DEFAULT_MODEL, "int8")
-    found = await examined(dsn, settings)
-    assert {check.state for check in found.values()} == {"ok"}
-    assert found["memories"].found == f"embedded with {DEFAULT_MODEL} (int8)"
+    checks = await examine(dsn, settings)
+    assert {check.state for check in checks.values()} == {"ok"}
+    assert checks["memories"].found == f"embedded with {DEFAULT_MODEL} (int8)"
     async with postgres_store.pool.acquire() as connection:
         version = await connection.fetchval("show server_version")
-    assert found["Postgres"].found.startswith(f"{version}, ")
-    assert await status._counted(dsn, settings) == {"memories": 1, "memories_are_exact": True}
+    assert checks["Postgres"].found.startswith(f"{version}, ")
+    assert await status._count_memories(dsn, settings) == {
+        "memories": 1,
+        "memories_are_exact": True,
+    }
 
 
 @pytest.mark.parametrize(("model", "precision"), [("other/model", "int8"), (DEFAULT_MODEL, "fp32")])
-async def test_another_models_memories_are_told(
+async def test_memories_of_another_model_fail_if_a_setting_contradicts_it(
     dsn: str, tmp_path: Path, postgres_store: PostgresStore, model: str, precision: str
 ) -> None:
     await store_one(postgres_store, model, precision)
     environ = {"MEMEX_DATA_DIR": str(tmp_path)}
-    check = (await examined(dsn, load_settings(environ)))["memories"]
-    assert check.state == "ok"  # it is taken
+    check = (await examine(dsn, load_settings(environ)))["memories"]
+    assert check.state == "ok"  # no setting names a model, so that the memories' model is used
     environ["MEMEX_EMBEDDING_PRECISION"] = "int8"
-    check = (await examined(dsn, load_settings(environ)))["memories"]
+    check = (await examine(dsn, load_settings(environ)))["memories"]
     assert check.state == "failed"
     assert model in check.found
     assert "MEMEX_EMBEDDING_MODEL" in check.todo
@@ -75,7 +78,7 @@ async def test_another_models_memories_are_told(
         ((DEFAULT_MODEL, "fp32"), {"MEMEX_EMBEDDING_PRECISION": "int8"}, f"{DEFAULT_MODEL} int8: "),
     ],
 )
-async def test_the_model_looked_at_is_the_one_that_a_start_takes(
+async def test_doctor_checks_the_model_that_a_start_would_use(
     dsn: str,
     tmp_path: Path,
     postgres_store: PostgresStore,
@@ -103,27 +106,30 @@ async def store_one(store: PostgresStore, model: str, precision: str) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("update schema_migrations set checksum = 'x' where version = 1", "was changed since"),
+        (
+            "update schema_migrations set checksum = 'x' where version = 1",
+            "was changed after it was applied",
+        ),
         (
             "insert into schema_migrations (version, name, checksum) "
             "values (9999, '9999_later', 'x')",
-            "of a newer memex",
+            "from a newer memex",
         ),
     ],
 )
-async def test_migrations_that_do_not_fit_are_told(
+async def test_changed_or_newer_migrations_fail_the_check(
     dsn: str, settings: Settings, change: str, words: str
 ) -> None:
     connection = await asyncpg.connect(dsn)
     await connection.execute(change)
     await connection.close()
-    check = (await examined(dsn, settings))["migrations"]
+    check = (await examine(dsn, settings))["migrations"]
     assert check.state == "failed"
     assert words in check.found
     assert check.todo
 
 
-async def test_one_that_is_not_there_is_told(dsn: str, settings: Settings) -> None:
+async def test_missing_database_is_reported(dsn: str, settings: Settings) -> None:
     missing = dsn.replace("/test_", "/no_such_")
     (check,) = await _connected(missing, settings, is_embedded=False)
     assert "there is no such database" in check.found

@@ -1,4 +1,4 @@
-"""Agents, users and days are found by the index of scopes, however many memories there are."""
+"""Plans of the overview's statements and of filtered lists: what they read."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from tests.support.postgres.memories import explain, fill
 
 
 def most_rows(plan: str) -> int:
-    """Of the plan's steps, how many rows the one with the most read."""
+    """The largest number of rows that any step of the plan read or filtered out."""
     read = re.findall(r"actual rows=([\d.]+) loops=(\d+)", plan)
     removed = re.findall(r"Rows Removed by Filter: (\d+)", plan)
     return max(
@@ -20,7 +20,9 @@ def most_rows(plan: str) -> int:
     )
 
 
-async def test_finding_ids_reads_a_row_of_each(pool: Pool, postgres_store: PostgresStore) -> None:
+async def test_listing_agents_or_users_reads_one_row_of_each(
+    pool: Pool, postgres_store: PostgresStore
+) -> None:
     for user in ("a", "b", "c"):
         await fill(postgres_store, 1_000, user)
     for statement in (
@@ -32,7 +34,7 @@ async def test_finding_ids_reads_a_row_of_each(pool: Pool, postgres_store: Postg
         assert most_rows(plan) <= 4, plan
 
 
-async def test_counting_stops_and_reads_the_index_alone(
+async def test_tally_stops_at_its_bound_and_reads_only_the_index(
     pool: Pool, postgres_store: PostgresStore
 ) -> None:
     await fill(postgres_store, 1_000, "a")
@@ -50,7 +52,9 @@ async def test_counting_stops_and_reads_the_index_alone(
         assert most_rows(plan) <= 101 + 50, plan
 
 
-async def test_a_timeline_reads_its_days_alone(pool: Pool, postgres_store: PostgresStore) -> None:
+async def test_timeline_reads_only_memories_of_its_days(
+    pool: Pool, postgres_store: PostgresStore
+) -> None:
     memories, _, _ = await fill(postgres_store, 1_000)
     since = datetime.now(UTC) - timedelta(days=10)
     within = sum(memory.created_at >= since for memory in memories)
@@ -65,7 +69,7 @@ async def test_a_timeline_reads_its_days_alone(pool: Pool, postgres_store: Postg
             assert most_rows(plan) == most, plan
 
 
-async def test_a_listing_by_days_reads_them_alone(
+async def test_list_of_a_time_range_reads_only_that_range(
     pool: Pool, postgres_store: PostgresStore
 ) -> None:
     await fill(postgres_store, 1_000)
@@ -74,10 +78,10 @@ async def test_a_listing_by_days_reads_them_alone(
     for user in ("user", None):
         plan = await explain(pool, *list_statement("agent", user, filters, None, 51))
         assert most_rows(plan) <= 20, plan
-        assert not re.search(r"-> +Sort \(actual rows=(?!0)", plan)  # nothing that is there
+        assert not re.search(r"-> +Sort \(actual rows=(?!0)", plan)  # no step sorts any rows
 
 
-async def test_what_a_filter_leaves_of_many_is_found_by_its_index(
+async def test_list_with_a_selective_filter_uses_the_metadata_index(
     pool: Pool, postgres_store: PostgresStore
 ) -> None:
     memories, _, _ = await fill(postgres_store, 3_000)

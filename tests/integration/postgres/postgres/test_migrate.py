@@ -42,25 +42,25 @@ async def connection(empty_dsn: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-async def test_applies_each_once(connection: asyncpg.Connection) -> None:
+async def test_migrate_applies_each_migration_once(connection: asyncpg.Connection) -> None:
     migrations = read_migrations()
     assert await migrate(connection, migrations) == migrations
     assert await migrate(connection, migrations) == []
 
 
-def test_ten_processes_at_once(empty_dsn: str) -> None:
+def test_one_of_ten_concurrent_processes_applies_all_migrations(empty_dsn: str) -> None:
     command = [sys.executable, "-c", _ONE_PROCESS, empty_dsn]
-    running = [
+    processes = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(10)
     ]
-    answers = [process.communicate() for process in running]
-    assert [process.returncode for process in running] == [0] * 10, answers
-    applied = sorted(int(out) for out, _ in answers)
+    outputs = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0] * 10, outputs
+    applied = sorted(int(stdout) for stdout, _ in outputs)
     assert applied == [0] * 9 + [len(read_migrations())]
 
 
-async def test_an_edited_migration_is_refused(connection: asyncpg.Connection) -> None:
+async def test_edited_migration_is_refused(connection: asyncpg.Connection) -> None:
     first, *rest = read_migrations()
     await migrate(connection, [first, *rest])
     edited = replace(first, checksum="0" * 64)
@@ -68,14 +68,14 @@ async def test_an_edited_migration_is_refused(connection: asyncpg.Connection) ->
         await migrate(connection, [edited, *rest])
 
 
-async def test_a_newer_database_is_refused(connection: asyncpg.Connection) -> None:
+async def test_database_of_a_newer_version_is_refused(connection: asyncpg.Connection) -> None:
     migrations = read_migrations()
     await migrate(connection, migrations)
     with pytest.raises(MigrationRefused, match="newer"):
         await migrate(connection, migrations[:-1])
 
 
-async def test_a_failing_migration_leaves_nothing(connection: asyncpg.Connection) -> None:
+async def test_failed_migration_leaves_no_table(connection: asyncpg.Connection) -> None:
     broken = replace(read_migrations()[0], text="create table half (); select nonsense")
     with pytest.raises(asyncpg.PostgresError):
         await migrate(connection, [broken])
@@ -83,14 +83,14 @@ async def test_a_failing_migration_leaves_nothing(connection: asyncpg.Connection
     assert await connection.fetchval("select to_regclass('schema_migrations')") is None
 
 
-def test_line_ends_do_not_change_a_checksum(tmp_path: Path) -> None:
+def test_line_ends_do_not_change_the_checksum(tmp_path: Path) -> None:
     for source in MIGRATIONS_DIR.glob("*.sql"):
         (tmp_path / source.name).write_bytes(source.read_bytes().replace(b"\n", b"\r\n"))
     assert read_migrations(tmp_path) == read_migrations()
 
 
 @pytest.mark.parametrize("names", [["0002_b.sql"], ["0001_a.sql", "0003_c.sql"], ["first.sql"]])
-def test_gaps_and_odd_names_are_refused(tmp_path: Path, names: list[str]) -> None:
+def test_gaps_in_numbers_and_unnumbered_names_are_refused(tmp_path: Path, names: list[str]) -> None:
     for name in names:
         (tmp_path / name).write_text("select 1")
     with pytest.raises(MigrationRefused):
@@ -98,10 +98,11 @@ def test_gaps_and_odd_names_are_refused(tmp_path: Path, names: list[str]) -> Non
 
 
 @pytest.mark.parametrize("first", range(1, len(read_migrations())))
-async def test_memories_of_any_earlier_schema_survive(
+async def test_memories_of_every_earlier_schema_are_migrated(
     empty_dsn: str, connection: asyncpg.Connection, first: int
 ) -> None:
-    """What the first so many migrations made, taken to the last: read, found, condensed."""
+    """Memories stored after the first `first` migrations can be listed, found and condensed after
+    the last."""
     await migrate(connection, read_migrations()[:first])
     identity = (IDENTITY.name, IDENTITY.revision, IDENTITY.precision, IDENTITY.dimensions)
     await connection.execute(

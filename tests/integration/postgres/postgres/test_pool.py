@@ -1,4 +1,4 @@
-"""The pool: its sessions, what it tells of statements, and databases that are away or refuse."""
+"""The pool: session settings, timed statements, and databases that are down or refuse."""
 
 import asyncio
 import json
@@ -18,11 +18,11 @@ from tests.support.fakes.embedder import IDENTITY, embed_words
 from tests.support.postgres.memories import fill, unit_vectors
 
 
-async def test_sessions_keep_their_settings(dsn: str) -> None:
+async def test_sessions_keep_their_settings_after_release(dsn: str) -> None:
     pool = Pool(dsn, StoreSettings(min_pool_size=1, max_pool_size=1))
     for _ in range(3):
         async with pool.acquire() as connection:
-            shown = [
+            values = [
                 await connection.fetchval(f"show {name}")
                 for name in (
                     "hnsw.iterative_scan",
@@ -31,11 +31,11 @@ async def test_sessions_keep_their_settings(dsn: str) -> None:
                     "enable_seqscan",
                 )
             ]
-        assert shown == ["relaxed_order", "200", "force_generic_plan", "off"]
+        assert values == ["relaxed_order", "200", "force_generic_plan", "off"]
     await pool.close()
 
 
-async def test_the_pool_migrates_once_the_database_answers(empty_dsn: str) -> None:
+async def test_pool_prepares_the_database_at_its_first_connection(empty_dsn: str) -> None:
     async def prepare(connection: asyncpg.Connection) -> None:
         await migrate(connection, read_migrations())
 
@@ -52,14 +52,16 @@ async def test_the_pool_migrates_once_the_database_answers(empty_dsn: str) -> No
         (("?host", "?sslmode=bogus&host"), BadSetting),
     ],
 )
-async def test_what_keeps_us_out_is_told_from_our_own_faults(
+async def test_connect_reports_refusals_as_unavailable_and_bad_addresses_as_settings(
     dsn: str, change: tuple[str, str], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
         await connect(dsn.replace(*change), StoreSettings())
 
 
-async def test_recovers_when_the_database_comes_back(postgres: EmbeddedPostgres, dsn: str) -> None:
+async def test_store_recovers_when_the_database_restarts(
+    postgres: EmbeddedPostgres, dsn: str
+) -> None:
     pool = Pool(dsn, StoreSettings(connect_timeout_s=2))
     store = build_store(pool, StoreSettings())
     await store.health.ping()
@@ -75,20 +77,20 @@ async def test_recovers_when_the_database_comes_back(postgres: EmbeddedPostgres,
     await pool.close()
 
 
-async def test_a_store_may_start_before_its_database() -> None:
+async def test_store_can_be_built_before_its_database_runs() -> None:
     store = build_store(Pool("postgresql://u@127.0.0.1:9/none", StoreSettings()), StoreSettings())
     with pytest.raises(Unavailable):
         await store.health.ping()
 
 
 @pytest.mark.parametrize("dsn", ["", "mysql://u:secret@h/d", "http://[", "localhost"])
-def test_a_bad_address_is_named_without_being_told(dsn: str) -> None:
-    with pytest.raises(BadSetting, match="DATABASE_URL") as refused:
+def test_bad_address_error_names_the_setting_but_not_the_address(dsn: str) -> None:
+    with pytest.raises(BadSetting, match="DATABASE_URL") as error:
         Pool(dsn, StoreSettings())
-    assert "secret" not in str(refused.value)
+    assert "secret" not in str(error.value)
 
 
-async def test_json_survives(pool: Pool, postgres_store: PostgresStore) -> None:
+async def test_metadata_is_stored_unchanged(pool: Pool, postgres_store: PostgresStore) -> None:
     generation = await postgres_store.generations.adopt_generation(IDENTITY)
     metadata = json.loads('{"a": [1, 1.5, -0.5, 1e3, null, true, "\\"\\\\ü🙂"], "": {"x": []}}')
     memory = NewMemory(uuid7(), "agent", "user", "x", metadata=metadata)
@@ -98,7 +100,7 @@ async def test_json_survives(pool: Pool, postgres_store: PostgresStore) -> None:
     assert stored.metadata == metadata
 
 
-async def test_statement_timeouts_are_an_outage_not_a_fault(dsn: str) -> None:
+async def test_statement_timeout_is_reported_as_unavailable(dsn: str) -> None:
     pool = Pool(dsn, StoreSettings(statement_timeout_s=0.1))
     with pytest.raises(Unavailable):
         async with pool.acquire() as connection:
@@ -106,7 +108,7 @@ async def test_statement_timeouts_are_an_outage_not_a_fault(dsn: str) -> None:
     await pool.close()
 
 
-async def test_faults_of_a_statement_are_not_an_outage(pool: Pool) -> None:
+async def test_statement_error_is_not_reported_as_unavailable(pool: Pool) -> None:
     with pytest.raises(asyncpg.PostgresSyntaxError):
         async with pool.acquire() as connection:
             await connection.fetchval("selekt")
@@ -116,22 +118,22 @@ async def test_faults_of_a_statement_are_not_an_outage(pool: Pool) -> None:
 
 
 async def test_statements_are_timed_under_their_names(dsn: str) -> None:
-    took_s: dict[str, float] = {}
-    pool = Pool(dsn, StoreSettings(max_pool_size=1), observe=took_s.__setitem__)
+    durations_s: dict[str, float] = {}
+    pool = Pool(dsn, StoreSettings(max_pool_size=1), observe=durations_s.__setitem__)
     try:
         assert pool.sizes() == (0, 0)
         store = build_store(pool, StoreSettings(max_pool_size=1))
         await store.generations.adopt_generation(IDENTITY)
         await fill(store, 1, vectors=embed_words("memory")[None])
-        for _ in range(3):  # the connection is released in between
+        for _ in range(3):  # each time the connection is acquired again
             await store.memories.count("agent", "user")
         async with pool.acquire() as connection:
-            took_s.clear()
+            durations_s.clear()
             await connection.fetchval("select pg_sleep(0.05)")
             assert pool.sizes() == (1, 0)
         await store.memories.count("agent", "user")
         assert pool.sizes() == (1, 1)
     finally:
         await pool.close()
-    assert took_s.keys() == {"other", "count_of_user"}
-    assert took_s["other"] >= 0.05
+    assert durations_s.keys() == {"other", "count_of_user"}
+    assert durations_s["other"] >= 0.05

@@ -1,4 +1,4 @@
-"""Searches of scopes that are too large to be scored whole: what they find, and what is scored."""
+"""Searches of large scopes: their hits against those of exact scoring, and what they score."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -23,18 +23,18 @@ from tests.support.postgres.memories import (
     LargeScope,
     explain,
     fill,
-    prepared,
+    prepare_searches,
     put_in_index,
     sentences,
     unit_vectors,
 )
 
-# As few for a scope that a test can fill as there are for a really large one.
-FEW_CANDIDATES = Tuning(search=SearchTuning(most_newest=100, least_newest=50, lexical=1_000))
+# As few, relative to a scope that a test can fill, as the defaults are to a scope of a million.
+FEW_CANDIDATES = Tuning(search=SearchTuning(max_newest=100, min_newest=50, max_lexical=1_000))
 
 
 @pytest.mark.parametrize("ranking", [Ranking(1.0), Ranking(0.0), Ranking(), *RANKINGS[4:]])
-async def test_large_scopes_find_what_exact_scoring_finds(
+async def test_large_scope_search_finds_the_hits_of_exact_scoring(
     large_pool: Pool, large_template: LargeScope, ranking: Ranking
 ) -> None:
     generation = large_template.generation
@@ -48,36 +48,38 @@ async def test_large_scopes_find_what_exact_scoring_finds(
             (SearchFilters(), datetime.now(UTC) - timedelta(hours=1_000)),
         ):
             query = SearchQuery("agent", "user", text, 10, ranking, filters, as_of)
-            want = await exact.searches.search(query, query_vector, generation, None)
-            have = await large.searches.search(query, query_vector, generation, None)
-            assert len(have) == len(want) == 10
-            found += len({hit.id for hit in want} & {hit.id for hit in have})
+            expected = await exact.searches.search(query, query_vector, generation, None)
+            hits = await large.searches.search(query, query_vector, generation, None)
+            assert len(hits) == len(expected) == 10
+            found += len({hit.id for hit in expected} & {hit.id for hit in hits})
             total += 10
-    # Ranks are counted among the candidates, which are fewer there: rank fusion differs by that.
-    # With data of eight seeds it was 0.78 to 0.88, the others 0.94 to 1.
+    # Rank fusion counts ranks among the candidates, which are fewer than all memories. With data of
+    # eight seeds its share was 0.78 to 0.88; that of the other rankings was 0.94 to 1.
     assert found / total >= (0.7 if ranking.fusion == "rrf" else 0.9)
 
 
-async def test_large_scopes_find_what_is_neither_nearest_nor_newest(pool: Pool) -> None:
+async def test_large_scope_search_finds_hits_that_are_neither_nearest_nor_newest(
+    pool: Pool,
+) -> None:
     exact = build_store(pool, StoreSettings())
     large = build_store(
         pool, StoreSettings(exact_search_rows=0, search_candidates=50), tuning=FEW_CANDIDATES
     )
     query_vector = unit_vectors(1)[0]
-    likeness = RANDOM.uniform(0, 1, size=(3_000, 1)).astype(np.float32)
-    vectors = likeness * query_vector + (1 - likeness) * unit_vectors(3_000)
+    weights = RANDOM.uniform(0, 1, size=(3_000, 1)).astype(np.float32)
+    vectors = weights * query_vector + (1 - weights) * unit_vectors(3_000)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     _, _, generation = await fill(exact, 3_000, vectors=vectors)
     await put_in_index(exact)
     for ranking in (Ranking(0.7, 10.0), Ranking(0.5, 20.0), Ranking(0.9, 5.0)):
         query = SearchQuery("agent", "user", "q", 10, replace(ranking, mode="semantic"))
-        want = await exact.searches.search(query, query_vector, generation, None)
-        have = await large.searches.search(query, query_vector, generation, None)
-        assert len({hit.id for hit in want} & {hit.id for hit in have}) >= 9, ranking
+        expected = await exact.searches.search(query, query_vector, generation, None)
+        hits = await large.searches.search(query, query_vector, generation, None)
+        assert len({hit.id for hit in expected} & {hit.id for hit in hits}) >= 9, ranking
 
 
-async def test_large_scopes_find_what_is_as_old_as_the_oldest_of_the_newest(pool: Pool) -> None:
-    """As memories are that came in one write."""
+async def test_large_scope_search_finds_the_nearest_of_equally_old_memories(pool: Pool) -> None:
+    """Memories of one write have the same `created_at`."""
     store = build_store(pool, StoreSettings(exact_search_rows=0))
     generation = await store.generations.adopt_generation(IDENTITY)
     now, vectors = datetime.now(UTC), unit_vectors(200)
@@ -86,15 +88,15 @@ async def test_large_scopes_find_what_is_as_old_as_the_oldest_of_the_newest(pool
     ]
     await store.inserts.insert(memories, vectors, generation, None)
     await put_in_index(store)
-    for place in (0, 100, 199):
+    for index in (0, 100, 199):
         query = SearchQuery("agent", "user", "q", 3, Ranking(1.0, mode="semantic"))
-        hits = await store.searches.search(query, vectors[place], generation, None)
-        order = np.argsort(-(vectors @ vectors[place]))[:3]
-        assert [hit.id for hit in hits] == [memories[index].id for index in order]
+        hits = await store.searches.search(query, vectors[index], generation, None)
+        order = np.argsort(-(vectors @ vectors[index]))[:3]
+        assert [hit.id for hit in hits] == [memories[n].id for n in order]
 
 
-async def test_how_many_are_recent_is_the_planners_guess(large_pool: Pool) -> None:
-    """Of memories of the last 2,000 hours those of 1,680 and of 240 are recent."""
+async def test_number_of_recent_memories_is_the_planners_estimate(large_pool: Pool) -> None:
+    """Memories are up to 2,000 hours old; those up to 1,680 or 240 hours old are recent."""
     now = datetime.now(UTC)
     populations = Populations(SearchTuning())
     async with large_pool.acquire() as connection:
@@ -117,7 +119,7 @@ async def test_how_many_are_recent_is_the_planners_guess(large_pool: Pool) -> No
             assert population.recent == pytest.approx(recent, rel=0.1)
 
 
-async def test_a_filter_that_leaves_few_of_a_large_scope_has_them_scored_whole(
+async def test_selective_filter_of_a_large_scope_scores_all_matching_memories(
     large_pool: Pool, large_template: LargeScope
 ) -> None:
     store = build_store(large_pool, StoreSettings(exact_search_rows=500))
@@ -132,14 +134,14 @@ async def test_a_filter_that_leaves_few_of_a_large_scope_has_them_scored_whole(
     query = SearchQuery("agent", "user", "q", 50, Ranking(1.0, mode="semantic"), filters)
     hits = await store.searches.search(query, vectors[0], generation, None)
     assert {hit.id for hit in hits} == {memory.id for memory in rare}
-    (search,) = await prepared(store, SearchCall(query, vectors[0], 1, None))
+    (search,) = await prepare_searches(store, SearchCall(query, vectors[0], 1, None))
     assert search.is_large
     plan = await explain(large_pool, *store.searches.large.of_few(search))
     assert "memories_metadata" in plan
 
 
 @pytest.mark.parametrize(
-    ("guess", "metadata", "statements"),
+    ("estimate", "metadata", "statements"),
     [
         (100, {"rare": True}, ["search_sketched"]),
         (100, {"nowhere": True}, ["search_sketched"]),
@@ -152,24 +154,24 @@ async def test_a_filter_that_leaves_few_of_a_large_scope_has_them_scored_whole(
     ],
     ids=str,
 )
-async def test_whether_metadata_leaves_few_is_seen_by_scoring_them(
+async def test_estimate_of_a_metadata_filter_chooses_the_statement(
     large_dsn: str,
     large_template: LargeScope,
-    guess: int,
+    estimate: int,
     metadata: dict[str, Any],
     statements: list[str],
 ) -> None:
     settings = StoreSettings(exact_search_rows=500)
-    made: list[str] = []
+    names: list[str] = []
 
-    async def guessed(*_: object) -> int:
-        return guess
+    async def expected_rows(*_: object) -> int:
+        return estimate
 
-    pool = Pool(large_dsn, settings, observe=lambda name, _duration_s: made.append(name))
-    store = build_store(pool, settings, tuning=Tuning(expected_rows=guessed))
+    pool = Pool(large_dsn, settings, observe=lambda name, _duration_s: names.append(name))
+    store = build_store(pool, settings, tuning=Tuning(expected_rows=expected_rows))
     vectors, generation = large_template.vectors, large_template.generation
-    marks = {"rare": True, "even": False, "tags": ["a", "b"]}
-    rare = [NewMemory(uuid7(), "agent", "user", f"rare {n}", metadata=marks) for n in range(30)]
+    stored = {"rare": True, "even": False, "tags": ["a", "b"]}
+    rare = [NewMemory(uuid7(), "agent", "user", f"rare {n}", metadata=stored) for n in range(30)]
     await store.inserts.insert(rare, vectors[:30], generation, None)
 
     filters = SearchFilters(metadata=metadata)
@@ -178,34 +180,34 @@ async def test_whether_metadata_leaves_few_is_seen_by_scoring_them(
         hits = await store.searches.search(query, vectors[0], generation, None)
     finally:
         await pool.close()
-    assert [name for name in made if name.startswith("search")] == statements
+    assert [name for name in names if name.startswith("search")] == statements
     for hit in hits:
         assert (
-            hit.metadata.items() >= (metadata | marks if "tags" in metadata else metadata).items()
+            hit.metadata.items() >= (metadata | stored if "tags" in metadata else metadata).items()
         )
     assert len(hits) == {"rare": 30, "even": 50, "nowhere": 0, "tags": 30}[next(iter(metadata))]
 
 
-async def test_a_search_of_few_has_the_hits_of_one_of_all(
+async def test_filtered_large_scope_has_the_hits_of_a_small_scope(
     large_pool: Pool, large_template: LargeScope
 ) -> None:
-    """Whatever the ranking, and where a hit has to have a score."""
-    store = build_store(large_pool, StoreSettings())
-    few = build_store(large_pool, StoreSettings(exact_search_rows=2_000))
+    """For each kind of ranking, with and without `min_score`."""
+    small = build_store(large_pool, StoreSettings())
+    large = build_store(large_pool, StoreSettings(exact_search_rows=2_000))
     vectors, generation = large_template.vectors, large_template.generation
     for ranking in (Ranking(), Ranking(fusion="rrf"), Ranking(mode="lexical")):
-        for least in (None, 0.5, 0.99):
-            filters = SearchFilters(metadata={"even": True}, min_score=least)
+        for min_score in (None, 0.5, 0.99):
+            filters = SearchFilters(metadata={"even": True}, min_score=min_score)
             query = SearchQuery("agent", "user", sentences(1)[0], 10, ranking, filters)
             query = replace(query, as_of=datetime.now(UTC) + timedelta(seconds=1))
-            want = await store.searches.search(query, vectors[0], generation, None)
-            assert await few.searches.search(query, vectors[0], generation, None) == want
+            expected = await small.searches.search(query, vectors[0], generation, None)
+            assert await large.searches.search(query, vectors[0], generation, None) == expected
 
 
-async def test_a_short_time_of_a_large_scope_is_scored_whole(large_pool: Pool) -> None:
+async def test_short_time_range_of_a_large_scope_is_scored_whole(large_pool: Pool) -> None:
     store = build_store(large_pool, StoreSettings(exact_search_rows=500))
     now = datetime.now(UTC)
-    times = [
+    time_ranges = [
         SearchFilters(),
         SearchFilters(created_after=now - timedelta(hours=200)),
         SearchFilters(created_before=now - timedelta(hours=1_800)),
@@ -213,15 +215,14 @@ async def test_a_short_time_of_a_large_scope_is_scored_whole(large_pool: Pool) -
     ]
     calls = [
         SearchCall(SearchQuery("agent", "user", "q", filters=filters), unit_vectors(1)[0], 1, None)
-        for filters in times
+        for filters in time_ranges
     ]
-    searches = await prepared(store, *calls)
+    searches = await prepare_searches(store, *calls)
     assert [search.is_large for search in searches] == [True, False, False, True]
 
 
-async def test_large_scopes_find_far_and_old_memories(pool: Pool) -> None:
-    """Among many memories of others that are nearer to the query, and behind newer ones of its
-    own: neither the nearest of all nor the newest of the scope."""
+async def test_large_scope_search_finds_the_nearest_of_its_own_scope(pool: Pool) -> None:
+    """Another scope of the index has 2,000 memories that are nearer to the query."""
     settings = StoreSettings(exact_search_rows=0, search_candidates=50)
     store = build_store(pool, settings)
     query_vector, own = unit_vectors(1)[0], unit_vectors(300)
@@ -239,7 +240,7 @@ async def test_large_scopes_find_far_and_old_memories(pool: Pool) -> None:
     assert len(nearest & {hit.id for hit in hits}) >= 48
 
 
-async def test_large_scopes_find_a_rare_word_far_from_the_query(pool: Pool) -> None:
+async def test_large_scope_search_finds_a_rare_term_far_from_the_query(pool: Pool) -> None:
     settings = StoreSettings(exact_search_rows=0, search_candidates=50)
     store = build_store(pool, settings)
     generation = await store.generations.adopt_generation(IDENTITY)

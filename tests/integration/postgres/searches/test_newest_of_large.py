@@ -1,4 +1,4 @@
-"""How far back the newest of a large scope are looked through, and which are candidates."""
+"""Searches of a large scope: how many recent memories they scan for candidates."""
 
 import re
 from collections.abc import Sequence
@@ -23,13 +23,13 @@ _LARGE = StoreSettings(exact_search_rows=0, search_candidates=50)
 _ROWS, _NEWEST = 1_000, 300
 
 
-_FEW_CANDIDATES = SearchTuning(most_newest=_NEWEST, least_newest=_NEWEST)
-# A word that more than ten memories have is not one of the rare ones.
-_WORDS_ARE_SOON_COMMON = replace(_FEW_CANDIDATES, lexical=10, lexical_of_rarest=10)
+_FEW_CANDIDATES = SearchTuning(max_newest=_NEWEST, min_newest=_NEWEST)
+# A term that more than ten memories have is not rare.
+_TERMS_ARE_COMMON_FROM_11 = replace(_FEW_CANDIDATES, max_lexical=10, max_lexical_of_rarest=10)
 
 
 class _Scope:
-    """A thousand memories, an hour between one and the next, the newest first."""
+    """1,000 memories, newest first, each an hour older than the one before it."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
@@ -42,11 +42,11 @@ class _Scope:
         self._generation = 0
 
     async def fill(self) -> None:
-        beside = unit_vectors(_ROWS)
-        beside -= np.outer(beside @ self.query_vector, self.query_vector)
-        beside /= np.linalg.norm(beside, axis=1, keepdims=True)
+        orthogonal = unit_vectors(_ROWS)
+        orthogonal -= np.outer(orthogonal @ self.query_vector, self.query_vector)
+        orthogonal /= np.linalg.norm(orthogonal, axis=1, keepdims=True)
         vectors = np.outer(self.cosines, self.query_vector)
-        vectors += np.sqrt(1 - self.cosines**2)[:, None] * beside
+        vectors += np.sqrt(1 - self.cosines**2)[:, None] * orthogonal
         store = build_store(self.pool, StoreSettings())
         self._generation = await store.generations.adopt_generation(IDENTITY)
         new = [
@@ -64,7 +64,7 @@ class _Scope:
         await put_in_index(store)
 
     def put_needles_near(self) -> None:
-        """Twenty memories of the middle are near and have a word, among others."""
+        """Make 20 memories of middle age near to the query, with the term `needle` among others."""
         self.cosines[500:520] = np.linspace(0.7, 0.9, 20)
         for n in range(500, 520):
             self.contents[n] = f"needle in a stack of hay {n}"
@@ -79,10 +79,11 @@ class _Scope:
     async def exact_and_found(
         self, query: SearchQuery
     ) -> tuple[Sequence[Memory], Sequence[Memory]]:
+        """The hits of scoring all memories, and those of scoring candidates."""
         return await self.hits(query, StoreSettings()), await self.hits(query, _LARGE)
 
-    async def looked_through(self, query: SearchQuery) -> int:
-        """How many of the newest the statement reads."""
+    async def scanned_rows(self, query: SearchQuery) -> int:
+        """How many recent memories the statement reads."""
         call = SearchCall(query, self.query_vector, self._generation, None)
         store = build_store(self.pool, _LARGE, tuning=Tuning(search=self.tuning))
         plan = await explain_search(store, call, _ROWS)
@@ -97,37 +98,40 @@ def scope(pool: Pool) -> _Scope:
 
 
 @pytest.fixture
-def words_are_soon_common(scope: _Scope) -> None:
-    scope.tuning = _WORDS_ARE_SOON_COMMON
+def terms_are_common_from_11(scope: _Scope) -> None:
+    scope.tuning = _TERMS_ARE_COMMON_FROM_11
 
 
-async def test_the_better_the_nearest_are_the_fewer_of_the_newest_are_read(scope: _Scope) -> None:
-    """Ten memories have a cosine of 0.4 to 0.9, the others of 0: of those, one scores 0.3 at most,
-    and as much as the last of the ten only where it is new enough."""
+async def test_scan_ends_at_the_age_beyond_which_no_memory_can_outscore_the_last_hit(
+    scope: _Scope,
+) -> None:
+    """Ten memories have cosines of 0.4 to 0.9, the others of 0. One of the others scores 0.3 at
+    most, and outscores the last of the ten only if it is recent enough."""
     scope.cosines[500:510] = np.linspace(0.4, 0.9, 10)
     await scope.fill()
-    read = []
+    scanned = []
     for half_life_days in (2.0, 10.0, 1_000.0):
         query = scope.query(Ranking(0.7, half_life_days, mode="semantic"))
         exact, found = await scope.exact_and_found(query)
         assert found == exact
-        read.append(await scope.looked_through(query))
-    # The last of the ten scores 0.28, 0.35 and 0.58: as much as others of 0.2 half-lives, and none.
+        scanned.append(await scope.scanned_rows(query))
+    # The last of the ten scores 0.28, 0.35 and 0.58. Others score 0.28 at an age of 0.1 half-lives,
+    # and never 0.35 or 0.58.
     least_hours = 24 * 2.0 * -np.log2(0.28 / 0.3)
-    assert least_hours <= read[0] <= 4 * least_hours
-    assert read[1:] == [1, 1]  # the one of this moment
+    assert least_hours <= scanned[0] <= 4 * least_hours
+    assert scanned[1:] == [1, 1]  # the memory of this moment
 
 
-async def test_as_many_as_are_sought_are_read_where_nothing_is_near(scope: _Scope) -> None:
+async def test_scan_reads_all_it_may_if_nothing_is_near(scope: _Scope) -> None:
     await scope.fill()
     for half_life_days in (0.001, 30.0):
         query = scope.query(Ranking(0.7, half_life_days, mode="semantic"))
-        assert await scope.looked_through(query) == _NEWEST
+        assert await scope.scanned_rows(query) == _NEWEST
     exact, found = await scope.exact_and_found(query)
     assert [hit.score for hit in found] == [hit.score for hit in exact]
 
 
-async def test_what_is_important_is_found_among_the_newest(scope: _Scope) -> None:
+async def test_scan_finds_an_important_memory_far_from_the_query(scope: _Scope) -> None:
     scope.cosines[500:520] = 0.5
     scope.importances[100] = 2.0
     scope.cosines[100] = -0.1
@@ -138,7 +142,7 @@ async def test_what_is_important_is_found_among_the_newest(scope: _Scope) -> Non
 
 
 @pytest.mark.parametrize("ranking", [Ranking(0.0, 30.0), Ranking(1.0, mode="semantic")], ids=str)
-async def test_where_one_thing_counts_the_best_by_it_are_found(
+async def test_ranking_by_only_recency_or_only_similarity_finds_the_best(
     scope: _Scope, ranking: Ranking
 ) -> None:
     scope.cosines[500:550] = np.linspace(0.1, 0.9, 50)
@@ -148,13 +152,13 @@ async def test_where_one_thing_counts_the_best_by_it_are_found(
     assert [hit.score for hit in found] == [hit.score for hit in exact]
 
 
-@pytest.mark.usefixtures("words_are_soon_common")
+@pytest.mark.usefixtures("terms_are_common_from_11")
 @pytest.mark.parametrize(
     "ranking",
     [Ranking(0.9, 30.0, mode="lexical"), Ranking(0.9, 30.0, lexical_weight=2.0)],
     ids=["lexical", "hybrid"],
 )
-async def test_a_common_word_that_none_of_the_nearest_has_is_found_among_the_newest(
+async def test_scan_finds_a_common_term_that_none_of_the_nearest_has(
     scope: _Scope, ranking: Ranking
 ) -> None:
     scope.cosines[500:520] = 0.9
@@ -167,9 +171,10 @@ async def test_a_common_word_that_none_of_the_nearest_has_is_found_among_the_new
     assert all("needle" in hit.content for hit in found)
 
 
-@pytest.mark.usefixtures("words_are_soon_common")
-async def test_the_best_of_a_word_may_be_among_the_newest(scope: _Scope) -> None:
-    """It is no hit itself, but what the hits' words are worth depends on it."""
+@pytest.mark.usefixtures("terms_are_common_from_11")
+async def test_scan_finds_the_best_bm25_that_normalises_lexical(scope: _Scope) -> None:
+    """The memory with the best BM25 is no hit, but the hits' lexical similarity is relative to
+    it."""
     scope.put_needles_near()
     scope.contents[0], scope.cosines[0] = "needle", -0.9
     await scope.fill()
@@ -178,8 +183,8 @@ async def test_the_best_of_a_word_may_be_among_the_newest(scope: _Scope) -> None
     assert found == exact
 
 
-async def test_the_best_of_a_rare_word_need_not_be_a_hit(scope: _Scope) -> None:
-    """What the hits' words are worth depends on it all the same."""
+async def test_term_index_finds_the_best_bm25_that_normalises_lexical(scope: _Scope) -> None:
+    """As above, but the memory is old and its term is rare."""
     scope.put_needles_near()
     scope.contents[900], scope.cosines[900] = "needle", -0.9
     await scope.fill()
@@ -188,10 +193,12 @@ async def test_the_best_of_a_rare_word_need_not_be_a_hit(scope: _Scope) -> None:
     assert found == exact
 
 
-@pytest.mark.usefixtures("words_are_soon_common")
-async def test_words_that_are_worth_less_than_they_seemed_let_others_pass(scope: _Scope) -> None:
-    """Ten memories have the word and others are nearer: which are the hits is told by one of the
-    newest that has more of it, and is none itself."""
+@pytest.mark.usefixtures("terms_are_common_from_11")
+async def test_better_bm25_in_the_scan_lets_nearer_memories_outscore_lexical_ones(
+    scope: _Scope,
+) -> None:
+    """Ten memories have the term, ten others are nearer. A recent memory, which is no hit, has the
+    term three times: relative to it, the term is worth less and the nearer ones win."""
     stack = " ".join(f"hay{n}" for n in range(60))
     for n in range(500, 510):
         scope.contents[n], scope.cosines[n] = f"needle {stack}", 0.5
@@ -203,31 +210,31 @@ async def test_words_that_are_worth_less_than_they_seemed_let_others_pass(scope:
     assert found == exact
 
 
-async def test_rare_words_of_the_nearest_tell_nothing_of_others(scope: _Scope) -> None:
+async def test_rare_term_of_the_nearest_does_not_lengthen_the_scan(scope: _Scope) -> None:
     scope.cosines[500:520] = 0.9
     for n in range(500, 520):
         scope.contents[n] = f"needle {n}"
     await scope.fill()
     query = scope.query(Ranking(0.7, 1_000.0, mode="lexical"), "needle")
-    assert await scope.looked_through(query) == 1  # the one of this moment
+    assert await scope.scanned_rows(query) == 1  # the memory of this moment
 
 
-async def test_where_ranks_are_fused_all_the_newest_are_candidates(scope: _Scope) -> None:
+async def test_rank_fusion_scans_all_it_may(scope: _Scope) -> None:
     scope.cosines[500:510] = 0.9
     for n in range(500, 600):
         scope.contents[n] = f"needle {n}"
     await scope.fill()
     query = scope.query(Ranking(0.7, 1_000.0, fusion="rrf"), "needle")
-    assert await scope.looked_through(query) == _NEWEST
+    assert await scope.scanned_rows(query) == _NEWEST
     exact, found = await scope.exact_and_found(
         scope.query(Ranking(0.1, 10.0, fusion="rrf"), "needle")
     )
-    # Ranks are counted among fewer, which moves scores of neighbours past one another.
+    # Ranks are counted among fewer memories, which reorders neighbours.
     assert len({hit.id for hit in found} & {hit.id for hit in exact}) >= 8
 
 
-async def test_how_far_back_that_is_may_be_farther_than_dates_go(scope: _Scope) -> None:
-    """By importance alone: of a million days of half-life, hits may be as old as any calendar."""
+async def test_scan_may_reach_back_beyond_the_first_date(scope: _Scope) -> None:
+    """With importance only and a half-life of a million days, hits may be older than any date."""
     scope.importances[:] = 0.9
     await scope.fill()
     query = scope.query(Ranking(0.7, 1_000_000.0, importance_weight=0.5, mode="semantic"))
@@ -235,13 +242,13 @@ async def test_how_far_back_that_is_may_be_farther_than_dates_go(scope: _Scope) 
     assert len(found) == len(exact) == 10
 
 
-async def test_all_are_candidates_where_there_are_fewer_than_are_asked_for(scope: _Scope) -> None:
-    """As if the index missed most: nothing tells what the last hit has."""
+async def test_scan_reads_all_memories_if_the_index_finds_fewer_than_top_k(scope: _Scope) -> None:
+    """Most memories are removed from the index, so that the last hit's score is unknown."""
     scope.cosines[500:510] = 0.9
     await scope.fill()
     async with scope.pool.acquire() as connection:
         await connection.execute("update memories set indexed = false where content < 'memory 5'")
     query = scope.query(Ranking(0.7, 1_000.0, mode="semantic"), top_k=800)
-    assert await scope.looked_through(query) == _ROWS
+    assert await scope.scanned_rows(query) == _ROWS
     hits = await scope.hits(query, _LARGE)
     assert len(hits) == 800

@@ -1,4 +1,4 @@
-"""How Postgres goes about searches."""
+"""Plans of searches, lists and counts: which indexes they use."""
 
 import re
 
@@ -18,7 +18,7 @@ from tests.support.postgres.memories import (
     explain,
     explain_search,
     fill,
-    prepared,
+    prepare_searches,
     put_in_index,
     sentences,
     unit_vectors,
@@ -28,7 +28,9 @@ _DEFAULT = Ranking()
 _NO_FILTERS = SearchFilters()
 
 
-async def test_plans_use_the_indexes(pool: Pool, postgres_store: PostgresStore) -> None:
+async def test_searches_lists_and_counts_use_the_indexes_of_scopes(
+    pool: Pool, postgres_store: PostgresStore
+) -> None:
     for n in range(40):
         await fill(postgres_store, 100, f"user {n}", contents=sentences(100))
     plan = await _plan(postgres_store, "user 3")
@@ -36,17 +38,17 @@ async def test_plans_use_the_indexes(pool: Pool, postgres_store: PostgresStore) 
     assert "Seq Scan on memories" not in plan
     assert "memories_embedding" not in plan
 
-    for everything, index in ((False, "memories_scope"), (True, "memories_superseded")):
-        filters = ListFilters(include_superseded=everything)
+    for include_superseded, index in ((False, "memories_scope"), (True, "memories_superseded")):
+        filters = ListFilters(include_superseded=include_superseded)
         user_page = list_statement("agent", "user 3", filters, None, 50)
         plan = await explain(pool, *user_page)
         assert index in plan
-        if everything:  # else the other part's is planned, and never run
+        if include_superseded:  # otherwise a sort of superseded memories is planned but never runs
             assert not re.search(r"-> +Sort\b", plan)
         agent_page = list_statement("agent", None, filters, None, 50)
         assert "memories_agent" in await explain(pool, *agent_page)
         counting = sql.count_of_user(
-            agent_id="agent", user_id="user 3", include_superseded=everything
+            agent_id="agent", user_id="user 3", include_superseded=include_superseded
         )
         count = await explain(pool, *counting)
         assert "Seq Scan" not in count
@@ -63,8 +65,8 @@ async def test_plans_use_the_indexes(pool: Pool, postgres_store: PostgresStore) 
     assert "Seq Scan" not in await explain(pool, *frequencies)
 
 
-async def test_indexes_can_serve_the_candidates_of_a_large_scope(pool: Pool) -> None:
-    """With sorting made dear: a scope in which it really is would take minutes to fill."""
+async def test_candidates_of_a_large_scope_can_come_from_the_indexes(pool: Pool) -> None:
+    """Sorting is disabled, because a scope in which it is expensive takes minutes to fill."""
     settings = StoreSettings(exact_search_rows=100)
     store = build_store(pool, settings)
     contents = [
@@ -77,7 +79,7 @@ async def test_indexes_can_serve_the_candidates_of_a_large_scope(pool: Pool) -> 
     assert "memories_term_keys" in plan
 
 
-async def test_other_types_are_passed_over_in_the_index_of_scopes(pool: Pool) -> None:
+async def test_type_filter_is_a_condition_on_the_index_of_scopes(pool: Pool) -> None:
     settings = StoreSettings(exact_search_rows=100)
     store = build_store(pool, settings)
     memories, _, _ = await fill(store, 2_000)
@@ -94,7 +96,7 @@ async def test_other_types_are_passed_over_in_the_index_of_scopes(pool: Pool) ->
     assert "memory_type = 'semantic'" in newest[1]
 
 
-async def test_a_scope_that_frequencies_tell_is_large_is_not_counted(pool: Pool) -> None:
+async def test_scope_that_is_large_by_its_frequencies_is_not_counted(pool: Pool) -> None:
     store = build_store(pool, StoreSettings(exact_search_rows=100))
     await fill(store, 2_000)
     key = Lexicon(SearchSettings()).query("agent", "user", "").scope_key
@@ -126,7 +128,7 @@ async def _plan(
     return await explain_search(store, call, 2_000, sort=sort)
 
 
-async def test_many_searches_that_come_together_read_by_the_index(pool: Pool) -> None:
+async def test_searches_in_one_call_use_the_index_of_scopes(pool: Pool) -> None:
     store = build_store(pool, StoreSettings())
     for n in range(20):
         await fill(store, 50, f"user {n}")
@@ -134,7 +136,7 @@ async def test_many_searches_that_come_together_read_by_the_index(pool: Pool) ->
         SearchCall(SearchQuery("agent", f"user {n}", "memory 7"), unit_vectors(1)[0], 1, None)
         for n in range(8)
     ]
-    searches = await prepared(store, *calls)
+    searches = await prepare_searches(store, *calls)
     plan = await explain(pool, *together(sql.search_each_weighted, searches))
     assert "memories_scope" in plan
     assert "Seq Scan on memories" not in plan
@@ -142,9 +144,9 @@ async def test_many_searches_that_come_together_read_by_the_index(pool: Pool) ->
 
 
 @pytest.mark.parametrize("name", ["search_each_weighted", "search_each_by_rank"])
-async def test_the_plan_of_searches_does_not_expect_few_candidates(pool: Pool, name: str) -> None:
-    """It is made once, without knowing how many there will be: the best of them must not be looked
-    for once for each."""
+async def test_generic_plan_of_searches_finds_the_best_bm25_once(pool: Pool, name: str) -> None:
+    """The plan is made once, before the number of candidates is known. It must not look for the
+    best BM25 again for each candidate."""
     store = build_store(pool, StoreSettings())
     for n in range(20):
         await fill(store, 50, f"user {n}")
@@ -156,8 +158,8 @@ async def test_the_plan_of_searches_does_not_expect_few_candidates(pool: Pool, n
         )
         rows = await connection.fetch("select pg_temp.plan($1) as line", getattr(sql, name).text)
     lines = [row["line"].strip() for row in rows]
-    aggregate = next(place for place, line in enumerate(lines) if line.endswith("Aggregate"))
+    aggregate = next(n for n, line in enumerate(lines) if line.endswith("Aggregate"))
     assert lines[aggregate - 1] == "CTE best"
-    scan = next(place for place, line in enumerate(lines) if "memories_scope" in line)
-    assert "created_at >" in lines[scan + 1]  # the condition of the index
+    scan = next(n for n, line in enumerate(lines) if "memories_scope" in line)
+    assert "created_at >" in lines[scan + 1]  # the index condition
     assert "created_at <" in lines[scan + 1]

@@ -1,4 +1,4 @@
-"""Searches in Postgres: the formula, many together, and whatever may be asked."""
+"""Searches in Postgres: scores, explanations, several searches in one call, odd queries."""
 
 import itertools
 import random
@@ -27,8 +27,8 @@ from tests.support.postgres.memories import (
 )
 
 
-async def test_ranks_as_the_formula_says(postgres_store: PostgresStore) -> None:
-    """Against the reference, which has every memory's words at hand and no keys or weights."""
+async def test_scores_equal_those_of_the_in_memory_store(postgres_store: PostgresStore) -> None:
+    """The in-memory store applies the formula to each memory's terms, without keys or weights."""
     contents = sentences(300)
     memories, vectors, generation = await fill(postgres_store, 300, contents=contents)
     reference = in_memory_store()
@@ -49,21 +49,23 @@ async def test_ranks_as_the_formula_says(postgres_store: PostgresStore) -> None:
         for ranking in RANKINGS:
             for filters in (SearchFilters(), SearchFilters(metadata={"even": True})):
                 query = SearchQuery("agent", "user", text, 50, ranking, filters, as_of)
-                have = await postgres_store.searches.search(query, vector, generation, None)
-                want = await reference.searches.search(query, vector, generation, None)
-                assert [hit.score for hit in have] == pytest.approx(
-                    [hit.score for hit in want], abs=1.1e-4
+                hits = await postgres_store.searches.search(query, vector, generation, None)
+                expected = await reference.searches.search(query, vector, generation, None)
+                assert [hit.score for hit in hits] == pytest.approx(
+                    [hit.score for hit in expected], abs=1.1e-4
                 )
-                scores = {hit.id: hit.score for hit in want}
+                scores = {hit.id: hit.score for hit in expected}
                 assert all(
                     hit.score == pytest.approx(scores.get(hit.id, hit.score), abs=1.1e-4)
-                    for hit in have
+                    for hit in hits
                 )
-                assert len(scores.keys() & {hit.id for hit in have}) >= 48  # ties at the end
+                assert len(scores.keys() & {hit.id for hit in hits}) >= 48  # the last may be ties
 
 
 @pytest.mark.parametrize("ranking", RANKINGS)
-async def test_parts_add_up(postgres_store: PostgresStore, ranking: Ranking) -> None:
+async def test_explained_parts_add_up_to_the_score(
+    postgres_store: PostgresStore, ranking: Ranking
+) -> None:
     contents = [*sentences(60), "a needle in the haystack"]
     _, _, generation = await fill(postgres_store, 61, contents=contents)
     for text in (f"needle {word(4)} {word(7)}", "nothing that is there", "..."):
@@ -93,17 +95,17 @@ async def test_parts_add_up(postgres_store: PostgresStore, ranking: Ranking) -> 
                     parts.weights.cosine * parts.cosine + parts.weights.lexical * parts.lexical
                 )
             assert parts.similarity == pytest.approx(expected)
-    plain = await postgres_store.searches.search(
+    unexplained = await postgres_store.searches.search(
         replace(query, explain=False), unit_vectors(1)[0], generation, None
     )
-    assert all(hit.explanation is None for hit in plain)
+    assert all(hit.explanation is None for hit in unexplained)
 
 
 @pytest.mark.parametrize(
     "as_of", [None, datetime(1, 1, 2, tzinfo=UTC), datetime(300, 1, 1, tzinfo=UTC)]
 )
 @pytest.mark.parametrize("half_life_days", [1e-6, 30.0, 36_000.0, 1e6])
-async def test_any_half_life_and_time_can_be_asked_for(
+async def test_search_of_a_large_scope_accepts_any_half_life_and_time(
     pool: Pool, half_life_days: float, as_of: datetime | None
 ) -> None:
     store = build_store(pool, StoreSettings(exact_search_rows=0))
@@ -115,8 +117,8 @@ async def test_any_half_life_and_time_can_be_asked_for(
         assert len(hits) == (5 if as_of is None else 0)
 
 
-async def test_searches_that_come_together_are_answered_as_alone(pool: Pool) -> None:
-    """But those of larger scopes, which are left for a call of their own."""
+async def test_searches_in_one_call_have_the_hits_of_single_searches(pool: Pool) -> None:
+    """Except those of larger scopes, which are deferred to a call of their own."""
     store = build_store(pool, StoreSettings(exact_search_rows=2_500))
     for user, count in (("small", 80), ("larger", 2_100), ("large", 2_600), ("other", 30)):
         _, _, generation = await fill(store, count, user, contents=sentences(count))
@@ -130,30 +132,30 @@ async def test_searches_that_come_together_are_answered_as_alone(pool: Pool) -> 
     calls = [
         SearchCall(
             SearchQuery(
-                "agent", user, text, 3 + number, RANKINGS[number], chosen, as_of, number % 2 == 0
+                "agent", user, text, 3 + number, RANKINGS[number], filter_, as_of, number % 2 == 0
             ),
             vector,
             generation,
             None,
         )
-        for (number, (text, vector)), chosen in itertools.product(
+        for (number, (text, vector)), filter_ in itertools.product(
             enumerate(zip(sentences(8, words=5), unit_vectors(8), strict=True)), filters
         )
         for user in ("small", "larger", "large", "other", "nobody")
     ]
-    together = await store.searches.search_each(calls)
-    for call, hits in zip(calls, together, strict=True):
-        (alone,) = await store.searches.search_each([call])
+    results = await store.searches.search_each(calls)
+    for call, result in zip(calls, results, strict=True):
+        (single,) = await store.searches.search_each([call])
         if call.query.user_id in ("larger", "large") and not call.query.filters.created_after:
-            assert isinstance(hits, Deferred)
-            assert alone
+            assert isinstance(result, Deferred)
+            assert single
         else:
-            assert hits == alone
-    assert sum(bool(hits) for hits in together) > 40
+            assert result == single
+    assert sum(bool(result) for result in results) > 40
     assert await store.searches.search_each([]) == []
 
 
-async def test_searches_that_come_together_are_limited_one_by_one(
+async def test_searches_in_one_call_are_rate_limited_separately(
     postgres_store: PostgresStore,
 ) -> None:
     memories, vectors, generation = await fill(postgres_store, 5)
@@ -167,7 +169,7 @@ async def test_searches_that_come_together_are_limited_one_by_one(
 
 
 def odd_queries(count: int) -> list[str]:
-    """Unicode, code, quotes, operators, nothing but stop words, two thousand characters."""
+    """Texts of Unicode, code, quotes, operators or only stop words, up to 2,000 characters."""
     rng = random.Random(11)
     alphabets = [
         "the of and is who are you",
@@ -187,13 +189,13 @@ def odd_queries(count: int) -> list[str]:
     return queries
 
 
-async def test_anything_may_be_asked(postgres_store: PostgresStore) -> None:
-    odd = odd_queries(2_000)
-    _, _, generation = await fill(postgres_store, 200, contents=[*odd[:100], *sentences(100)])
-    vectors = unit_vectors(len(odd))
+async def test_any_query_text_has_hits_with_finite_scores(postgres_store: PostgresStore) -> None:
+    texts = odd_queries(2_000)
+    _, _, generation = await fill(postgres_store, 200, contents=[*texts[:100], *sentences(100)])
+    vectors = unit_vectors(len(texts))
     modes = [Ranking(), Ranking(mode="lexical"), Ranking(fusion="rrf"), Ranking(mode="semantic")]
     unmatched = 0
-    for n, (text, vector) in enumerate(zip(odd, vectors, strict=True)):
+    for n, (text, vector) in enumerate(zip(texts, vectors, strict=True)):
         query = SearchQuery("agent", "user", text, 10, modes[n % 4], explain=True)
         hits = await postgres_store.searches.search(query, vector, generation, None)
         assert len(hits) == 10
@@ -204,6 +206,6 @@ async def test_anything_may_be_asked(postgres_store: PostgresStore) -> None:
             assert not any(hit.explanation.matched_terms for hit in hits if hit.explanation)
             unmatched += 1
             semantic = replace(query, ranking=Ranking(mode="semantic"))
-            same = await postgres_store.searches.search(semantic, vector, generation, None)
-            assert [(hit.id, hit.score) for hit in hits] == [(hit.id, hit.score) for hit in same]
+            expected = await postgres_store.searches.search(semantic, vector, generation, None)
+            assert [(h.id, h.score) for h in hits] == [(h.id, h.score) for h in expected]
     assert 100 < unmatched < 1_900

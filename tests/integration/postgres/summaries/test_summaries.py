@@ -1,4 +1,4 @@
-"""Summaries in Postgres: many at once, cut off at any statement, no trace once deleted."""
+"""Summaries in Postgres: concurrency, broken connections, deletion, retention, plans."""
 
 import asyncio
 import contextlib
@@ -20,11 +20,11 @@ from deployments.store.store import PostgresStore, build_store
 from deployments.summariser.passes import Passes
 from deployments.summariser.settings import SummarizationSettings
 from tests.support.fakes.embedder import IDENTITY, embed_words
-from tests.support.postgres.frequencies import counted, kept
+from tests.support.postgres.frequencies import recounted_frequencies, stored_frequencies
 from tests.support.postgres.memories import explain, fill, unit_vectors
 from tests.support.summaries import passes_over
 
-_DEADLY = "select pg_terminate_backend(pg_backend_pid())"
+_KILL_CONNECTION = "select pg_terminate_backend(pg_backend_pid())"
 SETTINGS = SummarizationSettings(threshold=10, batch_size=5)
 START = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -34,7 +34,7 @@ def passes(store: PostgresStore) -> Passes:
 
 
 async def add(store: PostgresStore, count: int, user: str = "user") -> list[Memory]:
-    """Each with a word of its own, `secretN`."""
+    """Insert memories that each have a term of their own, `secretN`."""
     generation = await store.generations.adopt_generation(IDENTITY)
     memories = [
         NewMemory(
@@ -50,8 +50,8 @@ async def add(store: PostgresStore, count: int, user: str = "user") -> list[Memo
 
 
 async def rows_with(pool: Pool, text: str) -> Counter[str]:
-    """In how many rows of each table it stands, wherever in them."""
-    found: Counter[str] = Counter()
+    """How many rows of each table have the text in any column; tables without any are left out."""
+    counts: Counter[str] = Counter()
     async with pool.acquire() as connection:
         tables = await connection.fetch(
             "select relname from pg_class where relkind = 'r' "
@@ -62,8 +62,8 @@ async def rows_with(pool: Pool, text: str) -> Counter[str]:
                 f"select count(*) from {table} as t where to_jsonb(t)::text like $1", f"%{text}%"
             )
             if count:
-                found[table] = count
-    return found
+                counts[table] = count
+    return counts
 
 
 @pytest.fixture
@@ -74,35 +74,35 @@ async def stores(dsn: str) -> AsyncIterator[list[PostgresStore]]:
         await pool.close()
 
 
-async def test_many_summarisers_condense_each_memory_once(
-    stores: list[PostgresStore],
-) -> None:
+async def test_concurrent_passes_condense_each_memory_once(stores: list[PostgresStore]) -> None:
     memories = [await add(stores[0], 60, user) for user in ("ana", "ben")]
     reports = await asyncio.gather(*(passes(store).run() for store in stores * 2))
     assert sum(report.failed for report in reports) == 0
-    for _ in range(10):  # those that were second left it for the next pass
+    for _ in range(10):  # a pass that came second leaves its scope to the next pass
         await passes(stores[0]).run()
     assert sum(report.memories for report in reports) <= 100
-    for user, its in zip(("ana", "ben"), memories, strict=True):
-        shown = (await stores[0].memories.list_page("agent", user, page_size=200)).memories
-        made = [memory for memory in shown if memory.memory_type is MemoryType.SEMANTIC]
-        sources = [s for m in made for s in await stores[0].summaries.sources("agent", m.id) or []]
-        left = [memory for memory in shown if memory.memory_type is MemoryType.EPISODIC]
-        assert len(left) == 10
-        assert sorted(m.id for m in sources + left) == sorted(memory.id for memory in its)
-        assert len(made) == 10
+    for user, stored in zip(("ana", "ben"), memories, strict=True):
+        page = await stores[0].memories.list_page("agent", user, page_size=200)
+        summaries = [m for m in page.memories if m.memory_type is MemoryType.SEMANTIC]
+        sources = [
+            source
+            for summary in summaries
+            for source in await stores[0].summaries.sources("agent", summary.id) or []
+        ]
+        remaining = [m for m in page.memories if m.memory_type is MemoryType.EPISODIC]
+        assert len(remaining) == 10
+        assert sorted(m.id for m in sources + remaining) == sorted(m.id for m in stored)
+        assert len(summaries) == 10
 
 
 @pytest.mark.parametrize("name", ["lock_scope", "leave_as_it_is", "supersede"])
-async def test_a_connection_that_dies_leaves_nothing_half_done(
-    pool: Pool,
-    postgres_store: PostgresStore,
-    name: str,
+async def test_connection_lost_while_condensing_changes_nothing(
+    pool: Pool, postgres_store: PostgresStore, name: str
 ) -> None:
     memories = await add(postgres_store, 11)
 
     class Connection:
-        """Kills itself in place of one statement."""
+        """Closes itself in place of the statement `name`."""
 
         def __init__(self, inner: Any) -> None:
             self._inner = inner
@@ -113,12 +113,12 @@ async def test_a_connection_that_dies_leaves_nothing_half_done(
 
             async def call(statement: str, *args: Any) -> Any:
                 if name_of(statement) == name:
-                    return await self._inner.execute(_DEADLY)
+                    return await self._inner.execute(_KILL_CONNECTION)
                 return await getattr(self._inner, attribute)(statement, *args)
 
             return call
 
-    class Deadly:
+    class BreakingPool:
         def acquire(self) -> Any:
             context = pool.acquire()
 
@@ -131,16 +131,16 @@ async def test_a_connection_that_dies_leaves_nothing_half_done(
 
             return Wrapped()
 
-    deadly = build_store(cast(Pool, Deadly()), StoreSettings())
-    report = await passes(deadly).run()
+    breaking_store = build_store(cast(Pool, BreakingPool()), StoreSettings())
+    report = await passes(breaking_store).run()
     assert report.failed == 1
-    shown = (await postgres_store.memories.list_page("agent", "user", page_size=200)).memories
-    assert shown == memories[::-1]
+    page = await postgres_store.memories.list_page("agent", "user", page_size=200)
+    assert page.memories == memories[::-1]
     assert (await passes(postgres_store).run()).memories == 5
     assert await postgres_store.memories.count("agent", "user", include_superseded=True) == 12
 
 
-async def test_nothing_of_a_deleted_source_is_left_anywhere(
+async def test_no_table_keeps_text_of_a_deleted_source(
     pool: Pool, postgres_store: PostgresStore
 ) -> None:
     memories = await add(postgres_store, 11)
@@ -155,7 +155,7 @@ async def test_nothing_of_a_deleted_source_is_left_anywhere(
     assert await postgres_store.memories.count("agent", "user") == 10
 
 
-async def test_nothing_of_a_deleted_summary_or_scope_is_left_anywhere(
+async def test_no_table_keeps_text_of_a_deleted_summary_or_forgotten_scope(
     pool: Pool, postgres_store: PostgresStore
 ) -> None:
     await add(postgres_store, 16)
@@ -168,37 +168,35 @@ async def test_nothing_of_a_deleted_summary_or_scope_is_left_anywhere(
     assert await rows_with(pool, "secret") == {}
 
 
-async def test_a_scope_forgotten_while_it_is_condensed_leaves_nothing(
-    stores: list[PostgresStore],
-) -> None:
-    """Whoever is first: no summary of what has been forgotten stays."""
-    generator = random.Random(3)
+async def test_scope_forgotten_while_it_is_condensed_is_empty(stores: list[PostgresStore]) -> None:
+    """Whichever call comes first, no summary of forgotten memories remains."""
+    rng = random.Random(3)
     for _ in range(15):
         await add(stores[0], 21)
 
         async def forget() -> None:
-            await asyncio.sleep(generator.uniform(0, 0.03))
+            await asyncio.sleep(rng.uniform(0, 0.03))
             await stores[1].memories.forget("agent", "user")
 
         await asyncio.gather(passes(stores[0]).run(), passes(stores[2]).run(), forget())
         assert await stores[0].memories.count("agent", None, include_superseded=True) == 0
 
 
-async def test_deletions_and_changes_while_condensing_lose_nothing_else(
+async def test_deletions_and_changes_while_condensing_affect_no_other_memory(
     stores: list[PostgresStore],
 ) -> None:
-    generator = random.Random(4)
+    rng = random.Random(4)
     for _ in range(6):
         memories = await add(stores[0], 30)
-        deleted = generator.sample(memories, 8)
+        deleted = rng.sample(memories, 8)
         changed = [memory for memory in memories if memory not in deleted][:8]
 
         async def delete(memory: Memory) -> None:
-            await asyncio.sleep(generator.uniform(0, 0.05))
+            await asyncio.sleep(rng.uniform(0, 0.05))
             assert await stores[1].memories.delete("agent", memory.id)
 
         async def change(memory: Memory) -> None:
-            await asyncio.sleep(generator.uniform(0, 0.05))
+            await asyncio.sleep(rng.uniform(0, 0.05))
             with contextlib.suppress(Superseded):
                 patch = MemoryPatch(importance=2)
                 await stores[2].memories.update("agent", memory.id, patch, None, None, None)
@@ -218,31 +216,33 @@ async def test_deletions_and_changes_while_condensing_lose_nothing_else(
         )
         episodic = {m.id for m in page.memories if m.memory_type is MemoryType.EPISODIC}
         assert episodic == {m.id for m in memories} - {m.id for m in deleted}
-        made = [m for m in page.memories if m.memory_type is MemoryType.SEMANTIC]
-        words = {memory.content.split()[1] for memory in deleted}
-        for summary in made:
-            assert not words & set(summary.content.split())
+        summaries = [m for m in page.memories if m.memory_type is MemoryType.SEMANTIC]
+        deleted_words = {memory.content.split()[1] for memory in deleted}
+        for summary in summaries:
+            assert not deleted_words & set(summary.content.split())
             assert await stores[0].summaries.sources("agent", summary.id)
         await stores[0].memories.forget("agent", "user")
 
 
-async def test_frequencies_count_what_is_shown(pool: Pool, postgres_store: PostgresStore) -> None:
+async def test_document_frequencies_leave_out_superseded_memories(
+    pool: Pool, postgres_store: PostgresStore
+) -> None:
     await add(postgres_store, 30)
     await passes(postgres_store).run()
     page = await postgres_store.memories.list_page(
         "agent", "user", page_size=200, filters=ListFilters(memory_type=MemoryType.SEMANTIC)
     )
     first, second, *_ = page.memories
-    assert await kept(pool) == await counted(pool)
+    assert await stored_frequencies(pool) == await recounted_frequencies(pool)
     await postgres_store.summaries.restore("agent", first.id)
-    assert await kept(pool) == await counted(pool)
+    assert await stored_frequencies(pool) == await recounted_frequencies(pool)
     sources = await postgres_store.summaries.sources("agent", second.id)
     assert sources
     await postgres_store.memories.delete("agent", sources[0].id)
-    assert await kept(pool) == await counted(pool)
-    before = await kept(pool)
+    assert await stored_frequencies(pool) == await recounted_frequencies(pool)
+    before = await stored_frequencies(pool)
     await postgres_store.upkeep.reindex(lambda _done, _total: None)
-    assert await kept(pool) == before
+    assert await stored_frequencies(pool) == before
 
 
 async def test_retention_deletes_sources_and_keeps_summaries(
@@ -251,8 +251,8 @@ async def test_retention_deletes_sources_and_keeps_summaries(
     await add(postgres_store, 21)
     await passes(postgres_store).run()
     settings = SummarizationSettings(threshold=10, batch_size=5, retention_days=1)
-    keeper = passes_over(postgres_store, settings)
-    assert await keeper.purge() == 0
+    retaining = passes_over(postgres_store, settings)
+    assert await retaining.purge() == 0
     summary = (
         await postgres_store.memories.list_page(
             "agent", "user", page_size=1, filters=ListFilters(memory_type=MemoryType.SEMANTIC)
@@ -264,8 +264,8 @@ async def test_retention_deletes_sources_and_keeps_summaries(
             "where superseded_by = $1",
             summary.id,
         )
-    assert await keeper.purge() == 5
-    assert await keeper.purge() == 0
+    assert await retaining.purge() == 5
+    assert await retaining.purge() == 0
     assert await postgres_store.summaries.sources("agent", summary.id) == []
     assert await postgres_store.memories.get("agent", summary.id) == summary
     assert (
@@ -273,7 +273,7 @@ async def test_retention_deletes_sources_and_keeps_summaries(
     )
 
 
-async def test_scopes_are_found_by_the_index_alone(
+async def test_scopes_to_condense_are_read_from_the_index_only(
     pool: Pool, postgres_store: PostgresStore
 ) -> None:
     for n in range(30):
@@ -286,12 +286,11 @@ async def test_scopes_are_found_by_the_index_alone(
     )
     assert "Index Only Scan using memories_condensable" in plan
     assert "Seq Scan" not in plan
-    found = await postgres_store.condensing.scopes_to_condense(("", ""), 59, 500)
-    assert [scope.user_id for scope in found] == [f"user {n:02}" for n in range(30)]
-    assert all(scope.is_due for scope in found)
-    assert not any(
-        s.is_due for s in await postgres_store.condensing.scopes_to_condense(("", ""), 60, 500)
-    )
+    scopes = await postgres_store.condensing.scopes_to_condense(("", ""), 59, 500)
+    assert [scope.user_id for scope in scopes] == [f"user {n:02}" for n in range(30)]
+    assert all(scope.is_due for scope in scopes)
+    scopes = await postgres_store.condensing.scopes_to_condense(("", ""), 60, 500)
+    assert not any(scope.is_due for scope in scopes)
     plan = await explain(
         pool,
         *sql.oldest_condensable(agent_id="agent", user_id="user 07", threshold=50, max_rows=20),

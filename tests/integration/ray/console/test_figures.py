@@ -1,4 +1,4 @@
-"""The console's figures, in a real browser: scores, days, and how the service is."""
+"""The console's figures, in a real browser: scores, days, and the service's metrics."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import Browser, Locator, Route, expect
 
 from tests.support.ray import scene
-from tests.support.ray.browser import Console, add, needs_chromium, opened
+from tests.support.ray.browser import Console, add, needs_chromium, opened_page
 from tests.support.ray.service import Service
 
 pytestmark = needs_chromium
@@ -36,7 +36,7 @@ async def width_of(element: Locator) -> float:
     return box["width"]
 
 
-async def test_a_search_re_ranks_as_the_sliders_move(
+async def test_search_is_ranked_again_as_the_sliders_move(
     console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     old = (NOW - timedelta(days=200)).isoformat()
@@ -62,7 +62,7 @@ async def test_a_search_re_ranks_as_the_sliders_move(
         await page.reload()
         await expect(console.cards).to_have_count(4)
         for card in await console.cards.all():
-            await card.scroll_into_view_if_needed()  # what is out of sight is not laid out
+            await card.scroll_into_view_if_needed()  # cards out of sight have no layout
             await expect(card.locator(".score")).to_have_text(re.compile(r"\d\.\d{4}"))
             await expect(card.locator(".bar")).to_be_visible()
             score = float(await text_of(card.locator(".score")))
@@ -79,40 +79,40 @@ async def test_a_search_re_ranks_as_the_sliders_move(
             assert (await text_of(card.locator(".sum"))).startswith(formula)
 
 
-async def test_of_two_searches_the_later_one_wins(
+async def test_later_of_two_searches_wins(
     console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     await add(client, agent, "Ana drinks green tea.", created_at="2020-01-01T00:00:00Z")
     await add(client, agent, "The sky is blue.")
     page = (await console.open(agent=agent, user="ana")).page
     await console.search("green tea")
-    held, asked = asyncio.Event(), 0
+    released, requests = asyncio.Event(), 0
 
-    async def late(route: Route) -> None:
-        nonlocal asked
-        asked += 1
-        if asked == 1:
-            await held.wait()
+    async def delay_first(route: Route) -> None:
+        nonlocal requests
+        requests += 1
+        if requests == 1:
+            await released.wait()
         try:
             await route.continue_()
         finally:
-            held.set()
+            released.set()
 
-    await page.route("**/v1/memories/search", late)
+    await page.route("**/v1/memories/search", delay_first)
     alpha = page.get_by_label("Similarity against recency")
     async with page.expect_request("**/v1/memories/search"):
         await alpha.fill("1")
     async with page.expect_response("**/v1/memories/search"):
         await alpha.fill("0")
     await console.shows("The sky is blue.", "Ana drinks green tea.")
-    assert asked == 2
-    for value in ("0.5", "0.55", "0.6", "0.95", "1"):  # faster than they are asked for
+    assert requests == 2
+    for value in ("0.5", "0.55", "0.6", "0.95", "1"):  # faster than the page sends searches
         await alpha.fill(value)
     await console.shows("Ana drinks green tea.", "The sky is blue.")
-    assert asked < 7
+    assert requests < 7
 
 
-async def test_the_timeline_shows_and_chooses_days(
+async def test_timeline_shows_and_selects_days(
     console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     days = [(NOW - timedelta(days=n)).date() for n in range(40)]
@@ -138,14 +138,14 @@ async def test_the_timeline_shows_and_chooses_days(
     await console.shows("day 4 procedural 0")
     await yesterday.locator("rect").last.click()
     await expect(console.cards).to_have_count(5)
-    await yesterday.locator("rect").last.click()  # once more: all again
+    await yesterday.locator("rect").last.click()  # a second click shows all days again
     await expect(console.cards).to_have_count(7)
     await page.locator("#days").select_option("90")
     await expect(columns).to_have_count(90)
     await expect(page.locator("#readout")).to_have_text("7 memories in 90 days")
 
 
-async def test_the_strip_tells_how_the_service_is(
+async def test_strip_shows_the_service_figures(
     console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     await add(client, agent, "something to embed")
@@ -163,18 +163,18 @@ async def test_the_strip_tells_how_the_service_is(
     await expect(replicas).to_contain_text(re.compile(r"[2-9]"))
 
 
-async def test_without_metrics_the_strip_says_so(console: Console) -> None:
+async def test_strip_reports_missing_metrics(console: Console) -> None:
     await console.page.route("**/metrics", lambda route: route.fulfill(status=404))
     await console.open()
     await expect(console.page.locator("#strip")).to_contain_text("no metrics")
 
 
-async def test_figures_are_of_what_happened_between_two_looks(console: Console) -> None:
+async def test_figures_cover_the_time_between_two_readings(console: Console) -> None:
     page = (await console.open()).page
     found = await page.evaluate(
         """async () => {
           const { parse, figures } = await import("./console/metrics.js");
-          const look = (requests, low, all, hits) => parse(`
+          const reading = (requests, low, all, hits) => parse(`
 # TYPE memex_http_requests_total counter
 memex_http_requests_total{route="/a",status="200",replica="x\\\\"}1",deployment="R"} ${requests}
 memex_http_requests_total{route="/metrics",replica="x",deployment="R"} 1e9
@@ -187,35 +187,35 @@ ray_serve_deployment_replica_healthy{deployment="R",replica="y",application="mem
 ray_serve_deployment_replica_healthy{deployment="R",replica="z",application="memex"} 1
 ray_serve_deployment_replica_healthy{deployment="S",replica="ill",application="memex"} 0
 `);
-          const told = (it) => ({ ...it, replicas: [...it.replicas] });
+          const plain = (it) => ({ ...it, replicas: [...it.replicas] });
           return [
-            told(figures(look(100, 100, 100, 0), null, null)),
-            told(figures(look(150, 125, 150, 30), look(100, 100, 100, 0), 10)),
-            told(figures(look(7, 7, 7, 0), look(100, 100, 100, 0), 10)),
-            told(figures(parse(""), null, null)),
+            plain(figures(reading(100, 100, 100, 0), null, null)),
+            plain(figures(reading(150, 125, 150, 30), reading(100, 100, 100, 0), 10)),
+            plain(figures(reading(7, 7, 7, 0), reading(100, 100, 100, 0), 10)),
+            plain(figures(parse(""), null, null)),
           ];
         }"""
     )
-    first, between, anew, nothing = found
+    first, between, restarted, empty = found
     assert (first["rps"], first["hits"]) == (None, 0)
     assert first["p50_s"] == pytest.approx(0.05)
     assert (between["rps"], between["hits"]) == (5, 0.75)
     assert between["p50_s"] == pytest.approx(0.1)
     assert between["p99_s"] == pytest.approx(0.198)
     assert between["replicas"] == [["R", 2]]
-    assert anew["rps"] == pytest.approx(0.7)  # after a restart
-    assert nothing == {"rps": None, "p50_s": None, "p99_s": None, "hits": None, "replicas": []}
+    assert restarted["rps"] == pytest.approx(0.7)
+    assert empty == {"rps": None, "p50_s": None, "p99_s": None, "hits": None, "replicas": []}
 
 
-async def test_it_looks_as_in_the_readme(
+async def test_readme_picture_shows_the_console(
     browser: Browser, service: Service, client: httpx2.AsyncClient
 ) -> None:
-    """Writes README's picture, too, where SCREENSHOT names a file."""
+    """Also writes README's picture if SCREENSHOT names a file."""
     entries = scene.memories(NOW)
     answer = await client.post("/v1/memories/batch", json={"memories": entries})
     assert answer.status_code == 201, answer.text
     viewport = {"width": 1200, "height": 1000}
-    async with opened(browser, viewport=viewport) as page:
+    async with opened_page(browser, viewport=viewport) as page:
         console = await Console(page, service.url).open(
             agent=scene.AGENT, user=scene.USER, query=scene.QUERY, importance="0.2"
         )
@@ -223,8 +223,8 @@ async def test_it_looks_as_in_the_readme(
         await expect(console.cards).to_have_count(20)
         await expect(console.contents.first).to_contain_text("short answers")
         if target := os.environ.get("SCREENSHOT"):
-            for _ in range(200):  # so that there is something to tell
+            for _ in range(200):  # so that the strip shows traffic
                 await client.get("/v1/memories", params={"agent_id": scene.AGENT})
-            lively = re.compile(r"RPS\s*[1-9]")
-            await expect(page.locator("#strip")).to_contain_text(lively)
+            traffic = re.compile(r"RPS\s*[1-9]")
+            await expect(page.locator("#strip")).to_contain_text(traffic)
             await page.screenshot(path=target)

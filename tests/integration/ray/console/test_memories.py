@@ -1,5 +1,7 @@
-"""The console in a real browser, over the running service: what a person does, and sees of it. By
-their names these modules stand before test_service.py, with which they share the service."""
+"""Memories in the console, in a real browser, on the running service.
+
+The folder's name sorts these modules before test_service.py, with which they share the service.
+"""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -14,13 +16,13 @@ pytestmark = needs_chromium
 NOW = datetime.now(UTC)
 
 
-async def test_an_agent_and_a_user_are_picked_by_keyboard(
+async def test_agent_and_user_are_picked_by_keyboard(
     console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     await add(client, agent, "of ana")
     await add(client, agent, "of ben", "also of ben", user_id="ben")
     await console.open()
-    await expect(console.agent).not_to_have_value("")  # the first that there is
+    await expect(console.agent).not_to_have_value("")  # the first agent
     await console.agent.focus()
     await console.page.keyboard.type(agent)
     option = console.page.get_by_role("option", name=agent)
@@ -28,7 +30,9 @@ async def test_an_agent_and_a_user_are_picked_by_keyboard(
     await console.page.keyboard.press("Enter")
     await expect(console.agent).to_have_value(agent)
     await expect(console.total).to_have_text("3")
-    await expect(console.cards.first).to_contain_text("ben")  # whose it is, among several
+    await expect(console.cards.first).to_contain_text(
+        "ben"
+    )  # shows the user, because there are several
     await expect(console.query).to_be_disabled()
     await console.user.focus()
     await expect(console.page.locator("#user-list [role=option]")).to_have_text(
@@ -47,7 +51,7 @@ async def test_an_agent_and_a_user_are_picked_by_keyboard(
     await expect(console.user).to_have_attribute("aria-expanded", "false")
 
 
-async def test_browsing_goes_on_to_the_last_one(
+async def test_scrolling_loads_all_memories(
     console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     contents = [f"memory {n}" for n in range(120)]
@@ -64,7 +68,7 @@ async def test_browsing_goes_on_to_the_last_one(
     await expect(console.status).to_have_text("120 memories, newest first")
 
 
-async def test_filters_by_type_day_and_metadata(
+async def test_memories_are_filtered_by_type_day_and_metadata(
     console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     day = [(NOW - timedelta(days=n)).date().isoformat() for n in range(4)]
@@ -98,10 +102,10 @@ async def test_filters_by_type_day_and_metadata(
     await console.shows("late", "old")
 
 
-async def test_a_memory_is_edited_and_deleted(
+async def test_memory_is_edited_and_deleted(
     console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
-    kept, changed = await add(client, agent, "kept", "changed", metadata={"big": 2**60 + 1})
+    kept_id, changed_id = await add(client, agent, "kept", "changed", metadata={"big": 2**60 + 1})
     page = (await console.open(agent=agent, user="ana")).page
     edit = console.card("changed").get_by_role("button", name="Edit")
     await edit.click()
@@ -121,7 +125,7 @@ async def test_a_memory_is_edited_and_deleted(
     await console.dialog.get_by_role("button", name="Save").click()
     await console.shows("new words", "kept")
     await expect(console.card("new words")).to_contain_text("importance 1.5")
-    url, owner = f"/v1/memories/{changed}", {"agent_id": agent}
+    url, owner = f"/v1/memories/{changed_id}", {"agent_id": agent}
     stored = (await client.get(url, params=owner)).json()
     assert (stored["content"], stored["importance"], stored["memory_type"]) == (
         "new words", 1.5, "procedural",
@@ -139,10 +143,10 @@ async def test_a_memory_is_edited_and_deleted(
     await expect(console.card("kept").get_by_role("button", name="Edit")).to_be_focused()
     await expect(console.total).to_have_text("1")
     assert (await client.get(url, params=owner)).status_code == 404
-    assert (await client.get(f"/v1/memories/{kept}", params=owner)).status_code == 200
+    assert (await client.get(f"/v1/memories/{kept_id}", params=owner)).status_code == 200
 
 
-async def test_agents_that_are_not_listed_can_be_typed(
+async def test_unlisted_agents_can_be_typed(
     console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     await add(client, agent, "found all the same")

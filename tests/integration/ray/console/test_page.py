@@ -1,5 +1,4 @@
-"""The console's page: what it does with hostile memories, by keyboard, on phones, and when the
-service fails."""
+"""The console's page: hostile memories, the keyboard, phones, and a failing service."""
 
 import asyncio
 import re
@@ -9,7 +8,7 @@ import httpx2
 import pytest
 from playwright.async_api import Browser, Error, Route, expect
 
-from tests.support.ray.browser import Console, add, needs_chromium, opened
+from tests.support.ray.browser import Console, add, needs_chromium, opened_page
 from tests.support.ray.service import Service
 
 pytestmark = needs_chromium
@@ -18,7 +17,7 @@ pytestmark = needs_chromium
 HOSTILE = "<script>window.ran = 1</script><img src=x onerror='window.ran = 2'> & \"quotes\" `${1}`"
 
 
-async def test_markup_in_memories_is_text(
+async def test_markup_in_memories_is_shown_as_text(
     console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     names = {"agent": f"{agent} {HOSTILE}"[:128], "user": HOSTILE[:128]}
@@ -39,22 +38,22 @@ async def test_markup_in_memories_is_text(
     await page.keyboard.press("Escape")
     assert await page.locator("main script, main img, dialog img").count() == 0
     assert await page.evaluate("window.ran") is None
-    # The policy would have stopped it, and the listener told: this they do.
+    # Prove that the policy stops violations and that the listener records them.
     await page.evaluate("document.body.append(document.createElement('style'))")
     await page.evaluate("document.querySelector('body > style').textContent = 'a {}'")
     with pytest.raises(Error, match="TrustedHTML"):
         await page.evaluate("document.body.innerHTML = '<b>x</b>'")
-    told = {"style-src-elem", "require-trusted-types-for"}
-    for _ in range(100):  # events come when they come
-        if {entry.split(" ")[0] for entry in await page.evaluate("window.violations")} == told:
+    expected = {"style-src-elem", "require-trusted-types-for"}
+    for _ in range(100):  # violation events are asynchronous
+        if {entry.split(" ")[0] for entry in await page.evaluate("window.violations")} == expected:
             break
         await asyncio.sleep(0.05)
     else:
-        pytest.fail("nothing was told")
+        pytest.fail("the violations were not recorded")
     await page.evaluate("window.violations = []")
 
 
-async def test_the_address_keeps_what_is_shown(
+async def test_address_keeps_the_view(
     console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     await add(client, agent, "green tea", "blue sky", memory_type="semantic")
@@ -75,11 +74,11 @@ async def test_the_address_keeps_what_is_shown(
     await expect(console.cards).to_have_count(3)
 
 
-async def test_everything_is_reached_by_keyboard(
+async def test_every_control_is_reached_by_keyboard(
     console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     await add(client, agent, "a memory", metadata={"k": 1})
-    for n in range(12):  # a list of them that scrolls must not take the focus
+    for n in range(12):  # their list scrolls, and must not take the focus
         await add(client, f"{agent} {n}", "another's")
     page = (await console.open(agent=agent, user="ana", query="memory")).page
     await expect(page.locator(".bar")).to_be_visible()
@@ -89,7 +88,7 @@ async def test_everything_is_reached_by_keyboard(
     reached: list[str] = []
     for _ in range(40):
         await page.keyboard.press("Tab")
-        at = await page.evaluate(
+        name, has_focus_ring = await page.evaluate(
             """() => {
               const at = document.activeElement;
               const { outlineStyle, outlineWidth } = getComputedStyle(at);
@@ -97,11 +96,11 @@ async def test_everything_is_reached_by_keyboard(
               return [name, outlineStyle !== "none" && parseFloat(outlineWidth) > 0];
             }"""
         )
-        if at[0] in reached[-1:]:  # a date has several stops, the last on a button of its own
+        if name in reached[-1:]:  # a date input has several tab stops, the last on its own button
             continue
-        assert at[1], f"after {reached}, {at[0]!r} shows no focus"
-        reached.append(at[0])
-        if at[0].startswith("Delete"):
+        assert has_focus_ring, f"after {reached}, {name!r} shows no focus"
+        reached.append(name)
+        if name.startswith("Delete"):
             break
     order = ["agent", "user", "days", "plot", "query", "alpha", "half-life", "importance", "type",
              "from", "to", "meta", "condensed", "clear",
@@ -119,12 +118,12 @@ async def test_everything_is_reached_by_keyboard(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_phones_and_both_schemes(
+async def test_page_fits_phones_in_both_colour_schemes(
     browser: Browser, service: Service, client: httpx2.AsyncClient, agent: str, scheme: Any
 ) -> None:
     await add(client, agent, "x" * 2_000, "short", metadata={"k" * 300: "v" * 3_000})
     phone = {"width": 360, "height": 740}
-    async with opened(browser, viewport=phone, color_scheme=scheme) as page:
+    async with opened_page(browser, viewport=phone, color_scheme=scheme) as page:
         console = await Console(page, service.url).open(agent=agent, user="ana", query="short")
         await expect(page.locator(".bar").first).to_be_visible()
         assert await page.evaluate("document.documentElement.scrollWidth") == 360
@@ -139,7 +138,7 @@ async def test_phones_and_both_schemes(
         assert (light > 200) == (scheme == "light")
 
 
-async def test_what_fails_is_one_line_and_can_be_tried_again(
+async def test_failure_is_one_line_and_can_be_retried(
     console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     await add(client, agent, "there")
@@ -155,20 +154,22 @@ async def test_what_fails_is_one_line_and_can_be_tried_again(
     await page.route("**/search", lambda route: route.fulfill(**refused), times=1)
     await console.query.fill("there")
     await console.query.press("Enter")
-    await expect(console.status).to_contain_text("Too many searches of this agent; again in 1 s.")
+    await expect(console.status).to_contain_text(
+        "Too many searches by this agent; trying again in 1 s."
+    )
     await expect(console.status).to_contain_text("The best 1 for “there”")
 
 
-async def test_it_may_lie_below_any_path(
+async def test_console_works_below_any_path(
     console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:
     await add(client, agent, "below")
 
-    async def stripped(route: Route) -> None:
+    async def strip_prefix(route: Route) -> None:
         answer = await route.fetch(url=route.request.url.replace("/some/path/", "/"))
         await route.fulfill(response=answer)
 
-    await console.page.route(f"{console.url}/some/path/**", stripped)
+    await console.page.route(f"{console.url}/some/path/**", strip_prefix)
     await console.page.route(re.compile(rf"^{console.url}/(?!some/path/)"), lambda r: r.abort())
     console.url += "/some/path"
     await console.open(agent=agent, user="ana")

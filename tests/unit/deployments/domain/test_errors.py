@@ -18,12 +18,12 @@ from deployments.domain.embeddings import ModelIdentity
         errors.ReembeddingFailed("why"),
     ],
 )
-def test_survive_the_way_between_processes(error: errors.MemexError) -> None:
+def test_errors_are_equal_after_pickling(error: errors.MemexError) -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is type(error)
     assert copy.__dict__ == error.__dict__
     assert str(copy) == str(error)
 
 
-def test_a_refusal_does_not_name_the_agent() -> None:
+def test_message_of_rate_limited_does_not_name_the_agent() -> None:
     assert "secret-agent" not in str(errors.RateLimited("secret-agent", "write", 60, 1.5))

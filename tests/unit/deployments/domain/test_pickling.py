@@ -27,10 +27,10 @@ NEW = NewMemory(uuid7(), "agent", "user", "text", 1.5, MemoryType.PROCEDURAL, {"
 
 
 @pytest.mark.parametrize("value", [MEMORY, QUERY, NEW, RateLimit("write", 60)])
-def test_what_arrives_is_what_was_sent(value: object) -> None:
-    arrived = pickle.loads(pickle.dumps(value))
-    assert arrived == value
-    assert type(arrived) is type(value)
+def test_values_are_equal_after_pickling(value: object) -> None:
+    copy = pickle.loads(pickle.dumps(value))
+    assert copy == value
+    assert type(copy) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -40,19 +40,24 @@ def test_what_arrives_is_what_was_sent(value: object) -> None:
         InsertCall([NEW], np.ones((1, 4), np.float32), 7, None),
     ],
 )
-def test_calls_arrive_with_their_embeddings(call: SearchCall | InsertCall) -> None:
-    arrived = pickle.loads(pickle.dumps(call))
+def test_calls_and_their_embeddings_are_equal_after_pickling(
+    call: SearchCall | InsertCall,
+) -> None:
+    copy = pickle.loads(pickle.dumps(call))
     for field in fields(call):
-        there, sent = getattr(arrived, field.name), getattr(call, field.name)
-        assert np.array_equal(there, sent) if field.name.startswith("embedding") else there == sent
+        value, expected = getattr(copy, field.name), getattr(call, field.name)
+        if field.name.startswith("embedding"):
+            assert np.array_equal(value, expected)
+        else:
+            assert value == expected
 
 
-def test_what_is_sent_says_nothing_of_how_a_dataclass_keeps_its_fields() -> None:
+def test_pickles_do_not_depend_on_how_dataclasses_store_their_fields() -> None:
     assert b"_dataclass_setstate" not in pickle.dumps(MEMORY)
     assert MEMORY.__reduce__()[0] is Memory
 
 
-def test_one_field_alone_does_not_travel() -> None:
+def test_dataclass_with_a_single_field_is_refused() -> None:
     with pytest.raises(TypeError, match="Alone"):
 
         @pickle_by_fields

@@ -30,7 +30,7 @@ def test_recency_halves_each_half_life(age_days: int, expected: float) -> None:
         (Ranking(0.7, 30.0, 0.5), 1.085),
     ],
 )
-def test_score_weighs_its_parts(ranking: Ranking, expected: float) -> None:
+def test_score_is_the_weighted_sum_of_its_parts(ranking: Ranking, expected: float) -> None:
     assert score(0.8, NOW - timedelta(days=30), 1.5, ranking, NOW) == expected
 
 
@@ -44,17 +44,17 @@ def test_score_weighs_its_parts(ranking: Ranking, expected: float) -> None:
         (Ranking(mode="lexical", lexical_weight=0.0), 1.0),
     ],
 )
-def test_the_lexical_share_follows_mode_and_weight(ranking: Ranking, share: float) -> None:
+def test_lexical_share_depends_on_mode_and_weight(ranking: Ranking, share: float) -> None:
     assert lexical_share(ranking, 0.5) == pytest.approx(share)
 
 
-def test_ranks_are_fused_in_hybrid_mode_alone() -> None:
+def test_ranks_are_fused_only_in_hybrid_mode() -> None:
     assert fuses_by_rank(Ranking(fusion="rrf"))
     assert not fuses_by_rank(Ranking(fusion="rrf", mode="lexical"))
     assert not fuses_by_rank(Ranking())
 
 
-def test_similarity_is_a_weighted_sum_with_the_best_bm25_as_one() -> None:
+def test_weighted_similarity_divides_bm25_by_the_best() -> None:
     assert similarities([0.9, 0.3], [2.0, 4.0], 0.25, by_rank=False) == pytest.approx(
         [0.75 * 0.9 + 0.25 * 0.5, 0.75 * 0.3 + 0.25]
     )
@@ -62,6 +62,6 @@ def test_similarity_is_a_weighted_sum_with_the_best_bm25_as_one() -> None:
     assert similarities([], [], 0.25, by_rank=True) == []
 
 
-def test_reciprocal_ranks_by_hand() -> None:
+def test_rank_fusion_equals_the_formula_computed_by_hand() -> None:
     fused = similarities([0.9, 0.5, 0.5], [0.0, 1.0, 3.0], 0.5, by_rank=True)
     assert fused == pytest.approx([30.5 / 61, 30.5 * (1 / 62 + 1 / 62), 30.5 * (1 / 62 + 1 / 61)])

@@ -5,22 +5,22 @@ from deployments.embedder.mixed_batch import encode_calls
 
 
 def test_each_kind_is_encoded_once_and_each_call_gets_its_rows() -> None:
-    asked: list[tuple[list[str], TextKind]] = []
+    encoded: list[tuple[list[str], TextKind]] = []
 
     def encode(texts: list[str], kind: TextKind) -> Embeddings:
-        asked.append((texts, kind))
+        encoded.append((texts, kind))
         signs = {"query": 1, "passage": -1}
         return np.array([[signs[kind] * float(text)] for text in texts], np.float32)
 
     first: list[TextsOfKind] = [(["1", "2"], "passage"), (["3"], "query")]
     second: list[TextsOfKind] = [(["4"], "query"), ([], "passage")]
     rows = encode_calls([first, [], second], encode, 1)
-    assert asked == [(["3", "4"], "query"), (["1", "2"], "passage")]
+    assert encoded == [(["3", "4"], "query"), (["1", "2"], "passage")]
     assert [call.ravel().tolist() for call in rows] == [[-1, -2, 3], [], [4]]
     assert all(call.dtype == np.float32 for call in rows)
 
 
-def test_a_kind_that_nobody_asks_for_is_not_encoded() -> None:
+def test_kind_that_no_call_has_is_not_encoded() -> None:
     def encode(texts: list[str], kind: TextKind) -> Embeddings:
         assert kind == "query"
         return np.zeros((len(texts), 2), np.float32)

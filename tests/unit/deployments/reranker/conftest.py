@@ -9,7 +9,7 @@ from tests.support.models.cross_encoder import NAME, put_into
 
 @pytest.fixture(scope="session")
 def cross_encoders_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that holds the model NAME."""
+    """A model cache that has the model NAME."""
     cache = tmp_path_factory.mktemp("models")
     put_into(cache, NAME)
     TextCrossEncoder.add_custom_model(model=NAME, sources=ModelSource(hf=NAME))

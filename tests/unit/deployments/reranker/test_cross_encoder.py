@@ -1,4 +1,4 @@
-"""Cross-encoders go through fastembed. The hub is not asked here: conftest.py makes a model."""
+"""The cross-encoder, with a small model from conftest.py instead of one from the hub."""
 
 import os
 import subprocess
@@ -21,20 +21,22 @@ def encoder(cross_encoders_dir: Path) -> CrossEncoder:
     return CrossEncoder(NAME, cross_encoders_dir, 1)
 
 
-def test_a_text_that_shares_the_querys_words_scores_higher(encoder: CrossEncoder) -> None:
-    apart, near = encoder.scores(QUERY, ["The train leaves at nine.", "Ana likes green tea."])
-    assert isinstance(near, float)
-    assert near == apart + 2
+def test_text_that_shares_tokens_with_the_query_scores_higher(encoder: CrossEncoder) -> None:
+    unrelated, related = encoder.scores(
+        QUERY, ["The train leaves at nine.", "Ana likes green tea."]
+    )
+    assert isinstance(related, float)
+    assert related == unrelated + 2
 
 
-def test_order_is_kept_when_batches_are_sorted_by_length(encoder: CrossEncoder) -> None:
+def test_scores_are_in_the_order_of_the_texts(encoder: CrossEncoder) -> None:
     texts = ["tea " * n + "train " * m for n, m in ((9, 40), (1, 0), (30, 1), (2, 90), (0, 7))] * 6
-    together = encoder.scores(QUERY, texts)
-    assert together == [score for text in texts for score in encoder.scores(QUERY, [text])]
-    assert len(set(together)) == 5
+    scores = encoder.scores(QUERY, texts)
+    assert scores == [score for text in texts for score in encoder.scores(QUERY, [text])]
+    assert len(set(scores)) == 5
 
 
-def test_texts_of_similar_length_are_scored_together(
+def test_batches_have_texts_of_similar_length(
     encoder: CrossEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches: list[list[int]] = []
@@ -68,24 +70,24 @@ def test_8000_characters_and_odd_texts_are_scored(encoder: CrossEncoder) -> None
     assert len(encoder.scores("tea " * 500, texts)) == len(texts)
 
 
-def test_it_stops_between_batches_when_told_to(encoder: CrossEncoder) -> None:
-    asked: list[bool] = []
+def test_scoring_stops_between_batches_on_request(encoder: CrossEncoder) -> None:
+    results: list[bool] = []
 
     def stop() -> bool:
-        asked.append(len(asked) == 1)
-        return asked[-1]
+        results.append(len(results) == 1)
+        return results[-1]
 
     with pytest.raises(CancelledError):
         encoder.scores(QUERY, ["tea"] * 40, stop)
-    assert len(asked) == 2
+    assert len(results) == 2
 
 
-def test_an_unknown_model_names_the_setting(tmp_path: Path) -> None:
+def test_error_about_an_unknown_model_names_the_setting(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match=r"MEMEX_RERANKER_MODEL.*no/such-model.*https://"):
         CrossEncoder("no/such-model", tmp_path, 1)
 
 
-def test_without_a_network_the_setting_is_named(
+def test_error_about_a_failed_download_names_the_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -94,13 +96,13 @@ def test_without_a_network_the_setting_is_named(
     assert "\n" not in str(raised.value)
 
 
-def test_the_model_of_the_documentation_is_supported() -> None:
-    known = {entry["model"] for entry in TextCrossEncoder.list_supported_models()}
-    assert "Xenova/ms-marco-MiniLM-L-6-v2" in known
+def test_model_of_the_documentation_is_supported() -> None:
+    supported = {entry["model"] for entry in TextCrossEncoder.list_supported_models()}
+    assert "Xenova/ms-marco-MiniLM-L-6-v2" in supported
 
 
-def test_nothing_is_reported_to_anyone(cross_encoders_dir: Path, tmp_path: Path) -> None:
-    """ONNX Runtime keeps what it will send below the home folder."""
+def test_libraries_collect_no_telemetry(cross_encoders_dir: Path, tmp_path: Path) -> None:
+    """ONNX Runtime stores its telemetry below the home folder before it sends it."""
     code = (
         "import sys\n"
         "import deployments.reranker.cross_encoder\n"
@@ -109,6 +111,7 @@ def test_nothing_is_reported_to_anyone(cross_encoders_dir: Path, tmp_path: Path)
         "assert huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY"
     )
     (graph,) = cross_encoders_dir.rglob("model.onnx")
-    home = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}  # without CI, which disables it too
-    subprocess.run([sys.executable, "-c", code, str(graph)], env=home, check=True)
+    # Without the variable CI, which disables telemetry too.
+    environ = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    subprocess.run([sys.executable, "-c", code, str(graph)], env=environ, check=True)
     assert list(tmp_path.rglob("*")) == []

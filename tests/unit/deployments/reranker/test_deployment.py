@@ -1,4 +1,4 @@
-"""The node without Ray: who is served, and who no longer is."""
+"""The node without Ray: scores, cancelled calls, the event loop, imports."""
 
 import asyncio
 import subprocess
@@ -16,16 +16,16 @@ from tests.support.models.cross_encoder import NAME
 
 
 class Encoder:
-    """Scores when it is let `go`, unless it is told to stop."""
+    """An encoder that waits for `release` before it scores, and that can be stopped."""
 
     def __init__(self) -> None:
-        self.begun: list[str] = []
+        self.started: list[str] = []
         self.stopped: list[str] = []
-        self.go = threading.Event()
+        self.release = threading.Event()
 
     def scores(self, query: str, texts: Sequence[str], stop: Callable[[], bool]) -> list[float]:
-        self.begun.append(query)
-        while not self.go.wait(0.005):
+        self.started.append(query)
+        while not self.release.wait(0.005):
             if stop():
                 self.stopped.append(query)
                 raise CancelledError
@@ -50,50 +50,50 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_scores_are_the_models(reranker: Reranker) -> None:
+async def test_node_returns_the_scores_of_its_model(reranker: Reranker) -> None:
     scores = await reranker.scores("green tea", ["a train", "green tea", "tea"])
     assert sorted(scores) == [scores[0], scores[2], scores[1]]
     assert len(set(scores)) == 3
 
 
-async def test_a_call_that_is_cancelled_in_the_queue_is_never_begun(
+async def test_call_cancelled_in_the_queue_is_never_started(
     reranker: Reranker, encoder: Encoder
 ) -> None:
     first = asyncio.create_task(reranker.scores("first", ["x"]))
-    await until(lambda: encoder.begun)
-    late = asyncio.create_task(reranker.scores("late", ["x"]))
+    await until(lambda: encoder.started)
+    second = asyncio.create_task(reranker.scores("second", ["x"]))
     third = asyncio.create_task(reranker.scores("third", ["x"]))
     await asyncio.sleep(0.02)
-    late.cancel()
+    second.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await late
-    encoder.go.set()
+        await second
+    encoder.release.set()
     assert (await first, await third) == ([1.0], [1.0])
-    assert encoder.begun == ["first", "third"]
+    assert encoder.started == ["first", "third"]
 
 
-async def test_a_running_call_ends_when_it_is_cancelled(
+async def test_cancelling_a_running_call_stops_its_scoring(
     reranker: Reranker, encoder: Encoder
 ) -> None:
     running = asyncio.create_task(reranker.scores("running", ["x"]))
-    await until(lambda: encoder.begun)
+    await until(lambda: encoder.started)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
     await until(lambda: encoder.stopped)
-    encoder.go.set()
+    encoder.release.set()
     assert await reranker.scores("next", ["x"]) == [1.0]
 
 
-async def test_the_event_loop_stays_free(reranker: Reranker, encoder: Encoder) -> None:
+async def test_scoring_does_not_block_the_event_loop(reranker: Reranker, encoder: Encoder) -> None:
     running = asyncio.create_task(reranker.scores("running", ["x"]))
-    await until(lambda: encoder.begun)  # on this loop, while the inference blocks its thread
-    encoder.go.set()
+    await until(lambda: encoder.started)  # on this loop, while the inference blocks its thread
+    encoder.release.set()
     assert await running == [1.0]
 
 
-def test_the_node_is_imported_without_its_libraries() -> None:
-    """Whoever builds the graph imports it, with or without a reranker."""
+def test_node_is_imported_without_its_libraries() -> None:
+    """Every process that builds the graph imports the node, even if no reranker is set."""
     code = (
         "import sys, deployments.reranker.deployment as _\n"
         "assert not {'fastembed', 'onnxruntime', 'ray'} & set(sys.modules)"

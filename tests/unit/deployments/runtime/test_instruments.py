@@ -8,23 +8,23 @@ from deployments.runtime import metrics
 @pytest.mark.parametrize(
     "count",
     [
-        lambda: metrics.HttpMetrics(False).answered("GET", "/", 200, 0.1),
-        lambda: metrics.HttpMetrics(False).rate_limited("write"),
-        lambda: metrics.McpMetrics(False).tool_called("t", True, 0.1),
-        lambda: metrics.EdgeMetrics(False).called("store", 1),
-        lambda: metrics.EdgeMetrics(False).shed("store"),
-        lambda: metrics.EdgeMetrics(False).hit(1),
-        lambda: metrics.EdgeMetrics(False).embedding_failed("query", ValueError()),
-        lambda: metrics.EmbedderMetrics(False).embedded("query", 0.1),
-        lambda: metrics.StoreMetrics(False).pooled(1, 1, 8),
+        lambda: metrics.HttpMetrics(False).count_request("GET", "/", 200, 0.1),
+        lambda: metrics.HttpMetrics(False).count_rate_limited("write"),
+        lambda: metrics.McpMetrics(False).count_tool_call("t", True, 0.1),
+        lambda: metrics.EdgeMetrics(False).observe_batch("store", 1),
+        lambda: metrics.EdgeMetrics(False).count_shed("store"),
+        lambda: metrics.EdgeMetrics(False).count_hits(1),
+        lambda: metrics.EdgeMetrics(False).count_embedding_error("query", ValueError()),
+        lambda: metrics.EmbedderMetrics(False).observe_duration("query", 0.1),
+        lambda: metrics.StoreMetrics(False).set_pool(1, 1, 8),
         lambda: metrics.count_cpu(False),
     ],
 )
-def test_switched_off_nothing_reaches_ray(
+def test_switched_off_metrics_create_no_ray_instrument(
     count: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("an instrument was made")
+        raise AssertionError("an instrument was created")
 
     for kind in ("Counter", "Gauge", "Histogram"):
         monkeypatch.setattr(f"ray.serve.metrics.{kind}", refuse)

@@ -1,4 +1,4 @@
-"""What a deployment's class does for each call of its port."""
+"""Errors, log lines and traces of a deployment's calls."""
 
 import dataclasses
 import inspect
@@ -39,33 +39,38 @@ class Node:
         raise error
 
 
-async def failing(error: Exception, caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+async def records_of_failure(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> list[logging.LogRecord]:
+    """The log records of a call that raises `error`."""
     caplog.clear()
     with pytest.raises(type(error)):
         await Node().through(error)
     return caplog.records
 
 
-async def test_answers_go_through() -> None:
+async def test_answers_are_returned_unchanged() -> None:
     assert await Node().one(None) == "answer"
     assert await Node().through(error=None) == "answer"
-    assert inspect.iscoroutinefunction(Node().one)  # Serve looks
+    assert inspect.iscoroutinefunction(Node().one)  # Serve inspects this
 
 
-async def test_what_nobody_foresaw_is_a_line_and_a_fault(caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(Fault, match=r"\(KeyError\)") as raised:
+async def test_unexpected_error_is_logged_once_and_raised_as_a_fault(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with pytest.raises(Fault, match=r"\(KeyError\)") as fault:
         await Node().through(KeyError(CONTENT))
-    assert CONTENT not in repr(raised.value)
+    assert CONTENT not in repr(fault.value)
     (record,) = caplog.records
     assert (record.levelname, record.getMessage()) == ("ERROR", "Node.one failed")
-    assert record.name.startswith("ray.serve.")  # or Serve would not write it to its files
+    assert record.name.startswith("ray.serve.")  # Serve writes only these to its files
     assert record.exc_info is not None
 
 
-async def test_what_is_away_is_one_warning_with_its_cause(caplog: pytest.LogCaptureFixture) -> None:
+async def test_unavailable_is_one_warning_with_its_cause(caplog: pytest.LogCaptureFixture) -> None:
     error = Unavailable("database")
     error.__cause__ = ConnectionRefusedError(111, "Connection refused", CONTENT)
-    (record,) = await failing(error, caplog)
+    (record,) = await records_of_failure(error, caplog)
     assert record.levelname == "WARNING"
     assert record.getMessage() == (
         "Node.one failed: the database is not available right now "
@@ -73,16 +78,18 @@ async def test_what_is_away_is_one_warning_with_its_cause(caplog: pytest.LogCapt
     )
 
 
-async def test_a_wrong_setting_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
-    (record,) = await failing(ModelMismatch("another model"), caplog)
+async def test_wrong_setting_is_logged_as_an_error(caplog: pytest.LogCaptureFixture) -> None:
+    (record,) = await records_of_failure(ModelMismatch("another model"), caplog)
     assert record.levelname == "ERROR"
 
 
-async def test_answers_that_are_errors_are_no_line(caplog: pytest.LogCaptureFixture) -> None:
-    assert await failing(RateLimited("agent", "write", 60, 1.0), caplog) == []
+async def test_errors_that_answer_the_caller_are_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert await records_of_failure(RateLimited("agent", "write", 60, 1.0), caplog) == []
 
 
-async def test_what_is_not_of_the_port_is_left_as_it_is() -> None:
+async def test_methods_outside_the_port_are_not_wrapped() -> None:
     with pytest.raises(KeyError):
         await Node().not_of_the_port(KeyError())
 
@@ -94,7 +101,7 @@ async def test_what_is_not_of_the_port_is_left_as_it_is() -> None:
         (MemoryStore, [field.type for field in dataclasses.fields(BatchedStore)]),
     ],
 )
-def test_every_method_of_the_nodes_takes_a_trace(deployment: type, ports: list[Any]) -> None:
+def test_every_port_method_of_the_nodes_takes_a_trace(deployment: type, ports: list[Any]) -> None:
     methods: Sequence[Any] = [
         getattr(deployment, name)
         for port in ports
@@ -120,7 +127,7 @@ class Part:
         return await self.one(error)
 
 
-async def test_a_node_of_parts_has_their_methods(caplog: pytest.LogCaptureFixture) -> None:
+async def test_node_of_parts_has_the_methods_of_its_parts(caplog: pytest.LogCaptureFixture) -> None:
     @node.answering_by_parts(Parts)
     class OfParts:
         parts = Parts(Part())
@@ -132,7 +139,7 @@ async def test_a_node_of_parts_has_their_methods(caplog: pytest.LogCaptureFixtur
     assert [record.getMessage() for record in caplog.records] == ["OfParts.through failed"]
 
 
-def test_two_parts_may_not_have_methods_of_one_name() -> None:
+def test_two_parts_with_a_method_of_the_same_name_are_refused() -> None:
     @dataclass(frozen=True)
     class Alike(Parts):
         second: Port

@@ -1,4 +1,4 @@
-"""Spans, by an exporter in memory: who is whose parent, what links to what, and what they hold."""
+"""Spans, with an in-memory exporter: their parents, links, attributes and settings."""
 
 import asyncio
 import subprocess
@@ -48,7 +48,7 @@ def exporter(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
 
 @node.answering(BatchedEmbedder)
 class EmbedderNode(FakeEmbedder):
-    """The fake, as a deployment."""
+    """The fake embedder as a deployment."""
 
 
 class Searches(InMemorySearches):
@@ -73,8 +73,8 @@ class StoreNode:
 
 
 class Handle:
-    """A handle whose deployment is in this process; its calls run in a context of their own, as in
-    another process."""
+    """A handle whose deployment is in this process. Its calls run in a new context, as they would
+    in another process."""
 
     def __init__(self, deployment: object) -> None:
         self._deployment = deployment
@@ -98,7 +98,7 @@ def store() -> StoreNode:
 
 @pytest.fixture
 async def client(store: StoreNode) -> AsyncIterator[httpx2.AsyncClient]:
-    """The application over its real edges and clients."""
+    """A client of the REST application with its real edges and clients."""
     embedder = RemoteEmbedder(Handle(EmbedderNode()), 5)
     remote = remote_store(Handle(store), 5)
     service = MemoryService(
@@ -120,7 +120,7 @@ async def search(client: httpx2.AsyncClient, **headers: str) -> httpx2.Response:
     return await client.post("/v1/memories/search", json=body, headers=headers)
 
 
-def named(exporter: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
+def spans_named(exporter: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
     return [span for span in exporter.get_finished_spans() if span.name == name]
 
 
@@ -132,7 +132,7 @@ def is_child(child: ReadableSpan, parent: ReadableSpan) -> bool:
     )
 
 
-async def test_a_search_is_one_trace(
+async def test_search_is_one_trace_with_the_callers_id(
     exporter: InMemorySpanExporter, client: httpx2.AsyncClient
 ) -> None:
     assert (await search(client, traceparent=PARENT)).status_code == 200
@@ -152,7 +152,7 @@ async def test_a_search_is_one_trace(
     assert request.attributes["http.route"] == "/v1/memories/search"
 
 
-async def test_a_call_for_several_links_to_all_of_them(
+async def test_coalesced_call_links_to_the_spans_of_all_its_requests(
     exporter: InMemorySpanExporter, client: httpx2.AsyncClient, store: StoreNode
 ) -> None:
     store.searches.gate = asyncio.Event()
@@ -160,34 +160,34 @@ async def test_a_call_for_several_links_to_all_of_them(
     await asyncio.sleep(0.1)
     store.searches.gate.set()
     await asyncio.gather(*requests)
-    asked = named(exporter, "POST /v1/memories/search")
-    calls = named(exporter, "store.search_each")
-    assert len(calls) < len(asked) == 4
+    request_spans = spans_named(exporter, "POST /v1/memories/search")
+    calls = spans_named(exporter, "store.search_each")
+    assert len(calls) < len(request_spans) == 4
     linked = [link.context.span_id for call in calls for link in call.links]
-    assert sorted(linked) == sorted(span.context.span_id for span in asked)
-    (several,) = [call for call in calls if len(call.links) > 1]
-    assert several.attributes is not None
-    assert several.attributes["memex.callers"] == len(several.links)
-    carried = {link.context.span_id for link in several.links}
-    for span in asked:
-        if span.context.span_id in carried:
-            back = [link.context.span_id for link in span.links]
-            assert is_child(several, span) or several.context.span_id in back
+    assert sorted(linked) == sorted(span.context.span_id for span in request_spans)
+    (shared,) = [call for call in calls if len(call.links) > 1]
+    assert shared.attributes is not None
+    assert shared.attributes["memex.callers"] == len(shared.links)
+    linked_by_shared = {link.context.span_id for link in shared.links}
+    for span in request_spans:
+        if span.context.span_id in linked_by_shared:
+            links = [link.context.span_id for link in span.links]
+            assert is_child(shared, span) or shared.context.span_id in links
 
 
-async def test_a_failure_is_told_without_words(
+async def test_spans_of_a_failure_have_error_status_without_a_description(
     exporter: InMemorySpanExporter, client: httpx2.AsyncClient, store: StoreNode
 ) -> None:
     store.searches.fault = Unavailable("database")
     assert (await search(client)).status_code == 503
     for name in ("POST /v1/memories/search", "store.search_each", "StoreNode.search_each"):
-        (span,) = named(exporter, name)
+        (span,) = spans_named(exporter, name)
         assert span.status.status_code == StatusCode.ERROR, name
         assert not span.status.description
         assert not span.events
 
 
-async def test_spans_hold_no_memory_and_nobodys_name(
+async def test_spans_hold_no_content_agent_or_user(
     exporter: InMemorySpanExporter,
     client: httpx2.AsyncClient,
     store: StoreNode,
@@ -201,25 +201,27 @@ async def test_spans_hold_no_memory_and_nobodys_name(
         assert hidden not in text
 
 
-async def test_what_its_caller_does_not_sample_has_no_span(
+async def test_request_that_its_caller_does_not_sample_has_no_span(
     exporter: InMemorySpanExporter, client: httpx2.AsyncClient
 ) -> None:
     await search(client, traceparent=PARENT[:-1] + "0")
     assert exporter.get_finished_spans() == ()
 
 
-async def test_off_there_is_none_and_nothing_goes_with_a_call(client: httpx2.AsyncClient) -> None:
+async def test_requests_are_answered_without_tracing(client: httpx2.AsyncClient) -> None:
     assert not tracing.is_on()
     assert (await search(client, traceparent=PARENT)).status_code == 200
 
 
-def test_off_nothing_of_it_is_imported() -> None:
+def test_opentelemetry_is_not_imported_without_tracing() -> None:
     code = (
         "import sys; from deployments.runtime import node; node.prepare('x'); print(*sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "deployments.runtime.tracing" in done.stdout
-    assert "opentelemetry" not in done.stdout
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert "deployments.runtime.tracing" in result.stdout
+    assert "opentelemetry" not in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -234,13 +236,13 @@ def test_off_nothing_of_it_is_imported() -> None:
         ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_SDK_DISABLED": "TRUE"}, []),
     ],
 )
-def test_who_asks_for_spans(environ: dict[str, str], names: list[str]) -> None:
+def test_standard_variables_choose_the_exporters(environ: dict[str, str], names: list[str]) -> None:
     assert tracing.exporter_names(environ) == names
     tracing.check(environ)
 
 
 @pytest.mark.parametrize(
-    ("environ", "said"),
+    ("environ", "message"),
     [
         ({"OTEL_TRACES_EXPORTER": "zipkin"}, "no exporter 'zipkin'"),
         (
@@ -253,8 +255,8 @@ def test_who_asks_for_spans(environ: dict[str, str], names: list[str]) -> None:
         ),
     ],
 )
-def test_what_cannot_be_done_is_said(environ: dict[str, str], said: str) -> None:
-    with pytest.raises(BadSetting, match=said):
+def test_unusable_exporter_or_protocol_is_refused(environ: dict[str, str], message: str) -> None:
+    with pytest.raises(BadSetting, match=message):
         tracing.check(environ)
 
 
@@ -266,7 +268,7 @@ def test_what_cannot_be_done_is_said(environ: dict[str, str], said: str) -> None
         ({"OTEL_RESOURCE_ATTRIBUTES": "service.name=ours"}, "ours"),
     ],
 )
-def test_the_standard_variables_name_the_service_and_sample(
+def test_standard_variables_set_the_service_name_and_the_sampler(
     environ: dict[str, str], service: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "traceidratio")

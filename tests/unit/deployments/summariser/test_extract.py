@@ -1,4 +1,4 @@
-"""Which sentences stand for many memories."""
+"""Which sentences of the sources an extractive summary has."""
 
 import random
 from collections.abc import Sequence
@@ -26,21 +26,21 @@ def sources(*contents: str) -> list[Source]:
     ]
 
 
-def extracted(
+def extracted_sentences(
     contents: Sequence[str], method: Method, sentences: int = 20, characters: int = 8_000
 ) -> list[str]:
     return extract(sources(*contents), Analyzer("english"), method, sentences, characters)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_keeps_the_order(method: Method) -> None:
+def test_sentences_keep_their_order(method: Method) -> None:
     contents = [f"Item {word} has colour {word}{word}." for word in ("xa", "yb", "zc", "qd")]
-    assert extracted(contents, method) == contents
+    assert extracted_sentences(contents, method) == contents
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_of_what_is_said_again_the_newest_is_kept(method: Method) -> None:
-    assert extracted(
+def test_newest_of_repeated_sentences_is_kept(method: Method) -> None:
+    assert extracted_sentences(
         [
             "Ann really likes green tea in the morning.",
             "Bob lives in Rome.",
@@ -51,28 +51,28 @@ def test_of_what_is_said_again_the_newest_is_kept(method: Method) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_another_number_is_another_fact(method: Method) -> None:
+def test_sentences_that_differ_in_a_number_are_both_kept(method: Method) -> None:
     contents = [f"The invoice for the new kitchen was {n} euros." for n in (300, 400)]
-    assert extracted(contents, method) == contents
+    assert extracted_sentences(contents, method) == contents
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_takes_no_more_than_it_may(method: Method) -> None:
+def test_summary_has_at_most_the_given_sentences_and_characters(method: Method) -> None:
     contents = [f"Number {n} is called {chr(97 + n) * 5}." for n in range(20)]
-    assert len(extracted(contents, method, sentences=3)) == 3
-    lines = extracted(contents, method, characters=60)
+    assert len(extracted_sentences(contents, method, sentences=3)) == 3
+    lines = extracted_sentences(contents, method, characters=60)
     assert lines
     assert len("\n".join(lines)) <= 60
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("contents", [["?!"], ["...", "🙂"], ["the of and"], ["a"], ["的"]])
-def test_odd_memories_leave_something(contents: list[str], method: Method) -> None:
-    assert "".join(extracted(contents, method)).strip()
+def test_summary_of_odd_memories_is_not_empty(contents: list[str], method: Method) -> None:
+    assert "".join(extracted_sentences(contents, method)).strip()
 
 
-def test_what_differs_is_chosen_before_what_repeats() -> None:
-    """By the embeddings: the words are all different."""
+def test_diversity_prefers_a_memory_whose_embedding_differs() -> None:
+    """All words are different; three of the four embeddings are equal."""
     vectors = [embed_words(text) for text in ("a", "a", "a", "b")]
     memories = [
         Source(uuid7(), content, vector, 1, {}, START, START)
@@ -87,20 +87,21 @@ def test_what_differs_is_chosen_before_what_repeats() -> None:
             strict=True,
         )
     ]
-    # Alike by their embeddings only as far as they share a rare word; here none does.
+    # The equal embeddings make no repetitions: only sentences that share a rare term are compared.
     assert "nu xi omikron" in extract(memories, Analyzer("none"), "diversity", 3, 8_000)
     assert "nu xi omikron" not in extract(memories, Analyzer("none"), "frequency", 3, 8_000)
 
 
-def test_many_long_memories_are_no_quadratic_work() -> None:
-    generator = random.Random(0)
-    words = [f"w{generator.randrange(3_000)}" for _ in range(60_000)]
+def test_many_long_memories_do_not_take_quadratic_time() -> None:
+    rng = random.Random(0)
+    words = [f"w{rng.randrange(3_000)}" for _ in range(60_000)]
     contents = [" ".join(words[n * 1_200 : (n + 1) * 1_200]) + "." for n in range(50)]
     contents = [content.replace(" w1", ". w1") for content in contents]
-    assert len(extracted(contents, "diversity")) == 20  # comparing all pairs would take minutes
+    # Comparing all pairs would take minutes.
+    assert len(extracted_sentences(contents, "diversity")) == 20
 
 
-def test_the_default_keeps_most_of_what_a_reader_wants(encoder: Encoder) -> None:
+def test_diversity_keeps_most_facts_and_more_than_frequency(encoder: Encoder) -> None:
     recall = {method: fact_recall(encoder, method) for method in METHODS}
     assert recall["diversity"] >= 0.93
     assert recall["diversity"] > recall["frequency"]

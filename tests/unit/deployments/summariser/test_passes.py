@@ -1,4 +1,4 @@
-"""Passes over the scopes, with what can go wrong at each step."""
+"""Passes over the scopes, and failures at each step."""
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -59,18 +59,18 @@ async def add(store: InMemoryStore, count: int, agent: str = "agent", **fields: 
     await store.inserts.insert(memories, np.stack([embed_words(c) for c in contents]), 1, None)
 
 
-async def shown(store: InMemoryStore, agent: str = "agent") -> list[Memory]:
+async def visible_memories(store: InMemoryStore, agent: str = "agent") -> list[Memory]:
     return (await store.memories.list_page(agent, "user", page_size=1_000)).memories
 
 
-async def test_condenses_the_oldest_until_the_threshold(
+async def test_pass_condenses_the_oldest_down_to_the_threshold(
     passes: Passes, store: InMemoryStore
 ) -> None:
     await add(store, 23, metadata={"project": "x"}, importance=0.5)
     report = await passes.run()
     assert (report.scopes, report.summaries, report.memories, report.failed) == (1, 3, 15, 0)
     assert report.is_complete
-    memories = await shown(store)
+    memories = await visible_memories(store)
     assert len(memories) == 8 + 3
     summary = min((m for m in memories if "summary" in m.metadata), key=lambda m: m.created_at)
     assert summary.memory_type is MemoryType.SEMANTIC
@@ -89,20 +89,24 @@ async def test_condenses_the_oldest_until_the_threshold(
     assert summary.content.split("\n") == [source.content for source in sources]
 
 
-async def test_leaves_what_is_not_due(passes: Passes, store: InMemoryStore) -> None:
+async def test_pass_skips_scopes_at_the_threshold_and_other_types(
+    passes: Passes, store: InMemoryStore
+) -> None:
     await add(store, 10)
     await add(store, 20, "facts", memory_type=MemoryType.PROCEDURAL)
     report = await passes.run()
     assert (report.scopes, report.summaries) == (0, 0)
-    assert len(await shown(store)) == 10
-    assert len(await shown(store, "facts")) == 20
+    assert len(await visible_memories(store)) == 10
+    assert len(await visible_memories(store, "facts")) == 20
 
 
-async def test_a_pass_can_be_of_one_agent_or_scope(passes: Passes, store: InMemoryStore) -> None:
+async def test_pass_can_be_limited_to_an_agent_or_a_scope(
+    passes: Passes, store: InMemoryStore
+) -> None:
     for agent in ("a", "b", "c"):
         await add(store, 11, agent)
     assert (await passes.run("b")).summaries == 1
-    assert [len(await shown(store, agent)) for agent in ("a", "b", "c")] == [11, 7, 11]
+    assert [len(await visible_memories(store, agent)) for agent in ("a", "b", "c")] == [11, 7, 11]
     report = await passes.run("c", "user")
     assert (report.scopes, report.summaries) == (1, 1)
     report = await passes.run("c", "nobody")
@@ -110,7 +114,7 @@ async def test_a_pass_can_be_of_one_agent_or_scope(passes: Passes, store: InMemo
     assert (await passes.run()).summaries == 1
 
 
-async def test_stops_when_its_time_is_up(
+async def test_pass_stops_at_the_end_of_its_time_budget(
     store: InMemoryStore, embedder: FakeEmbedder, clock: Clock
 ) -> None:
     await add(store, 40)
@@ -119,7 +123,7 @@ async def test_stops_when_its_time_is_up(
         clock.now_s += 1
 
     settings = SummarizationSettings(threshold=10, batch_size=5)
-    passes = passes_over(store, settings, embedder, condensed=tick, monotonic_s=clock)
+    passes = passes_over(store, settings, embedder, count_condensed=tick, monotonic_s=clock)
     report = await passes.run(budget_s=2)
     assert (report.summaries, report.is_complete) == (2, False)
     report = await passes.run(budget_s=100)
@@ -128,30 +132,30 @@ async def test_stops_when_its_time_is_up(
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("is_after", [False, True])
-async def test_killed_at_any_step_loses_and_doubles_nothing(
+async def test_pass_killed_at_any_step_loses_and_duplicates_nothing(
     passes: Passes, store: InMemoryStore, embedder: FakeEmbedder, step: str, is_after: bool
 ) -> None:
-    """Before the step or after it, when its answer is lost."""
+    """Before the step, or after it with its answer lost."""
     await add(store, 11)
-    before = await shown(store)
+    before = await visible_memories(store)
     part: Any = store.condensing
     if step == "embed":
         part = embedder
     elif step == "adopt_generation":
         part = store.generations
-    whole: Callable[..., Awaitable[Any]] = getattr(part, step)
+    original: Callable[..., Awaitable[Any]] = getattr(part, step)
 
-    async def broken(*args: Any) -> Any:
+    async def interrupted(*args: Any) -> Any:
         if is_after:
-            await whole(*args)
-        raise KeyboardInterrupt  # nothing catches it
+            await original(*args)
+        raise KeyboardInterrupt  # the summariser does not catch it
 
-    setattr(part, step, broken)
+    setattr(part, step, interrupted)
     with pytest.raises(KeyboardInterrupt):
         await passes.run()
-    setattr(part, step, whole)
+    setattr(part, step, original)
     await passes.run()
-    memories = await shown(store)
+    memories = await visible_memories(store)
     (summary,) = [memory for memory in memories if "summary" in memory.metadata]
     sources = await store.summaries.sources("agent", summary.id)
     assert sources is not None
@@ -161,7 +165,7 @@ async def test_killed_at_any_step_loses_and_doubles_nothing(
     assert len(sources) == 5
 
 
-async def test_a_failing_scope_waits_longer_each_time_and_stops_no_other(
+async def test_failing_scope_is_retried_after_growing_delays_and_stops_no_other(
     passes: Passes,
     store: InMemoryStore,
     clock: Clock,
@@ -170,21 +174,21 @@ async def test_a_failing_scope_waits_longer_each_time_and_stops_no_other(
 ) -> None:
     for agent in ("a", "b"):
         await add(store, 11, agent)
-    read = store.condensing.oldest_condensable
-    tries: list[str] = []
+    original = store.condensing.oldest_condensable
+    attempts: list[str] = []
 
     async def failing(agent_id: str, *args: Any) -> Any:
-        tries.append(agent_id)
+        attempts.append(agent_id)
         if agent_id == "a":
             raise Unavailable("database")
-        return await read(agent_id, *args)
+        return await original(agent_id, *args)
 
     monkeypatch.setattr(store.condensing, "oldest_condensable", failing)
     report = await passes.run()
     assert (report.scopes, report.summaries, report.failed) == (2, 1, 1)
     assert "could not be condensed" in caplog.text
     assert "Fact" not in caplog.text
-    tries.clear()
+    attempts.clear()
     for now_s, expected in (
         (59, []),
         (60, ["a"]),
@@ -195,30 +199,30 @@ async def test_a_failing_scope_waits_longer_each_time_and_stops_no_other(
     ):
         clock.now_s = now_s
         await passes.run()
-        assert tries == expected, now_s
-        tries.clear()
+        assert attempts == expected, now_s
+        attempts.clear()
     monkeypatch.undo()
     clock.now_s = 10_000
     assert (await passes.run()).summaries == 1
 
 
-async def test_two_at_once_make_one_summary(
+async def test_two_passes_over_the_same_sources_make_one_summary(
     store: InMemoryStore, embedder: FakeEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await add(store, 11)
     settings = SummarizationSettings(threshold=10, batch_size=5)
     both = [passes_over(store, settings, embedder) for _ in range(2)]
-    started = [await store.condensing.oldest_condensable("agent", "user", 10, 5) for _ in both]
-    read = store.condensing.oldest_condensable
+    stale = [await store.condensing.oldest_condensable("agent", "user", 10, 5) for _ in both]
+    original = store.condensing.oldest_condensable
 
-    async def as_read_before(*_args: Any) -> Any:
-        return started.pop() if started else await read("agent", "user", 10, 5)
+    async def stale_first(*_args: Any) -> Any:
+        return stale.pop() if stale else await original("agent", "user", 10, 5)
 
-    monkeypatch.setattr(store.condensing, "oldest_condensable", as_read_before)
+    monkeypatch.setattr(store.condensing, "oldest_condensable", stale_first)
     reports = [await passes.run() for passes in both]
     assert [report.summaries for report in reports] == [1, 0]
-    assert sum("summary" in memory.metadata for memory in await shown(store)) == 1
+    assert sum("summary" in memory.metadata for memory in await visible_memories(store)) == 1
 
 
-async def test_nothing_is_purged_unless_a_setting_says_so(passes: Passes) -> None:
-    assert await passes.purge() == 0  # the store would raise
+async def test_nothing_is_purged_by_default(passes: Passes) -> None:
+    assert await passes.purge() == 0  # the in-memory store raises if it is called

@@ -1,8 +1,8 @@
-"""Texts to sentences."""
+"""Splitting texts into sentences."""
 
 import pytest
 
-from deployments.summariser.sentences import LONGEST, sentences
+from deployments.summariser.sentences import MAX_CHARACTERS, sentences
 
 
 @pytest.mark.parametrize(
@@ -23,11 +23,11 @@ from deployments.summariser.sentences import LONGEST, sentences
         (" … ... !!! \n - \n", 0),
     ],
 )
-def test_parts_where_a_reader_would(text: str, expected: int) -> None:
+def test_text_is_split_into_the_expected_number_of_sentences(text: str, expected: int) -> None:
     assert len(sentences(text)) == expected
 
 
-def test_nothing_is_lost_but_space_and_list_marks() -> None:
+def test_only_spaces_and_list_marks_are_dropped() -> None:
     text = "- First, e.g. this. Second!\n* Third: 3. of May. 第四。第五"
     assert "".join(sentences(text)).replace(" ", "") == (
         "First,e.g.this.Second!Third:3.ofMay.第四。第五"
@@ -35,11 +35,11 @@ def test_nothing_is_lost_but_space_and_list_marks() -> None:
 
 
 @pytest.mark.parametrize("text", ["word " * 500, "x" * 2_000, "好" * 2_000, "one, two; " * 200])
-def test_what_has_no_end_is_parted(text: str) -> None:
+def test_long_text_without_sentence_ends_is_split(text: str) -> None:
     pieces = sentences(text)
-    assert all(len(piece) <= LONGEST for piece in pieces)
+    assert all(len(piece) <= MAX_CHARACTERS for piece in pieces)
     assert "".join("".join(pieces).split()) == "".join(text.split())
 
 
-def test_list_marks_are_left_out() -> None:
+def test_list_marks_are_dropped() -> None:
     assert sentences("- buy milk\n• call Ann") == ["buy milk", "call Ann"]

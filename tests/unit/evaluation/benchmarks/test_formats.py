@@ -12,7 +12,7 @@ from tests.support.evaluation.benchmark_files import locomo_sample, longmemeval_
 
 
 @pytest.mark.parametrize("name", ["x.json", "x.jsonl", "x.json.gz", "x.jsonl.gz", "x.jsonl.bin"])
-def test_reads_longmemeval_in_all_its_forms(tmp_path: Path, name: str) -> None:
+def test_longmemeval_is_read_in_every_file_format(tmp_path: Path, name: str) -> None:
     entries = [longmemeval_entry("q1"), longmemeval_entry("q2_abs", "Line\u2028separator?")]
     dataset = read_dataset(write(tmp_path / name, entries))
     assert dataset.benchmark == "LongMemEval"
@@ -20,7 +20,7 @@ def test_reads_longmemeval_in_all_its_forms(tmp_path: Path, name: str) -> None:
     assert [question.abstention for question in dataset.questions] == [False, True]
 
 
-def test_a_longmemeval_entry(tmp_path: Path) -> None:
+def test_longmemeval_entry_is_read(tmp_path: Path) -> None:
     (scope,) = read_dataset(write(tmp_path / "x.json", [longmemeval_entry()])).scopes
     (question,) = scope.questions
     assert question.asked_at == datetime(2023, 6, 23, 7, 31, tzinfo=UTC)
@@ -32,11 +32,11 @@ def test_a_longmemeval_entry(tmp_path: Path) -> None:
 
 
 def test_copies_of_a_session_share_their_turns(tmp_path: Path) -> None:
-    said = [turn("The key is under the mat.", has_answer=True)]
+    turns = [turn("The key is under the mat.", has_answer=True)]
     entry = longmemeval_entry(
         sessions=(
-            ("a", "2023/07/01 (Sat) 10:00", said),
-            ("a", "2023/05/01 (Mon) 10:00", said),
+            ("a", "2023/07/01 (Sat) 10:00", turns),
+            ("a", "2023/05/01 (Mon) 10:00", turns),
             ("a", "2023/05/02 (Tue) 10:00", [turn("Something else.", has_answer=True)]),
         )
     )
@@ -45,7 +45,7 @@ def test_copies_of_a_session_share_their_turns(tmp_path: Path) -> None:
     (question,) = scope.questions
     assert (question.sessions, question.turns) == (("a",), ("a:1", "a@2:1"))
     assert question.late_sessions == 0  # a copy is early enough
-    assert question.asked_at == scope.memories[0].created_at  # not before what is to be found
+    assert question.asked_at == scope.memories[0].created_at  # not before the evidence
 
 
 def test_evidence_after_the_question_is_counted(tmp_path: Path) -> None:
@@ -56,13 +56,13 @@ def test_evidence_after_the_question_is_counted(tmp_path: Path) -> None:
     assert question.turns == ()
 
 
-def test_what_a_service_cannot_store_is_replaced(tmp_path: Path) -> None:
+def test_unstorable_characters_are_replaced(tmp_path: Path) -> None:
     entry = longmemeval_entry(question="a\0b \ud83d c \ud83d\ude00")
     (question,) = read_dataset(write(tmp_path / "x.json", [entry])).questions
     assert question.text == "a\ufffdb \ufffd c \U0001f600"
 
 
-def test_a_locomo_sample(tmp_path: Path) -> None:
+def test_locomo_sample_is_read(tmp_path: Path) -> None:
     dataset = read_dataset(write(tmp_path / "locomo10.json", [locomo_sample()]))
     assert dataset.benchmark == "LoCoMo"
     (scope,) = dataset.scopes
@@ -87,7 +87,7 @@ def test_a_locomo_sample(tmp_path: Path) -> None:
     assert not scope.questions[4].answerable
 
 
-def test_the_limit_keeps_the_first_questions(tmp_path: Path) -> None:
+def test_limit_keeps_the_first_questions(tmp_path: Path) -> None:
     samples = [locomo_sample("one"), locomo_sample("two")]
     dataset = read_dataset(write(tmp_path / "x.json", samples))
     assert [question.id for question in dataset.limited(6).questions][4:] == ["one-q5", "two-q1"]
@@ -128,10 +128,10 @@ def _without(key: str) -> dict[str, Any]:
             "entry 2 (question_id q2): answer_session_ids 1: must be text",
         ),
         (5, "entry 2: must be an object"),
-        (longmemeval_entry("q1"), "the question q1 is there twice"),
+        (longmemeval_entry("q1"), "the question q1 occurs twice"),
     ],
 )
-def test_an_error_names_the_file_and_the_entry(tmp_path: Path, second: Any, message: str) -> None:
+def test_error_names_the_file_and_the_entry(tmp_path: Path, second: Any, message: str) -> None:
     path = write(tmp_path / "x.json", [longmemeval_entry("q1"), second])
     with pytest.raises(FormatError) as error:
         read_dataset(path)
@@ -159,9 +159,7 @@ def _locomo_with(**qa: Any) -> list[dict[str, Any]]:
         ),
     ],
 )
-def test_an_error_in_locomo_names_the_sample(
-    tmp_path: Path, samples: list[Any], message: str
-) -> None:
+def test_locomo_error_names_the_sample(tmp_path: Path, samples: list[Any], message: str) -> None:
     path = write(tmp_path / "x.json", samples)
     with pytest.raises(FormatError) as error:
         read_dataset(path)
@@ -176,13 +174,13 @@ def test_an_error_in_locomo_names_the_sample(
         (b"[{]", "is not JSON"),
         (b'{"a": 1}\n{"a": \n', "line 2: is not JSON"),
         (b"[" * 100_000, "is nested too deeply"),
-        (b'[{"a": 1}]', "entry 1: is neither LongMemEval's"),
+        (b'[{"a": 1}]', "entry 1: is neither from LongMemEval"),
         (b"\xff\xfe", "is not UTF-8"),
         (gzip.compress(b"[1, 2, 3]")[:-9], "cannot be decompressed"),
         (b"\x1f\x8bno", "cannot be decompressed"),
     ],
 )
-def test_files_of_another_kind(tmp_path: Path, raw: bytes, message: str) -> None:
+def test_unreadable_files_are_refused(tmp_path: Path, raw: bytes, message: str) -> None:
     path = tmp_path / "x"
     path.write_bytes(raw)
     with pytest.raises(FormatError) as error:
@@ -191,12 +189,12 @@ def test_files_of_another_kind(tmp_path: Path, raw: bytes, message: str) -> None
     assert message in str(error.value)
 
 
-def test_a_missing_file(tmp_path: Path) -> None:
+def test_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="cannot be read: No such file"):
         read_dataset(tmp_path / "none")
 
 
-def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+def test_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_text(json.dumps([longmemeval_entry()]), encoding="utf-8-sig")
     assert len(read_dataset(path).questions) == 1

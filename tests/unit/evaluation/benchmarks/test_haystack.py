@@ -18,7 +18,7 @@ NOON = datetime(2023, 5, 1, 12, tzinfo=UTC)
         ("one\n\n\n\n\n\n\n\n\ntwo", ["one", "two"]),
     ],
 )
-def test_splits_at_whitespace(text: str, pieces: list[str]) -> None:
+def test_text_is_split_at_whitespace(text: str, pieces: list[str]) -> None:
     assert split(text, 10) == pieces
 
 
@@ -30,7 +30,7 @@ def test_pieces_keep_the_turn() -> None:
     assert (haystack.split_turns, haystack.empty_turns) == (1, 0)
 
 
-def test_an_empty_turn_is_left_out_and_counted() -> None:
+def test_empty_turn_is_skipped_and_counted() -> None:
     haystack = Haystack()
     haystack.add("s", "s:1", NOON, " \n", {"role": "user"})
     assert (haystack.memories, haystack.turns, haystack.empty_turns) == ([], set(), 1)

@@ -35,7 +35,7 @@ def results() -> Results:
     )
 
 
-def test_a_row_is_compared_with_the_best_baselines(results: Results) -> None:
+def test_row_is_compared_with_the_best_baselines(results: Results) -> None:
     service = results.of("memex default", "distinct-64")
     assert service is not None
     assert comparison(results, service) == {
@@ -47,7 +47,7 @@ def test_a_row_is_compared_with_the_best_baselines(results: Results) -> None:
     }
 
 
-def test_a_row_of_a_slow_minute_is_compared_as_if_it_were_of_a_quick_one() -> None:
+def test_comparison_corrects_for_the_speed_of_the_machine() -> None:
     base = row("baseline x1", "distinct-64", 2_000, 30, alone=1_000)
     slow = row("memex default", "distinct-64", 2_000, 30, alone=500)
     compared = comparison(Results(10, [base, slow]), slow)
@@ -55,7 +55,7 @@ def test_a_row_of_a_slow_minute_is_compared_as_if_it_were_of_a_quick_one() -> No
     assert compared["of_encoder"] == 0.4
 
 
-def test_the_best_baseline_is_not_the_one_of_the_quickest_minute() -> None:
+def test_best_baseline_is_chosen_at_equal_speed_of_the_machine() -> None:
     quick = row("baseline x1", "distinct-64", 2_000, 30, alone=1_500)
     better = row("baseline x2", "distinct-64", 1_900, 30, alone=1_000)
     assert Results(10, [quick, better]).best("baseline", "distinct-64") is better
@@ -64,12 +64,12 @@ def test_the_best_baseline_is_not_the_one_of_the_quickest_minute() -> None:
 @pytest.mark.parametrize(
     ("answered", "shown"), [((7,), 7), ((900, 10, 500), 500), ((1, 4, 2, 3), 2)]
 )
-def test_of_turns_the_middle_one_is_shown(answered: tuple[int, ...], shown: int) -> None:
+def test_median_turn_is_shown(answered: tuple[int, ...], shown: int) -> None:
     turns = [row("memex", "search-1", count, 1) for count in answered]
     assert typical(turns).measured.answered == shown
 
 
-def test_cpu_is_of_a_thousand_answers() -> None:
+def test_cpu_is_reported_for_a_thousand_answers() -> None:
     assert row("memex", "search-1", 2_000, 1).cpu_per_1000["embedder"] == 2.0
     assert row("memex", "search-1", 0, 1).cpu_per_1000 == {}
 
@@ -78,10 +78,10 @@ def test_batches_count_their_texts() -> None:
     assert row("memex", "batch-4", 10, 1).texts_per_s == 256
 
 
-def test_the_summary(results: Results) -> None:
+def test_summary_lines(results: Results) -> None:
     lines = list(summary(results))
     assert lines[0] == (
-        "the encoder alone on all cores: 1000 texts/s at the median of 3 looks, 900 to 1100"
+        "the encoder alone on all cores: 1000 texts/s at the median of 3 measurements, 900 to 1100"
     )
     assert "memex default: 900 MiB when idle" in lines
     assert "memex default: distinct-64: 0.50 of the texts/s of the encoder alone" in lines
@@ -100,7 +100,7 @@ def test_the_summary(results: Results) -> None:
     assert lines[-1] == "the load generator used at most 5% of one core"
 
 
-def test_the_table_has_a_line_for_each_row_and_all_of_one_width(results: Results) -> None:
+def test_table_has_a_line_of_equal_width_for_each_row(results: Results) -> None:
     _, heading, *lines = table([*results.rows, row("memex default", "batch-4", 0, 1)])
     assert len(lines) == 6
     assert {len(line) for line in lines} == {len(heading)}
@@ -112,7 +112,7 @@ def test_nothing_measured_makes_an_empty_report() -> None:
     assert list(summary(Results(10))) == []
 
 
-def test_all_of_it_is_json(results: Results) -> None:
-    written = json.loads(json.dumps(as_json(results)))
-    assert written["rows"][3]["comparison"]["baselines"][0]["times_per_s"] == 2.5
-    assert written["rows"][3]["scenario"]["name"] == "distinct-64"
+def test_report_is_valid_json(results: Results) -> None:
+    report = json.loads(json.dumps(as_json(results)))
+    assert report["rows"][3]["comparison"]["baselines"][0]["times_per_s"] == 2.5
+    assert report["rows"][3]["scenario"]["name"] == "distinct-64"

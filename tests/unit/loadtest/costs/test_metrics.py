@@ -2,7 +2,7 @@ from loadtest.costs.metrics import Turn, table
 from loadtest.scenarios import Scenario
 
 
-def test_what_counting_costs_is_the_share_of_requests_that_it_takes() -> None:
+def test_cost_of_metrics_is_the_share_of_requests_lost() -> None:
     turns = [
         Turn("a", "on", 95.0, 3.4),
         Turn("a", "off", 100.0, 3.3),

@@ -25,7 +25,7 @@ ROWS = [
 ]
 
 
-def test_the_profile_has_so_many_replicas_and_fits_two_cores(tmp_path: Path) -> None:
+def test_profile_has_the_requested_replicas_and_fits_two_cores(tmp_path: Path) -> None:
     path = tmp_path / "16.yaml"
     path.write_text(yaml.safe_dump(profile_of(16)))
     settings = load_settings(environment(2.0, 16, path))
@@ -43,18 +43,18 @@ def test_the_profile_has_so_many_replicas_and_fits_two_cores(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("replicas", [1, 16])
-def test_no_replica_waits_for_calls(replicas: int) -> None:
+def test_calls_in_flight_keep_all_replicas_busy(replicas: int) -> None:
     settings = load_settings(environment(2.0, replicas, Path("configs/laptop.yaml").absolute()))
     assert settings.edge.calls_in_flight == connections(replicas) >= 2 * replicas
 
 
-def test_linear_is_counted_from_the_fewest_replicas_of_the_same_cost() -> None:
+def test_linear_is_relative_to_the_fewest_replicas_of_the_same_cost() -> None:
     rows = [*ROWS, row(2, 100, 2.0), row(4, 100, 2.0)]
     assert [of_linear(entry, rows) for entry in rows] == pytest.approx([1, 0.9375, 0.625, 1, 0.5])
     assert of_linear(row(2, 10), [row(1, 0)]) is None
 
 
-def test_the_summary_names_what_ends_it() -> None:
+def test_summary_names_the_bottleneck() -> None:
     assert list(summary([*ROWS[:2], row(1, 500, 2.0)], 2)) == [
         "60 ms a text: at least 0.85 of linear to 4 replicas",
         "2 ms a text: at least 0.85 of linear to 1 replicas",
@@ -65,28 +65,28 @@ def test_the_summary_names_what_ends_it() -> None:
     ]
 
 
-def test_bottlenecks() -> None:
+def test_bottleneck_is_identified() -> None:
     full = row(8, 80, ingress=0.9, embedder=0.6, postgres=0.4)
     assert bottleneck(full, 2).startswith("all cores are used, 1.90 of 2 (ingress 0.90, ")
     assert bottleneck(full, 4) == "ingress, each process of which uses 0.90 of a core"
     idle = row(8, 80, ingress=0.2, embedder=0.96)
     assert idle.busiest == "ingress"
     assert idle.of_a_core["embedder"] == pytest.approx(0.12)
-    assert bottleneck(idle, 2).startswith("the machine is not quiet, 0.64 cores are used by others")
+    assert bottleneck(idle, 2).startswith("the machine is not quiet, other programs use 0.64 cores")
     assert bottleneck(idle, 4) == (
         "no CPU: 1.16 of 4 cores are used (embedder 0.96, ingress 0.20), "
         "and the replicas sleep 60% of the time for a text"
     )
 
 
-def test_the_table_has_a_line_for_each_row() -> None:
+def test_table_has_a_line_for_each_row() -> None:
     lines = list(table([*ROWS, row(16, 0, ingress=0.1)]))
     assert len(lines) == 6
     assert "0.62" in lines[4]
     assert lines[4].endswith("1.15  ingress 0.95")
 
 
-def test_all_of_it_is_json() -> None:
-    written = json.loads(json.dumps(as_json(ROWS, 2, 10)))
-    assert written["rows"][2]["busiest"] == "ingress"
-    assert written["rows"][2]["of_what_replicas_could"] == pytest.approx(0.6)
+def test_report_is_valid_json() -> None:
+    report = json.loads(json.dumps(as_json(ROWS, 2, 10)))
+    assert report["rows"][2]["busiest"] == "ingress"
+    assert report["rows"][2]["of_what_replicas_could"] == pytest.approx(0.6)

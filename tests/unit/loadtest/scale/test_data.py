@@ -19,7 +19,7 @@ def world() -> World:
     return World(PLAN)
 
 
-def test_the_same_plan_gives_the_same_rows(world: World) -> None:
+def test_same_plan_gives_the_same_rows(world: World) -> None:
     first, again = world.batch(1), World(PLAN).batch(1)
     assert first.ids == again.ids
     assert first.contents == again.contents
@@ -35,7 +35,7 @@ def test_every_scope_has_its_rows(world: World) -> None:
     assert len({memory_id for batch in batches for memory_id in batch.ids}) == PLAN.total
 
 
-def test_rows_are_in_the_order_of_time(world: World) -> None:
+def test_rows_are_in_order_of_time(world: World) -> None:
     times = [at for number in range(PLAN.batches) for at in world.batch(number).created_at]
     assert times == sorted(times)
     assert UNTIL - timedelta(days=731) < times[0] < UNTIL - timedelta(days=729)
@@ -54,7 +54,7 @@ def test_vectors_are_unit_vectors_around_centres(world: World) -> None:
     assert abs(cosines[~alike].mean()) < 0.05
 
 
-def test_questions_are_of_their_scope_and_near_its_memories(world: World) -> None:
+def test_questions_belong_to_their_scope_and_are_near_its_memories(world: World) -> None:
     agents = {
         scope: {q.agent_id for q in world.questions(scope, 30)} for scope in ("large", "small")
     }
@@ -75,7 +75,7 @@ def test_fewer_questions_are_the_first_of_more(world: World) -> None:
         np.testing.assert_array_equal(one.vector, other.vector)
 
 
-def test_metadata_is_as_selective_as_it_says(world: World) -> None:
+def test_metadata_has_the_intended_selectivity(world: World) -> None:
     metadata = world.batch(0).metadata
     of_one = sum(entry["project"] == "p7" for entry in metadata)
     assert 20 < of_one < 100
@@ -87,18 +87,18 @@ def test_vectors_of_any_length_become_unit_vectors() -> None:
     assert np.allclose(unit(vectors), np.array([[0.6, 0.8], [0.0, 1.0]]))
 
 
-def test_words_differ() -> None:
+def test_pseudo_words_differ() -> None:
     words = pseudo_words(np.random.default_rng(1), 2_000)
     assert len(set(words)) == 2_000
     assert all(word.isalpha() for word in words)
 
 
-def test_percentiles() -> None:
+def test_latency_percentiles() -> None:
     latency = Latency.of([float(n) for n in range(101)])
     assert latency == Latency(101, 50.0, 95.0, 99.0, 100.0)
 
 
-def test_recall_is_the_share_of_the_best() -> None:
+def test_recall_is_the_share_of_the_best_that_were_found() -> None:
     best = [("a", 0.9), ("b", 0.8), ("c", 0.7), ("d", 0.6)]
     assert recall(["a", "b"], best, 2) == 1.0
     assert recall(["a", "d"], best, 2) == 0.5
@@ -107,7 +107,7 @@ def test_recall_is_the_share_of_the_best() -> None:
     assert recall(["a"], [], 2) is None
 
 
-def test_what_ties_with_the_last_is_as_good() -> None:
+def test_ties_with_the_last_are_relevant() -> None:
     best = [("a", 0.9), ("b", 0.8), ("c", 0.8), ("d", 0.6)]
     assert relevant(best, 2) == {"a", "b", "c"}
     assert recall(["a", "c"], best, 2) == 1.0
@@ -122,22 +122,22 @@ def test_scopes_without_rows_have_no_cases() -> None:
 
 
 @pytest.mark.parametrize("name", FILTERS)
-def test_each_filter_has_a_query(world: World, name: str) -> None:
+def test_each_filter_sets_one_condition(world: World, name: str) -> None:
     question = world.questions("large", 1)[0]
     filters = Case("large", "hybrid", name).query(question, PLAN).filters
-    said = [filters.metadata, filters.memory_type, filters.created_after]
-    assert sum(value is not None for value in said) == (name != "none")
+    conditions = [filters.metadata, filters.memory_type, filters.created_after]
+    assert sum(value is not None for value in conditions) == (name != "none")
     assert filters.memory_type in (None, MemoryType.PROCEDURAL)
 
 
-def test_goals_that_are_missed() -> None:
+def test_missed_goals_are_reported() -> None:
     slow, quick = Latency(5, 1, 2, 61, 70), Latency(5, 1, 2, 9, 9)
     large, small = (Case(scope, "hybrid", "none") for scope in ("large", "small"))
     assert misses(Measured(large, slow, 60, 0.9, 0.5, 5, 1)) == ["p99", "recall", "too few"]
     assert misses(Measured(small, quick, 9, None, None, 0, 0)) == []
 
 
-def test_nodes_of_a_plan() -> None:
+def test_plan_nodes_are_listed() -> None:
     lines = [
         "Limit",
         "  ->  Sort",
@@ -148,7 +148,7 @@ def test_nodes_of_a_plan() -> None:
     assert nodes(lines) == "Sort < Index Scan using memories_scope on memories"
 
 
-def test_indexes_are_defined_as_they_are_asked_for() -> None:
+def test_index_definition_follows_its_options() -> None:
     half = Index.parse("halfvec:m=24:ef_construction=128")
     assert half.definition("i", "memories") == (
         "create index i on memories using hnsw ((embedding::halfvec(384)) halfvec_cosine_ops) "
@@ -162,7 +162,7 @@ def test_indexes_are_defined_as_they_are_asked_for() -> None:
     assert "order by embedding <=> $3 " in full.statement("t")
 
 
-def test_the_products_index_is_asked_for_what_it_has() -> None:
+def test_product_index_query_has_the_indexed_condition() -> None:
     product = Index.parse("product")
     assert not product.is_built
     assert "and indexed order by embedding::halfvec(384)" in product.statement("memories")
@@ -172,6 +172,6 @@ def test_the_products_index_is_asked_for_what_it_has() -> None:
 @pytest.mark.parametrize(
     "text", ["", "bit", "product:m=24", ":m=24", "halfvec:", "halfvec:m", "vector:lists=9"]
 )
-def test_what_is_no_index_is_refused(text: str) -> None:
+def test_invalid_index_options_are_refused(text: str) -> None:
     with pytest.raises(ValueError):
         Index.parse(text)

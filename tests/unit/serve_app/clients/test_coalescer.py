@@ -5,108 +5,108 @@ from typing import Any
 
 import pytest
 
-from tests.support.clients.coalescing import Edge, coalescer, outcomes, submitted
+from tests.support.clients.coalescing import Edge, build_coalescer, outcomes, submit
 from tests.support.event_loop import turns
 
-pytestmark = pytest.mark.usefixtures("nothing_is_left_behind")
+pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
 
-async def test_an_idle_item_goes_out_at_once_and_alone() -> None:
+async def test_item_is_sent_at_once_if_idle() -> None:
     edge = Edge()
-    to = coalescer(edge)
-    caller = asyncio.create_task(to.submit("a"))
+    coalescer = build_coalescer(edge)
+    caller = asyncio.create_task(coalescer.submit("a"))
     await asyncio.sleep(0)  # the caller's turn
-    await asyncio.sleep(0)  # the call's
-    assert edge.sent == [["a"]]
+    await asyncio.sleep(0)  # the call's turn
+    assert edge.batches == [["a"]]
     edge.calls[0].end()
     assert await caller == "<a>"
 
 
-async def test_items_of_one_turn_travel_together() -> None:
+async def test_items_of_one_turn_share_a_call() -> None:
     edge = Edge()
-    callers = await submitted(coalescer(edge, max_in_flight=4), "a", "b", "c")
-    assert edge.sent == [["a", "b", "c"]]
+    callers = await submit(build_coalescer(edge, max_in_flight=4), "a", "b", "c")
+    assert edge.batches == [["a", "b", "c"]]
     await edge.end_all()
     assert await outcomes(callers) == ["<a>", "<b>", "<c>"]
 
 
-async def test_what_comes_during_a_call_goes_together_in_the_next() -> None:
+async def test_items_submitted_during_a_call_share_the_next() -> None:
     edge = Edge()
-    to = coalescer(edge, max_batch=3)
-    callers = await submitted(to, "a")
+    coalescer = build_coalescer(edge, max_batch=3)
+    callers = await submit(coalescer, "a")
     for item in "bcdef":
-        callers += await submitted(to, item)
-    assert edge.sent == [["a"]]
+        callers += await submit(coalescer, item)
+    assert edge.batches == [["a"]]
     edge.calls[0].end()
     await turns()
-    assert edge.sent == [["a"], ["b", "c", "d"]]
-    callers += await submitted(to, "g")
+    assert edge.batches == [["a"], ["b", "c", "d"]]
+    callers += await submit(coalescer, "g")
     await edge.end_all()
-    assert edge.sent == [["a"], ["b", "c", "d"], ["e", "f", "g"]]
+    assert edge.batches == [["a"], ["b", "c", "d"], ["e", "f", "g"]]
     assert await outcomes(callers) == [f"<{item}>" for item in "abcdefg"]
 
 
-async def test_who_is_answered_and_asks_again_joins_the_next_call() -> None:
+async def test_answered_caller_that_submits_again_joins_the_next_call() -> None:
     edge = Edge()
-    to = coalescer(edge)
+    coalescer = build_coalescer(edge)
 
     async def twice() -> list[str]:
-        return [await to.submit("first"), await to.submit("again")]
+        return [await coalescer.submit("first"), await coalescer.submit("again")]
 
     caller = asyncio.create_task(twice())
     await turns()
-    others = await submitted(to, "b")
+    other_callers = await submit(coalescer, "b")
     edge.calls[0].end()
     await turns()
-    assert edge.sent == [["first"], ["b", "again"]]
+    assert edge.batches == [["first"], ["b", "again"]]
     await edge.end_all()
-    assert await outcomes([caller, *others]) == [["<first>", "<again>"], "<b>"]
+    assert await outcomes([caller, *other_callers]) == [["<first>", "<again>"], "<b>"]
 
 
-async def test_as_many_calls_at_once_as_may_be() -> None:
+async def test_at_most_max_in_flight_calls_run_at_once() -> None:
     edge = Edge()
-    to = coalescer(edge, max_in_flight=2)
+    coalescer = build_coalescer(edge, max_in_flight=2)
     callers: list[asyncio.Task[Any]] = []
     for item in "abcd":
-        callers += await submitted(to, item)
-    assert edge.sent == [["a"], ["b"]]
+        callers += await submit(coalescer, item)
+    assert edge.batches == [["a"], ["b"]]
     edge.calls[1].end()
     await turns()
-    assert edge.sent == [["a"], ["b"], ["c", "d"]]
+    assert edge.batches == [["a"], ["b"], ["c", "d"]]
     await edge.end_all()
     assert edge.most_at_once == 2
     assert await outcomes(callers) == ["<a>", "<b>", "<c>", "<d>"]
 
 
-async def test_a_burst_fills_all_calls_in_order() -> None:
+async def test_burst_fills_all_calls_in_order() -> None:
     edge = Edge()
-    callers = await submitted(coalescer(edge, max_in_flight=3, max_batch=2), *range(9))
-    assert edge.sent == [[0, 1], [2, 3], [4, 5]]
+    callers = await submit(build_coalescer(edge, max_in_flight=3, max_batch=2), *range(9))
+    assert edge.batches == [[0, 1], [2, 3], [4, 5]]
     await edge.end_all()
-    assert edge.sent[3:] == [[6, 7], [8]]
+    assert edge.batches[3:] == [[6, 7], [8]]
     assert await outcomes(callers) == [f"<{item}>" for item in range(9)]
 
 
-async def test_one_by_one_it_is_plain_calls() -> None:
+async def test_batch_size_one_makes_single_calls() -> None:
     edge = Edge()
-    callers = await submitted(coalescer(edge, max_batch=1), *"abc")
+    callers = await submit(build_coalescer(edge, max_batch=1), *"abc")
     fault = KeyError("a")
     edge.calls[0].answer.set_exception(fault)
     await turns()
     await edge.end_all()
-    assert edge.sent == [["a"], ["b"], ["c"]]
+    assert edge.batches == [["a"], ["b"], ["c"]]
     assert edge.most_at_once == 1
     assert await outcomes(callers) == [fault, "<b>", "<c>"]
 
 
-async def test_the_size_of_a_call_is_bounded_and_nobody_gets_past_another() -> None:
+async def test_call_size_is_bounded_and_order_is_kept() -> None:
     edge = Edge()
-    to = coalescer(edge, size=len, max_batch_size=10)
-    callers = await submitted(to, "first")
+    coalescer = build_coalescer(edge, size=len, max_batch_size=10)
+    callers = await submit(coalescer, "first")
     items = ["x" * length for length in (4, 6, 1, 30, 2, 9, 1)]
-    callers += await submitted(to, *items)
+    callers += await submit(coalescer, *items)
     await edge.end_all()
-    assert [[len(item) for item in call] for call in edge.sent] == [
+    assert [[len(item) for item in call] for call in edge.batches] == [
         [5],
         [4, 6],
         [1],
@@ -117,48 +117,48 @@ async def test_the_size_of_a_call_is_bounded_and_nobody_gets_past_another() -> N
     assert await outcomes(callers) == [f"<{item}>" for item in ["first", *items]]
 
 
-async def test_a_small_item_does_not_join_before_a_large_one_that_waits() -> None:
+async def test_small_item_does_not_overtake_a_waiting_large_one() -> None:
     edge = Edge()
-    to = coalescer(edge, size=len, max_batch_size=10)
+    coalescer = build_coalescer(edge, size=len, max_batch_size=10)
 
     async def ask_again() -> None:
-        await to.submit("first")
-        await to.submit("tiny")  # in the turn in which the next call, of 5, is about to start
+        await coalescer.submit("first")
+        await coalescer.submit("tiny")  # in the turn in which the next call, of size 5, starts
 
     caller = asyncio.create_task(ask_again())
     await turns()
-    callers = await submitted(to, "x" * 5, "x" * 9)
+    callers = await submit(coalescer, "x" * 5, "x" * 9)
     await edge.end_all()
-    assert [[len(item) for item in call] for call in edge.sent] == [[5], [5], [9], [4]]
+    assert [[len(item) for item in call] for call in edge.batches] == [[5], [5], [9], [4]]
     await outcomes([caller, *callers])
 
 
-async def test_calls_are_observed_by_their_number_of_items() -> None:
+async def test_observed_batch_size_is_the_number_of_items() -> None:
     edge = Edge()
     observed: list[int] = []
-    to = coalescer(edge, observe_batch=observed.append)
-    callers = await submitted(to, "a")
-    callers += await submitted(to, *"bcd")
+    coalescer = build_coalescer(edge, observe_batch=observed.append)
+    callers = await submit(coalescer, "a")
+    callers += await submit(coalescer, *"bcd")
     callers[1].cancel()
     await edge.end_all()
     assert observed == [1, 2]
 
 
-async def test_it_ends_with_its_loop() -> None:
+async def test_call_is_cancelled_when_its_event_loop_ends() -> None:
     edge = Edge()
 
-    async def go_away() -> None:
-        to = coalescer(edge)
-        for item in "abc":  # one under way, two waiting, and the loop is closed
-            await submitted(to, item)
+    async def leave_loop() -> None:
+        coalescer = build_coalescer(edge)
+        for item in "abc":  # one under way and two waiting when the loop closes
+            await submit(coalescer, item)
 
-    await asyncio.to_thread(asyncio.run, go_away())
-    assert edge.sent == [["a"]]
+    await asyncio.to_thread(asyncio.run, leave_loop())
+    assert edge.batches == [["a"]]
     assert edge.cancelled == [["a"]]
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "options",
     [
         {"max_in_flight": 0},
         {"max_batch": 0},
@@ -167,6 +167,6 @@ async def test_it_ends_with_its_loop() -> None:
         {"max_batch_size": 5},
     ],
 )
-def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
+def test_invalid_bounds_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
-        coalescer(Edge(), **wrong)
+        build_coalescer(Edge(), **options)

@@ -1,4 +1,4 @@
-"""Coalesced calls whose callers go away: what is sent, and what is left behind."""
+"""Coalesced calls with cancelled callers: what is sent, and that nothing leaks."""
 
 import asyncio
 from typing import Any
@@ -6,45 +6,45 @@ from typing import Any
 import pytest
 
 from deployments.domain.errors import Unavailable
-from tests.support.clients.coalescing import Edge, coalescer, outcomes, submitted
+from tests.support.clients.coalescing import Edge, build_coalescer, outcomes, submit
 from tests.support.event_loop import turns
 
-pytestmark = pytest.mark.usefixtures("nothing_is_left_behind")
+pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
 
-async def test_a_cancelled_waiter_is_never_sent_and_makes_room() -> None:
+async def test_cancelled_waiter_is_not_sent_and_frees_its_place() -> None:
     edge = Edge()
-    to = coalescer(edge, max_waiting=2)
-    callers = await submitted(to, "a")
-    callers += await submitted(to, *"bc")
+    coalescer = build_coalescer(edge, max_waiting=2)
+    callers = await submit(coalescer, "a")
+    callers += await submit(coalescer, *"bc")
     callers[1].cancel()
     await turns()
-    callers += await submitted(to, "d")
+    callers += await submit(coalescer, "d")
     await edge.end_all()
-    assert edge.sent == [["a"], ["c", "d"]]
-    first, cancelled, *others = await outcomes(callers)
+    assert edge.batches == [["a"], ["c", "d"]]
+    first, cancelled, *rest = await outcomes(callers)
     assert isinstance(cancelled, asyncio.CancelledError)
-    assert [first, *others] == ["<a>", "<c>", "<d>"]
+    assert [first, *rest] == ["<a>", "<c>", "<d>"]
 
 
-async def test_cancelled_in_the_turn_in_which_the_call_before_ends() -> None:
+async def test_waiter_cancelled_as_the_previous_call_ends_is_not_sent() -> None:
     edge = Edge()
-    to = coalescer(edge)
-    callers = await submitted(to, "a")
-    callers += await submitted(to, *"bc")
+    coalescer = build_coalescer(edge)
+    callers = await submit(coalescer, "a")
+    callers += await submit(coalescer, *"bc")
     edge.calls[0].end()
     callers[1].cancel()
     await turns()
-    assert edge.sent == [["a"], ["c"]]
+    assert edge.batches == [["a"], ["c"]]
     await edge.end_all()
 
 
 @pytest.mark.parametrize("turn", range(8))
-async def test_cancelled_at_any_turn_between_two_calls(turn: int) -> None:
+async def test_waiter_cancelled_between_two_calls_affects_no_other(turn: int) -> None:
     edge = Edge()
-    to = coalescer(edge)
-    callers = await submitted(to, "a")
-    callers += await submitted(to, *"bc")
+    coalescer = build_coalescer(edge)
+    callers = await submit(coalescer, "a")
+    callers += await submit(coalescer, *"bc")
     edge.calls[0].end()
     await turns(turn)
     callers[1].cancel()
@@ -56,46 +56,46 @@ async def test_cancelled_at_any_turn_between_two_calls(turn: int) -> None:
 
 
 @pytest.mark.parametrize("turn", range(8))
-async def test_all_cancelled_at_any_turn_leave_the_way_free(turn: int) -> None:
+async def test_later_calls_start_after_all_waiters_are_cancelled(turn: int) -> None:
     edge = Edge()
-    to = coalescer(edge)
-    callers = await submitted(to, "a")
-    callers += await submitted(to, *"bc")
+    coalescer = build_coalescer(edge)
+    callers = await submit(coalescer, "a")
+    callers += await submit(coalescer, *"bc")
     edge.calls[0].end()
     await turns(turn)
     for caller in callers[1:]:
         caller.cancel()
     await turns()
     assert edge.under_way == []
-    after = await submitted(to, "d")
+    after = await submit(coalescer, "d")
     await edge.end_all()
     assert await outcomes(after) == ["<d>"]
 
 
-async def test_all_cancelled_before_the_call_begins_send_nothing() -> None:
+async def test_nothing_is_sent_if_all_are_cancelled_before_the_call() -> None:
     edge = Edge()
-    to = coalescer(edge)
-    caller = asyncio.create_task(to.submit("a"))
+    coalescer = build_coalescer(edge)
+    caller = asyncio.create_task(coalescer.submit("a"))
     await asyncio.sleep(0)
     caller.cancel()
     await turns()
-    assert edge.sent == []
-    after = await submitted(to, "b")
+    assert edge.batches == []
+    after = await submit(coalescer, "b")
     await edge.end_all()
     assert await outcomes(after) == ["<b>"]
 
 
 @pytest.mark.parametrize("error", [None, ValueError("late"), Unavailable("store")])
-async def test_cancelled_just_when_the_answer_comes(error: Exception | None) -> None:
+async def test_caller_cancelled_as_the_answer_arrives_is_cancelled(error: Exception | None) -> None:
     edge = Edge()
-    to = coalescer(edge)
-    callers = await submitted(to, "a")
-    waiting = await submitted(to, "b")
+    coalescer = build_coalescer(edge)
+    callers = await submit(coalescer, "a")
+    waiting = await submit(coalescer, "b")
     if error is None:
         edge.calls[0].end()
     else:
         edge.calls[0].answer.set_exception(error)
-    await asyncio.sleep(0)  # the call has ended and its caller is due
+    await asyncio.sleep(0)  # the call has ended, and its caller has not resumed yet
     assert not callers[0].done()
     callers[0].cancel()
     await turns()
@@ -106,9 +106,9 @@ async def test_cancelled_just_when_the_answer_comes(error: Exception | None) -> 
     assert edge.cancelled == []
 
 
-async def test_a_call_goes_on_while_one_of_its_callers_is_left() -> None:
+async def test_call_continues_for_its_remaining_caller() -> None:
     edge = Edge()
-    callers = await submitted(coalescer(edge), *"ab")
+    callers = await submit(build_coalescer(edge), *"ab")
     callers[0].cancel()
     await turns()
     assert edge.cancelled == []
@@ -116,9 +116,9 @@ async def test_a_call_goes_on_while_one_of_its_callers_is_left() -> None:
     assert await callers[1] == "<b>"
 
 
-async def test_a_call_that_nobody_waits_for_is_cancelled_once_and_makes_room() -> None:
+async def test_abandoned_call_is_cancelled_once_and_frees_its_place() -> None:
     cancelled: list[list[str]] = []
-    clean = asyncio.Event()
+    may_end = asyncio.Event()
 
     async def call(items: list[str]) -> list[str]:
         if items == ["c"]:
@@ -127,24 +127,24 @@ async def test_a_call_that_nobody_waits_for_is_cancelled_once_and_makes_room() -
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             cancelled.append(items)
-            await clean.wait()
+            await may_end.wait()
             raise
         return []
 
-    to = coalescer(call)
-    callers = await submitted(to, *"ab")
-    waiting = await submitted(to, "c")
+    coalescer = build_coalescer(call)
+    callers = await submit(coalescer, *"ab")
+    waiting = await submit(coalescer, "c")
     for caller in callers:
         caller.cancel()
     await turns()
     assert cancelled == [["a", "b"]]
-    assert not waiting[0].done()  # its room is not free until the call has ended
-    clean.set()
+    assert not waiting[0].done()  # the place is not free until the call has ended
+    may_end.set()
     assert await waiting[0] == "C"
     assert cancelled == [["a", "b"]]
 
 
-async def test_a_call_cancelled_from_outside_is_not_disturbed_again_by_its_callers() -> None:
+async def test_externally_cancelled_call_is_not_cancelled_again_by_callers() -> None:
     ended: list[str] = []
     task: asyncio.Task[Any] | None = None
 
@@ -158,7 +158,7 @@ async def test_a_call_cancelled_from_outside_is_not_disturbed_again_by_its_calle
             ended.append("well")
         return []
 
-    callers = await submitted(coalescer(call), "a")
+    callers = await submit(build_coalescer(call), "a")
     assert task is not None
     task.cancel()
     await turns(2)
@@ -167,30 +167,30 @@ async def test_a_call_cancelled_from_outside_is_not_disturbed_again_by_its_calle
     assert ended == ["well"]
 
 
-async def test_a_call_cancelled_from_outside_before_it_begins_is_unavailable() -> None:
+async def test_call_cancelled_externally_before_it_starts_is_unavailable() -> None:
     edge = Edge()
-    to = coalescer(edge)
+    coalescer = build_coalescer(edge)
     before = asyncio.all_tasks()
-    caller = asyncio.create_task(to.submit("a"))
+    caller = asyncio.create_task(coalescer.submit("a"))
     await asyncio.sleep(0)
     (call,) = asyncio.all_tasks() - before - {caller}
     call.cancel()
     await turns()
     (outcome,) = await outcomes([caller])
     assert isinstance(outcome, Unavailable)
-    after = await submitted(to, "b")
+    after = await submit(coalescer, "b")
     await edge.end_all()
-    assert edge.sent == [["b"]]
+    assert edge.batches == [["b"]]
     assert await outcomes(after) == ["<b>"]
 
 
-async def test_a_deadline_of_the_caller_holds() -> None:
+async def test_callers_deadline_is_respected() -> None:
     edge = Edge()
-    to = coalescer(edge)
+    coalescer = build_coalescer(edge)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0):
-            await to.submit("a")
+            await coalescer.submit("a")
     await turns()
-    after = await submitted(to, "b")
+    after = await submit(coalescer, "b")
     await edge.end_all()
     assert await outcomes(after) == ["<b>"]

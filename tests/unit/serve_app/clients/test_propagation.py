@@ -1,4 +1,4 @@
-"""What goes with a call to a deployment, and for whom it is made."""
+"""The request context that a call to a node carries."""
 
 import asyncio
 from typing import Any
@@ -11,13 +11,13 @@ from deployments.domain.errors import Unavailable
 from deployments.domain.search import SearchCall
 from serve_app.clients.coalescer import Bounds, Coalescer
 from serve_app.clients.store.remote import remote_store
-from serve_app.web.request_context import RequestContext, act_for, current_requests
+from serve_app.web.request_context import RequestContext, current_requests, set_current_requests
 
 CALL = SearchCall(None, np.zeros(1), 1, None)  # type: ignore[arg-type]
 
 
 class Handle:
-    """Notes what Serve would take from its context when a call is made."""
+    """Records the context that Serve would read when a call is made."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
@@ -33,7 +33,7 @@ class Handle:
 
 
 def in_request(request_id: str) -> Any:
-    """As Serve and then the application begin a request."""
+    """Begin a request, as Serve and then the application do."""
     context = serve_context._RequestContext(
         route="/",
         request_id=request_id,
@@ -42,11 +42,11 @@ def in_request(request_id: str) -> Any:
         cancel_on_parent_request_cancel=True,
     )
     serve_context._serve_request_context.set(context)
-    act_for([RequestContext(request_id)])
+    set_current_requests([RequestContext(request_id)])
     return context
 
 
-async def test_a_requests_own_call_is_left_to_serve() -> None:
+async def test_call_for_one_request_keeps_serves_context() -> None:
     handle = Handle()
     context = in_request("a")
     await remote_store(handle, 5).memories.count("agent", None)
@@ -54,27 +54,29 @@ async def test_a_requests_own_call_is_left_to_serve() -> None:
     assert handle.calls == [(("agent", None), {})]
 
 
-async def test_a_call_for_several_says_all_of_them_and_ends_with_none_of_them() -> None:
+async def test_shared_call_carries_all_request_ids_and_is_cancelled_with_none() -> None:
     handle = Handle()
     store = remote_store(handle, 5)
     before = in_request("a")
-    act_for([RequestContext("a"), RequestContext("b,c")])
+    set_current_requests([RequestContext("a"), RequestContext("b,c")])
     await store.searches.search_each([CALL, CALL])
-    (told,) = handle.contexts
-    assert told.request_id == "a, b,c"
-    assert (told.route, told.app_name) == ("/", "memex")
-    assert told._internal_request_id == ""
-    assert not told.cancel_on_parent_request_cancel  # Serve would cancel it with the first's client
+    (context,) = handle.contexts
+    assert context.request_id == "a, b,c"
+    assert (context.route, context.app_name) == ("/", "memex")
+    assert context._internal_request_id == ""
+    assert (
+        not context.cancel_on_parent_request_cancel
+    )  # or Serve would cancel it with the first client
     assert serve_context._get_serve_request_context() is before
 
 
-async def test_coalesced_calls_are_made_for_those_they_carry() -> None:
-    """Also where they are tried alone, in a task that another's began."""
-    seen: list[tuple[list[str], list[str]]] = []
+async def test_coalesced_calls_carry_the_requests_of_their_callers() -> None:
+    """Also if an item is retried alone, in a task that another request started."""
+    carried: list[tuple[list[str], list[str]]] = []
     gate = asyncio.Event()
 
     async def call(items: list[str]) -> list[str]:
-        seen.append((items, [request.request_id for request in current_requests()]))
+        carried.append((items, [request.request_id for request in current_requests()]))
         await gate.wait()
         if len(items) > 1:
             raise RuntimeError("one of them is at fault")
@@ -87,34 +89,34 @@ async def test_coalesced_calls_are_made_for_those_they_carry() -> None:
         return await coalescer.submit(name)
 
     requests = [asyncio.create_task(request(name)) for name in "ab"]
-    requests += [asyncio.create_task(late(request, name)) for name in "cd"]
+    requests += [asyncio.create_task(delayed(request, name)) for name in "cd"]
     await asyncio.sleep(0.05)
     gate.set()
     assert await asyncio.gather(*requests) == list("abcd")
-    assert len(seen) > 4
-    assert all(items == ids for items, ids in seen)
+    assert len(carried) > 4
+    assert all(items == ids for items, ids in carried)
 
 
-async def late(request: Any, name: str) -> str:
+async def delayed(request: Any, name: str) -> str:
     await asyncio.sleep(0.01)
     return str(await request(name))
 
 
-async def test_without_a_request_nothing_is_said() -> None:
+async def test_call_outside_a_request_has_no_request_id() -> None:
     handle = Handle()
-    act_for([])
+    set_current_requests([])
     serve_context._serve_request_context.set(None)
     await remote_store(handle, 5).health.ping()
     assert handle.contexts[0].request_id == ""
 
 
-async def test_serves_context_is_as_it_was_after_a_failure() -> None:
+async def test_serves_context_is_restored_after_a_failure() -> None:
     class Failing(Handle):
         def _remote(self, *_args: Any, **_kwargs: Any) -> Any:
             raise Unavailable("store")
 
     before = in_request("a")
-    act_for([RequestContext("b")])
+    set_current_requests([RequestContext("b")])
     with pytest.raises(Unavailable):
         await remote_store(Failing(), 5).health.ping()
     assert serve_context._get_serve_request_context() is before

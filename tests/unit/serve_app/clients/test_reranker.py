@@ -1,4 +1,4 @@
-"""A reranker is waited for only so long."""
+"""Calls to the reranker: their deadline and their errors."""
 
 import asyncio
 from collections.abc import Generator
@@ -10,11 +10,11 @@ from ray.serve.exceptions import BackPressureError
 
 from deployments.domain.errors import Unavailable
 from serve_app.clients.reranker import RemoteReranker
-from tests.support.clients.handles import died
+from tests.support.clients.handles import actor_unavailable
 
 
 class Response:
-    """What Serve's handles answer with: awaited, or cancelled."""
+    """The response of a Serve handle, which callers await or cancel; None never arrives."""
 
     def __init__(self, answer: Any) -> None:
         self._answer = answer
@@ -35,7 +35,7 @@ class Response:
 
 
 class RerankerHandle:
-    """Each call answers with `answer`, or never where that is None."""
+    """Each call answers with `answer`, or never if it is None."""
 
     def __init__(self, answer: Any) -> None:
         self._answer = answer
@@ -52,21 +52,21 @@ class RerankerHandle:
         return self.responses[-1]
 
 
-async def test_a_reranker_in_time_answers_and_is_not_cancelled() -> None:
+async def test_answer_in_time_is_returned_and_not_cancelled() -> None:
     handle = RerankerHandle([0.5, -1.0])
     assert await RemoteReranker(handle, 5).scores("query", ["a", "b"]) == [0.5, -1.0]
     assert handle.calls == [("query", ["a", "b"])]
     assert not handle.responses[0].cancelled
 
 
-async def test_a_late_reranker_is_unavailable_and_its_call_cancelled() -> None:
+async def test_late_reranker_is_unavailable_and_its_call_is_cancelled() -> None:
     handle = RerankerHandle(None)
     with pytest.raises(Unavailable, match="reranker"):
         await RemoteReranker(handle, 0.05).scores("query", ["a"])
     assert [response.cancelled for response in handle.responses] == [True]
 
 
-async def test_a_request_that_goes_away_cancels_its_reranking() -> None:
+async def test_cancelled_request_cancels_its_reranking() -> None:
     handle = RerankerHandle(None)
     request = asyncio.create_task(RemoteReranker(handle, 5).scores("query", ["a"]))
     await asyncio.sleep(0.01)
@@ -76,8 +76,8 @@ async def test_a_request_that_goes_away_cancels_its_reranking() -> None:
     assert [response.cancelled for response in handle.responses] == [True]
 
 
-@pytest.mark.parametrize("answer", [died(), RayActorError(), BackPressureError(1, 1)])
-async def test_a_reranker_that_is_down_is_unavailable_and_not_tried_again(
+@pytest.mark.parametrize("answer", [actor_unavailable(), RayActorError(), BackPressureError(1, 1)])
+async def test_failing_reranker_is_unavailable_and_not_retried(
     answer: Exception,
 ) -> None:
     handle = RerankerHandle(answer)

@@ -7,11 +7,11 @@ import pytest
 
 from deployments.domain.errors import TooManyExports, Unavailable
 from serve_app.clients.store.remote import remote_store
-from tests.support.clients.handles import as_task_error, died
+from tests.support.clients.handles import actor_unavailable, as_task_error
 
 
 class Stream:
-    """What a streaming handle answers with: items, then an error or the end."""
+    """The response of a streaming handle: items, then an error or the end; None never arrives."""
 
     def __init__(self, *items: Any) -> None:
         self._items = list(items)
@@ -54,41 +54,41 @@ async def read(handle: StreamingHandle, timeout_s: float = 5) -> list[Any]:
     return [page async for page in remote_store(handle, timeout_s).transfers.export("agent", None)]
 
 
-async def test_an_export_streams() -> None:
+async def test_export_streams_its_pages() -> None:
     handle = StreamingHandle(Stream(1, 2, 3))
     assert await read(handle) == [1, 2, 3]
     assert handle.calls == [("agent", None)]
 
 
-async def test_another_replica_is_tried_before_the_first_page_alone() -> None:
-    handle = StreamingHandle(Stream(died()), Stream(1, 2))
+async def test_another_replica_is_tried_only_before_the_first_page() -> None:
+    handle = StreamingHandle(Stream(actor_unavailable()), Stream(1, 2))
     assert await read(handle) == [1, 2]
-    handle = StreamingHandle(Stream(1, died()), Stream(1, 2))
+    handle = StreamingHandle(Stream(1, actor_unavailable()), Stream(1, 2))
     with pytest.raises(Unavailable, match="store"):
         await read(handle)
     assert len(handle.calls) == 1
     with pytest.raises(Unavailable):
-        await read(StreamingHandle(*(Stream(died()) for _ in range(3))))
+        await read(StreamingHandle(*(Stream(actor_unavailable()) for _ in range(3))))
 
 
-async def test_an_exports_errors_come_out_as_they_are() -> None:
+async def test_export_errors_are_raised_unchanged() -> None:
     for error in (TooManyExports(2), as_task_error(TooManyExports(2))):
         with pytest.raises(TooManyExports, match="2 exports"):
             await read(StreamingHandle(Stream(error)))
 
 
-async def test_a_page_that_does_not_come_is_unavailable_and_a_slow_reader_is_not() -> None:
+async def test_late_page_is_unavailable_but_a_slow_reader_is_not() -> None:
     handle = StreamingHandle(Stream(1, None))
     with pytest.raises(Unavailable):
         await read(handle, 0.05)
     assert handle.streams[0].cancelled
-    seen: list[Any] = []
+    pages: list[Any] = []
     async for page in remote_store(StreamingHandle(Stream(1, 2)), 0.05).transfers.export(
         "agent", None
     ):
         await asyncio.sleep(0.1)
-        seen.append(page)
-    assert seen == [1, 2]
+        pages.append(page)
+    assert pages == [1, 2]
 
 
 async def test_closing_an_export_cancels_it_at_the_store() -> None:

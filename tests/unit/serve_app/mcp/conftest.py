@@ -37,26 +37,26 @@ def server_for(
 def connect(server_for: Callable[[FixedScope], "Server[Any]"]) -> Connect:
     """The SDK's client, in this process: `connect(agent_id="a", mode="legacy")`."""
 
-    def connected(mode: str = "auto", **fixed: str) -> Client:
+    def connect_to(mode: str = "auto", **fixed: str) -> Client:
         return Client(server_for(FixedScope(**fixed)), mode=mode)
 
-    return connected
+    return connect_to
 
 
 @pytest.fixture
-def went(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Has a word for each request that came to the SDK. Every id is made twice: once for each of
-    the services that are compared."""
+def sdk_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """One entry for each request that the SDK handles. Also makes each new id twice, once for each
+    of the two services under comparison."""
     calls: list[str] = []
     handle = StreamableHTTPSessionManager.handle_request
 
-    async def noted(
+    async def recorded(
         manager: StreamableHTTPSessionManager, scope: Scope, receive: Receive, send: Send
     ) -> None:
         calls.append("sdk")
         await handle(manager, scope, receive, send)
 
-    monkeypatch.setattr(StreamableHTTPSessionManager, "handle_request", noted)
+    monkeypatch.setattr(StreamableHTTPSessionManager, "handle_request", recorded)
     ids: list[UUID] = []
 
     def same_id_twice() -> UUID:

@@ -1,4 +1,4 @@
-"""What is out of the ordinary goes to the SDK, or is at least answered as the SDK answers it."""
+"""Unusual requests go to the SDK, or are answered exactly as the SDK answers them."""
 
 import json
 from typing import Any
@@ -14,13 +14,13 @@ from tests.support.mcp.both_ways import (
     PREFIX,
     VERSIONS,
     Both,
-    counting,
+    count_message,
     headers_of,
 )
 
 
-def changed(path: str, value: Any) -> Any:
-    """Changes a message, at a path such as `params.name`; None takes away what is there."""
+def setter(path: str, value: Any) -> Any:
+    """A function that sets the value at a path such as `params name`; None removes the key."""
 
     def change(body: dict[str, Any]) -> None:
         *above, last = path.split(" ")
@@ -35,51 +35,51 @@ def changed(path: str, value: Any) -> Any:
 
 
 ODD: dict[str, Any] = {
-    "jsonrpc": changed("jsonrpc", "1.0"),
-    "no jsonrpc": changed("jsonrpc", None),
-    "a notification": changed("id", None),
+    "jsonrpc": setter("jsonrpc", "1.0"),
+    "no jsonrpc": setter("jsonrpc", None),
+    "a notification": setter("id", None),
     "an id of null": lambda body: body.update(id=None),
-    "an id of true": changed("id", True),
-    "a float as id": changed("id", 1.0),
-    "a list as id": changed("id", []),
-    "a long id": changed("id", 2**70),
-    "more keys": changed("extra", 1),
+    "an id of true": setter("id", True),
+    "a float as id": setter("id", 1.0),
+    "a list as id": setter("id", []),
+    "a long id": setter("id", 2**70),
+    "more keys": setter("extra", 1),
     "a response": lambda body: body.update(result={}),
-    "another method": changed("method", "tools/list"),
-    "an unknown method": changed("method", "tools/none"),
-    "no method": changed("method", None),
-    "no params": changed("params", None),
+    "another method": setter("method", "tools/list"),
+    "an unknown method": setter("method", "tools/none"),
+    "no method": setter("method", None),
+    "no params": setter("params", None),
     "params of null": lambda body: body.update(params=None),
-    "a list of params": changed("params", []),
-    "an unknown tool": changed("params name", "remember"),
-    "no name": changed("params name", None),
-    "a list as name": changed("params name", []),
+    "a list of params": setter("params", []),
+    "an unknown tool": setter("params name", "remember"),
+    "no name": setter("params name", None),
+    "a list as name": setter("params name", []),
     "arguments of null": lambda body: body["params"].update(arguments=None),
-    "a list of arguments": changed("params arguments", []),
-    "an unknown argument": changed("params arguments k", 1),
-    "a surrogate in a key": changed("params arguments \ud800", 1),
-    "a task": changed("params task", {"ttl": 1}),
-    "a bad task": changed("params task", 1),
-    "input responses": changed("params inputResponses", {}),
-    "a request state": changed("params requestState", "s"),
-    "a list as meta": changed("params _meta", []),
-    "a bad token": changed("params _meta progressToken", []),
-    "a float as token": changed("params _meta progressToken", 1.5),
+    "a list of arguments": setter("params arguments", []),
+    "an unknown argument": setter("params arguments k", 1),
+    "a surrogate in a key": setter("params arguments \ud800", 1),
+    "a task": setter("params task", {"ttl": 1}),
+    "a bad task": setter("params task", 1),
+    "input responses": setter("params inputResponses", {}),
+    "a request state": setter("params requestState", "s"),
+    "a list as meta": setter("params _meta", []),
+    "a bad token": setter("params _meta progressToken", []),
+    "a float as token": setter("params _meta progressToken", 1.5),
     "a token of null": lambda body: body["params"].update(
         _meta={**body["params"].get("_meta", {}), "progressToken": None}
     ),
 }
 MODERN_ODD: dict[str, Any] = {
-    "no meta": changed("params _meta", None),
+    "no meta": setter("params _meta", None),
     "meta of null": lambda body: body["params"].update(_meta=None),
-    "no version": changed(f"params _meta {PREFIX}protocolVersion", None),
-    "another version": changed(f"params _meta {PREFIX}protocolVersion", OLDER),
-    "a number as version": changed(f"params _meta {PREFIX}protocolVersion", 1),
-    "no capabilities": changed(f"params _meta {PREFIX}clientCapabilities", None),
-    "bad capabilities": changed(f"params _meta {PREFIX}clientCapabilities", []),
-    "a bad capability": changed(f"params _meta {PREFIX}clientCapabilities", {"sampling": 1}),
-    "a bad client": changed(f"params _meta {PREFIX}clientInfo", {"name": 1}),
-    "a bad level": changed(f"params _meta {PREFIX}logLevel", "loud"),
+    "no version": setter(f"params _meta {PREFIX}protocolVersion", None),
+    "another version": setter(f"params _meta {PREFIX}protocolVersion", OLDER),
+    "a number as version": setter(f"params _meta {PREFIX}protocolVersion", 1),
+    "no capabilities": setter(f"params _meta {PREFIX}clientCapabilities", None),
+    "bad capabilities": setter(f"params _meta {PREFIX}clientCapabilities", []),
+    "a bad capability": setter(f"params _meta {PREFIX}clientCapabilities", {"sampling": 1}),
+    "a bad client": setter(f"params _meta {PREFIX}clientInfo", {"name": 1}),
+    "a bad level": setter(f"params _meta {PREFIX}logLevel", "loud"),
 }
 
 
@@ -88,17 +88,19 @@ MODERN_ODD: dict[str, Any] = {
     [(version, name) for version in (NEWEST, OLDER) for name in ODD]
     + [(NEWEST, name) for name in MODERN_ODD],
 )
-async def test_odd_messages_go_to_the_sdk(went: list[str], version: str, name: str) -> None:
-    body = counting(version)
+async def test_unusual_messages_go_to_the_sdk(
+    sdk_calls: list[str], version: str, name: str
+) -> None:
+    body = count_message(version)
     (ODD | MODERN_ODD)[name](body)
-    async with Both(went).serving() as both:
-        _, way = await both.post(body, headers_of(version, "count_memories"))
-        assert way == "sdk"
+    async with Both(sdk_calls).serving() as both:
+        _, handler = await both.post(body, headers_of(version, "count_memories"))
+        assert handler == "sdk"
 
 
 @VERSIONS
 @pytest.mark.parametrize(
-    "altered",
+    "alter",
     [
         lambda text: "",
         lambda text: "{",
@@ -125,24 +127,26 @@ async def test_odd_messages_go_to_the_sdk(went: list[str], version: str, name: s
         lambda text: text + " " * (MAX_BODY_BYTES - len(text) + 1),
     ],
 )
-async def test_bodies_of_any_kind(went: list[str], version: str, altered: Any) -> None:
-    body = altered(json.dumps(counting(version)))
-    async with Both(went).serving() as both:
+async def test_unusual_bodies_are_answered_like_the_sdk(
+    sdk_calls: list[str], version: str, alter: Any
+) -> None:
+    body = alter(json.dumps(count_message(version)))
+    async with Both(sdk_calls).serving() as both:
         headers = headers_of(version, "count_memories")
         await both.post(body.encode() if isinstance(body, str) else body, headers)
 
 
 @VERSIONS
-async def test_a_body_in_pieces(went: list[str], version: str) -> None:
-    async with Both(went).serving() as both:
+async def test_body_in_chunks_is_answered_directly(sdk_calls: list[str], version: str) -> None:
+    async with Both(sdk_calls).serving() as both:
         headers = headers_of(version, "count_memories")
-        answer, way = await both.post(counting(version), headers, pieces=3)
-        assert (answer.status_code, way) == (200, "direct")
+        answer, handler = await both.post(count_message(version), headers, pieces=3)
+        assert (answer.status_code, handler) == (200, "direct")
 
 
 @VERSIONS
 @pytest.mark.parametrize(
-    ("name", "value", "way"),
+    ("name", "value", "handler"),
     [
         ("accept", "application/json", "direct"),
         ("accept", "text/event-stream , application/json", "direct"),
@@ -162,51 +166,57 @@ async def test_a_body_in_pieces(went: list[str], version: str) -> None:
         ("origin", "https://evil.example", None),
     ],
 )
-async def test_headers_of_any_kind(
-    went: list[str], version: str, name: str, value: str, way: str | None
+async def test_unusual_headers_are_answered_like_the_sdk(
+    sdk_calls: list[str], version: str, name: str, value: str, handler: str | None
 ) -> None:
-    """None is refused before either."""
+    """`handler` is None if the request is refused before it reaches one."""
     headers = {**headers_of(version, "count_memories"), name: value}
-    sent = [(key, kept.encode()) for key, kept in headers.items()]
-    async with Both(went).serving() as both:
-        answer, taken = await both.post(counting(version), sent)  # type: ignore[arg-type]
-        assert answer.status_code >= 400 if way is None else taken == way
+    raw_headers = [(key, text.encode()) for key, text in headers.items()]
+    async with Both(sdk_calls).serving() as both:
+        answer, actual = await both.post(count_message(version), raw_headers)  # type: ignore[arg-type]
+        assert answer.status_code >= 400 if handler is None else actual == handler
 
 
 @VERSIONS
 @pytest.mark.parametrize(
     "name", ["accept", "content-type", "mcp-protocol-version", "mcp-method", "mcp-name"]
 )
-async def test_headers_missing_or_given_twice(went: list[str], version: str, name: str) -> None:
+async def test_missing_and_repeated_headers_are_answered_like_the_sdk(
+    sdk_calls: list[str], version: str, name: str
+) -> None:
     headers = headers_of(version, "count_memories")
     value = headers.pop(name, "x")
-    async with Both(went).serving() as both:
-        # httpx2 would put in an Accept of its own.
-        left = {"accept": "", **headers} if name == "accept" else headers
-        await both.post(counting(version), left)
-        _, way = await both.post(counting(version), [*headers.items(), (name, value)] * 2)
-        assert way == "sdk"
-        await both.post(counting(version), {**headers, name: f"{value}x"})
+    async with Both(sdk_calls).serving() as both:
+        # Empty, because httpx2 would add an Accept header of its own.
+        remaining = {"accept": "", **headers} if name == "accept" else headers
+        await both.post(count_message(version), remaining)
+        _, handler = await both.post(count_message(version), [*headers.items(), (name, value)] * 2)
+        assert handler == "sdk"
+        await both.post(count_message(version), {**headers, name: f"{value}x"})
 
 
 @pytest.mark.parametrize("name", ["=?base64?Y291bnRfbWVtb3JpZXM=?=", "=?base64?*?="])
-async def test_a_name_in_base64(went: list[str], name: str) -> None:
+async def test_base64_tool_name_in_a_header(sdk_calls: list[str], name: str) -> None:
     headers = {**headers_of(NEWEST, "count_memories"), "mcp-name": name}
-    async with Both(went).serving() as both:
-        answer, _ = await both.post(counting(NEWEST), headers)
+    async with Both(sdk_calls).serving() as both:
+        answer, _ = await both.post(count_message(NEWEST), headers)
         assert answer.status_code == (400 if "*" in name else 200)
 
 
 @pytest.mark.parametrize("version", HANDSHAKE_PROTOCOL_VERSIONS)
-async def test_a_new_message_under_an_older_version(went: list[str], version: str) -> None:
-    async with Both(went).serving() as both:
+async def test_newest_message_under_an_older_version_is_answered_like_the_sdk(
+    sdk_calls: list[str], version: str
+) -> None:
+    async with Both(sdk_calls).serving() as both:
         headers = headers_of(NEWEST, "count_memories") | {"mcp-protocol-version": version}
-        answer, _ = await both.post(counting(NEWEST), headers)
+        answer, _ = await both.post(count_message(NEWEST), headers)
         assert answer.status_code == 200
 
 
 @VERSIONS
-async def test_a_caller_who_goes_away(went: list[str], version: str) -> None:
+async def test_client_disconnect_is_handled_like_the_sdk(
+    sdk_calls: list[str], version: str
+) -> None:
     scope = {
         "type": "http",
         "method": "POST",
@@ -218,19 +228,19 @@ async def test_a_caller_who_goes_away(went: list[str], version: str) -> None:
         ]
         + [(b"host", b"localhost")],
     }
-    begun: Message = {
+    first_message: Message = {
         "type": "http.request",
-        "body": json.dumps(counting(version)).encode(),
+        "body": json.dumps(count_message(version)).encode(),
         "more_body": True,
     }
-    ends = []
-    async with Both(went).serving() as both:
+    outcomes = []
+    async with Both(sdk_calls).serving() as both:
         for side in both.sides:
-            messages: list[Message] = [begun, {"type": "http.disconnect"}]
+            messages: list[Message] = [first_message, {"type": "http.disconnect"}]
             sent: list[Message] = []
 
-            async def receive(left: list[Message] = messages) -> Message:
-                return left.pop(0)
+            async def receive(messages: list[Message] = messages) -> Message:
+                return messages.pop(0)
 
             async def send(message: Message, sent: list[Message] = sent) -> None:
                 sent.append(message)
@@ -242,5 +252,5 @@ async def test_a_caller_who_goes_away(went: list[str], version: str) -> None:
                 raised = type(error)
             assert not messages
             assert side.metrics.tools == []
-            ends.append((sent, raised))
-    assert ends[0] == ends[1]
+            outcomes.append((sent, raised))
+    assert outcomes[0] == outcomes[1]

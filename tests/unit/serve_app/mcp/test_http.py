@@ -21,10 +21,10 @@ Serving = Callable[[], AbstractAsyncContextManager[httpx2.AsyncClient]]
 
 @pytest.fixture
 def serving(service: MemoryService, metrics: RecordedMetrics) -> Serving:
-    """To be entered in the test's own task, as the session manager's task group wants."""
+    """The test enters it in its own task, as the session manager's task group requires."""
 
     @asynccontextmanager
-    async def entered() -> AsyncIterator[httpx2.AsyncClient]:
+    async def open_client() -> AsyncIterator[httpx2.AsyncClient]:
         backend = ServiceBackend(service, metrics)
         server = build_server(backend, scope_of_request, "1.2.3")
         origins = ["https://app.example.org"]
@@ -38,11 +38,11 @@ def serving(service: MemoryService, metrics: RecordedMetrics) -> Serving:
         ):
             yield client
 
-    return entered
+    return open_client
 
 
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/"])
-async def test_both_spellings_are_served(
+async def test_path_is_served_with_and_without_slash(
     serving: Serving, metrics: RecordedMetrics, path: str
 ) -> None:
     async with serving() as http:
@@ -54,13 +54,13 @@ async def test_both_spellings_are_served(
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "PUT", "PATCH", "OPTIONS", "HEAD"])
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/"])
-async def test_only_post_is_possible(serving: Serving, method: str, path: str) -> None:
+async def test_other_methods_are_refused(serving: Serving, method: str, path: str) -> None:
     async with serving() as http:
         answer = await http.request(method, path)
         assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
 
-async def test_nothing_is_below(serving: Serving) -> None:
+async def test_subpaths_are_not_found(serving: Serving) -> None:
     async with serving() as http:
         assert (await http.post("/mcp/x", json=CALL)).status_code == 404
 
@@ -84,7 +84,9 @@ async def test_nothing_is_below(serving: Serving) -> None:
         ({"x-memex-agent": "a"}, 200),
     ],
 )
-async def test_who_is_let_in(serving: Serving, headers: dict[str, str], status: int) -> None:
+async def test_hosts_origins_and_headers_are_checked(
+    serving: Serving, headers: dict[str, str], status: int
+) -> None:
     async with serving() as http:
         answer = await http.post("/mcp", json=CALL, headers=headers)
         assert answer.status_code == status, answer.text
@@ -96,11 +98,11 @@ async def test_headers_fix_the_scope(serving: Serving) -> None:
     async with serving() as http:
         answer = await http.post("/mcp", json=CALL, headers={"x-memex-agent": "a"})
         assert '"agent_id"' not in answer.text
-        both = [("x-memex-agent", "a"), ("x-memex-agent", "b")]
-        assert (await http.post("/mcp", json=CALL, headers=both)).status_code == 400
+        two_agents = [("x-memex-agent", "a"), ("x-memex-agent", "b")]
+        assert (await http.post("/mcp", json=CALL, headers=two_agents)).status_code == 400
 
 
-async def test_spaces_behind_a_header_are_no_part_of_it(serving: Serving) -> None:
+async def test_trailing_spaces_of_a_header_are_ignored(serving: Serving) -> None:
     count = {"name": "count_memories", "arguments": {"agent_id": "a"}}
     call = {**CALL, "method": "tools/call", "params": count}
     async with serving() as http:
@@ -110,7 +112,7 @@ async def test_spaces_behind_a_header_are_no_part_of_it(serving: Serving) -> Non
         assert refused.status_code == 400
 
 
-async def test_bodies_are_bounded(serving: Serving) -> None:
+async def test_body_size_is_limited(serving: Serving) -> None:
     async with serving() as http:
         padded = {**CALL, "params": {"_meta": {"x": "y" * MAX_BODY_BYTES}}}
         assert (await http.post("/mcp", json=padded)).status_code == 413

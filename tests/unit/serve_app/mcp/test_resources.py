@@ -8,9 +8,9 @@ from mcp_types import TextContent, TextResourceContents
 
 from tests.support.fakes.embedder import FakeEmbedder
 from tests.support.fakes.store import InMemoryStore
-from tests.support.mcp.calls import Connect, given
+from tests.support.mcp.calls import Connect, data_of
 
-MINE = {"agent_id": "a", "user_id": "u"}
+SCOPE = {"agent_id": "a", "user_id": "u"}
 
 
 async def read(client: Client, uri: str) -> dict[str, Any]:
@@ -20,10 +20,10 @@ async def read(client: Client, uri: str) -> dict[str, Any]:
     return dict(json.loads(contents.text))
 
 
-async def test_a_fixed_agent_has_its_recent_memories(connect: Connect) -> None:
+async def test_fixed_scope_lists_its_recent_memories(connect: Connect) -> None:
     async with connect(agent_id="a", user_id="u") as client:
-        stored = given(await client.call_tool("store_memory", {"content": "first"}))
-        given(await client.call_tool("store_memory", {"content": "second"}))
+        stored = data_of(await client.call_tool("store_memory", {"content": "first"}))
+        data_of(await client.call_tool("store_memory", {"content": "second"}))
         (recent,) = (await client.list_resources()).resources
         assert recent.uri == "memory://recent"
         page = await read(client, "memory://recent")
@@ -33,9 +33,9 @@ async def test_a_fixed_agent_has_its_recent_memories(connect: Connect) -> None:
         assert (await read(client, f"memory://{stored['id']}"))["content"] == "first"
 
 
-async def test_without_headers_the_uri_names_the_scope(connect: Connect) -> None:
+async def test_without_a_fixed_scope_the_uri_names_it(connect: Connect) -> None:
     async with connect() as client:
-        stored = given(await client.call_tool("store_memory", {**MINE, "content": "first"}))
+        stored = data_of(await client.call_tool("store_memory", {**SCOPE, "content": "first"}))
         assert (await client.list_resources()).resources == []
         templates = (await client.list_resource_templates()).resource_templates
         assert [template.uri_template for template in templates] == [
@@ -50,7 +50,7 @@ async def test_without_headers_the_uri_names_the_scope(connect: Connect) -> None
 
 
 @pytest.mark.parametrize(
-    ("uri", "said"),
+    ("uri", "message"),
     [
         ("memory://recent", "agent_id: is missing"),
         ("memory://recent?agent_id=a&agent_id=b", "more than once"),
@@ -59,20 +59,23 @@ async def test_without_headers_the_uri_names_the_scope(connect: Connect) -> None
         ("memory://7?agent_id=a", "'7' is neither 'recent' nor a memory's id"),
         ("file:///etc/passwd", "neither memory://recent nor"),
         ("memory://[bad", "uri: is malformed"),
-        ("memory://00000000-0000-7000-8000-000000000000?agent_id=a&user_id=u", "recent alone"),
+        (
+            "memory://00000000-0000-7000-8000-000000000000?agent_id=a&user_id=u",
+            "only for memory://recent",
+        ),
         ("memory://00000000-0000-7000-8000-000000000000?agent_id=a", "no memory 00000000"),
     ],
 )
-async def test_what_cannot_be_read(connect: Connect, uri: str, said: str) -> None:
+async def test_invalid_uris_are_refused(connect: Connect, uri: str, message: str) -> None:
     async with connect() as client:
-        with pytest.raises(MCPError, match=said.replace("?", r"\?")) as caught:
+        with pytest.raises(MCPError, match=message.replace("?", r"\?")) as caught:
             await client.read_resource(uri)
     assert caught.value.code == -32602
 
 
 async def test_resources_stay_in_their_scope(connect: Connect, store: InMemoryStore) -> None:
     async with connect() as client:
-        stored = given(await client.call_tool("store_memory", {**MINE, "content": "first"}))
+        stored = data_of(await client.call_tool("store_memory", {**SCOPE, "content": "first"}))
     async with connect(agent_id="b") as client:
         for uri in (f"memory://{stored['id']}", f"memory://{stored['id']}?agent_id=a"):
             with pytest.raises(MCPError):
@@ -88,30 +91,32 @@ async def test_resources_stay_in_their_scope(connect: Connect, store: InMemorySt
     assert caught.value.code == -32603
 
 
-async def test_a_task_becomes_a_search(connect: Connect, embedder: FakeEmbedder) -> None:
+async def test_recall_prompt_searches_for_the_task(
+    connect: Connect, embedder: FakeEmbedder
+) -> None:
     async with connect() as client:
-        await client.call_tool("store_memory", {**MINE, "content": "She wants a violin."})
+        await client.call_tool("store_memory", {**SCOPE, "content": "She wants a violin."})
         (prompt,) = (await client.list_prompts()).prompts
         assert prompt.name == "recall"
         assert [a.name for a in prompt.arguments or []] == ["task", "agent_id", "user_id"]
-        result = await client.get_prompt("recall", {"task": "buy a violin", **MINE})
+        result = await client.get_prompt("recall", {"task": "buy a violin", **SCOPE})
         (message,) = result.messages
         assert isinstance(message.content, TextContent)
         assert "The task: buy a violin" in message.content.text
         assert "She wants a violin." in message.content.text
-        assert 'one question a call, agent_id "a", user_id "u"' in message.content.text
-    async with connect(**MINE) as client:
+        assert 'one question per call, agent_id "a", user_id "u"' in message.content.text
+    async with connect(**SCOPE) as client:
         (prompt,) = (await client.list_prompts()).prompts
         assert [a.name for a in prompt.arguments or []] == ["task"]
         with pytest.raises(MCPError, match="task: is missing"):
             await client.get_prompt("recall", {})
         with pytest.raises(MCPError, match="agent_id: this connection is fixed to 'a'"):
             await client.get_prompt("recall", {"task": "t", "agent_id": "b"})
-        with pytest.raises(MCPError, match="query: is no argument of recall"):
+        with pytest.raises(MCPError, match="query: is not an argument of recall"):
             await client.get_prompt("recall", {"task": "t", "query": "q"})
         long = await client.get_prompt("recall", {"task": "violin " * 400})
         assert "a search for its first 2000 characters found" in str(long.messages)
-        with pytest.raises(MCPError, match="there is no prompt 'x'; there is recall"):
+        with pytest.raises(MCPError, match="unknown prompt 'x'; known: recall"):
             await client.get_prompt("x", {})
         embedder.down = True
         with pytest.raises(MCPError, match="not an empty memory"):

@@ -4,10 +4,10 @@ import pytest
 
 from deployments.domain.errors import InvalidInput
 from serve_app.mcp.scope import FixedScope, fixed_scope, read_scope
-from tests.support.mcp.calls import Connect, given, text
+from tests.support.mcp.calls import Connect, data_of, text
 
 
-async def test_what_is_fixed_leaves_the_schemas(connect: Connect) -> None:
+async def test_fixed_fields_are_not_in_the_schemas(connect: Connect) -> None:
     async with connect(agent_id="a") as client:
         for tool in (await client.list_tools()).tools:
             assert "agent_id" not in tool.input_schema["properties"]
@@ -18,24 +18,24 @@ async def test_what_is_fixed_leaves_the_schemas(connect: Connect) -> None:
         assert tools["count_memories"]["properties"] == {}
 
 
-async def test_what_is_fixed_is_filled_in(connect: Connect) -> None:
+async def test_fixed_fields_are_filled_in(connect: Connect) -> None:
     async with connect(agent_id="a", user_id="u") as client:
-        given(await client.call_tool("store_memory", {"content": "the word is xylophone"}))
-        given(await client.call_tool("store_memory", {"content": "more", "agent_id": "a"}))
-        assert given(await client.call_tool("count_memories", {})) == {"count": 2}
-        (hit,) = given(
+        data_of(await client.call_tool("store_memory", {"content": "the word is xylophone"}))
+        data_of(await client.call_tool("store_memory", {"content": "more", "agent_id": "a"}))
+        assert data_of(await client.call_tool("count_memories", {})) == {"count": 2}
+        (hit,) = data_of(
             await client.call_tool("search_memories", {"query": "xylophone", "top_k": 1})
         )["memories"]
         assert "user_id" not in hit
     async with connect() as client:
         count = await client.call_tool("count_memories", {"agent_id": "a", "user_id": "u"})
-        assert given(count) == {"count": 2}
+        assert data_of(count) == {"count": 2}
 
 
-async def test_no_tool_leaves_the_fixed_agent(connect: Connect) -> None:
+async def test_no_tool_reaches_another_agent(connect: Connect) -> None:
     async with connect() as client:
-        mine = {"agent_id": "a", "user_id": "u", "content": "the word is xylophone"}
-        stored = given(await client.call_tool("store_memory", mine))
+        memory = {"agent_id": "a", "user_id": "u", "content": "the word is xylophone"}
+        stored = data_of(await client.call_tool("store_memory", memory))
     calls: dict[str, dict[str, Any]] = {
         "store_memory": {"user_id": "u", "content": "x"},
         "search_memories": {"user_id": "u", "query": "xylophone"},
@@ -55,15 +55,17 @@ async def test_no_tool_leaves_the_fixed_agent(connect: Connect) -> None:
                 answer = await client.call_tool(tool, arguments)
                 assert "xylophone" not in text(answer)
     async with connect() as client:
-        kept = given(await client.call_tool("get_memory", {"agent_id": "a", "id": stored["id"]}))
-        assert kept["content"] == "the word is xylophone"
-        assert given(await client.call_tool("count_memories", {"agent_id": "a"})) == {"count": 1}
+        unchanged = data_of(
+            await client.call_tool("get_memory", {"agent_id": "a", "id": stored["id"]})
+        )
+        assert unchanged["content"] == "the word is xylophone"
+        assert data_of(await client.call_tool("count_memories", {"agent_id": "a"})) == {"count": 1}
 
 
-async def test_no_tool_leaves_the_fixed_user(connect: Connect) -> None:
+async def test_no_tool_reaches_another_user(connect: Connect) -> None:
     async with connect() as client:
-        hers = {"agent_id": "a", "user_id": "her", "content": "the word is xylophone"}
-        stored = given(await client.call_tool("store_memory", hers))
+        memory = {"agent_id": "a", "user_id": "her", "content": "the word is xylophone"}
+        stored = data_of(await client.call_tool("store_memory", memory))
     async with connect(agent_id="a", user_id="him") as client:
         for tool, arguments in (
             ("get_memory", {}),
@@ -73,32 +75,34 @@ async def test_no_tool_leaves_the_fixed_user(connect: Connect) -> None:
             answer = await client.call_tool(tool, {**arguments, "id": stored["id"]})
             assert answer.is_error
             assert "no memory" in text(answer)
-        assert given(await client.call_tool("list_memories", {}))["memories"] == []
-        assert given(await client.call_tool("count_memories", {})) == {"count": 0}
+        assert data_of(await client.call_tool("list_memories", {}))["memories"] == []
+        assert data_of(await client.call_tool("count_memories", {})) == {"count": 0}
         found = await client.call_tool("search_memories", {"query": "xylophone"})
-        assert given(found)["memories"] == []
+        assert data_of(found)["memories"] == []
         for tool in ("list_memories", "count_memories"):
             refused = await client.call_tool(tool, {"user_id": "her"})
             assert "user_id: this connection is fixed to 'him'" in text(refused)
     async with connect() as client:
-        kept = given(await client.call_tool("get_memory", {"agent_id": "a", "id": stored["id"]}))
-        assert kept["content"] == "the word is xylophone"
+        unchanged = data_of(
+            await client.call_tool("get_memory", {"agent_id": "a", "id": stored["id"]})
+        )
+        assert unchanged["content"] == "the word is xylophone"
 
 
 @pytest.mark.parametrize("agent", ["", " ", "a ", "\ta", "a\nb", "a\x7f", "x" * 129])
-def test_ids_that_no_header_can_carry_are_refused(agent: str) -> None:
+def test_ids_not_valid_in_a_header_are_refused(agent: str) -> None:
     with pytest.raises(InvalidInput, match="agent: "):
         fixed_scope(agent, None)
 
 
-def test_headers_are_read() -> None:
+def test_scope_is_read_from_headers() -> None:
     assert read_scope([], []) == FixedScope()
     assert read_scope(["a"], ["u"]) == FixedScope("a", "u")
     assert read_scope(["é".encode().decode("latin-1")], []) == FixedScope("é")
 
 
 @pytest.mark.parametrize(
-    ("agents", "users", "said"),
+    ("agents", "users", "message"),
     [
         ([""], [], "X-Memex-Agent: String should have at least 1 character"),
         (["a", "b"], [], "X-Memex-Agent: is given more than once"),
@@ -106,8 +110,8 @@ def test_headers_are_read() -> None:
         ([], ["\xff"], "X-Memex-User: is not UTF-8"),
     ],
 )
-def test_headers_that_leave_something_open_are_refused(
-    agents: list[str], users: list[str], said: str
+def test_ambiguous_and_invalid_headers_are_refused(
+    agents: list[str], users: list[str], message: str
 ) -> None:
-    with pytest.raises(InvalidInput, match=said):
+    with pytest.raises(InvalidInput, match=message):
         read_scope(agents, users)

@@ -12,7 +12,7 @@ from serve_app.operations.mcp_stdio import RemoteBackend
 from tests.support.mcp.calls import text
 
 
-async def answer(url: str, **arguments: Any) -> str:
+async def error_of_call(url: str, **arguments: Any) -> str:
     async with httpx2.AsyncClient() as http:
         backend = RemoteBackend(url, http)
         result = await backend.call_tool("store_memory", arguments, FixedScope())
@@ -20,28 +20,28 @@ async def answer(url: str, **arguments: Any) -> str:
     return text(result)
 
 
-async def test_nothing_becomes_null_on_the_way() -> None:
-    said = await answer("http://127.0.0.1:1/mcp", metadata={"a": float("nan")})
-    assert said == "arguments: must not contain numbers that are not finite"
+async def test_nan_is_refused_instead_of_sent_as_null() -> None:
+    message = await error_of_call("http://127.0.0.1:1/mcp", metadata={"a": float("nan")})
+    assert message == "arguments: must not contain numbers that are not finite"
 
 
-async def test_a_service_that_is_away_is_said() -> None:
-    said = await answer("http://127.0.0.1:1/mcp")
-    assert said.startswith("memex does not answer at http://127.0.0.1:1/mcp")
+async def test_unreachable_service_is_reported() -> None:
+    message = await error_of_call("http://127.0.0.1:1/mcp")
+    assert message.startswith("memex does not answer at http://127.0.0.1:1/mcp")
 
 
 @pytest.mark.parametrize(
     "url", ["", "foo bar", "ftp://x", "127.0.0.1:1/mcp", "http://[bad", "http://h:999999"]
 )
-def test_bad_urls_are_refused_at_once(url: str) -> None:
+def test_invalid_urls_are_refused(url: str) -> None:
     command = [sys.executable, "-m", "serve_app.cli", "mcp", "--url", url]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    assert done.returncode == 1
-    assert done.stderr == "memex: --url: must be like http://127.0.0.1:8000/mcp\n"
-    assert done.stdout == ""
+    result = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert result.returncode == 1
+    assert result.stderr == "memex: --url: must be like http://127.0.0.1:8000/mcp\n"
+    assert result.stdout == ""
 
 
-def test_ctrl_c_ends_it_while_stdin_is_open() -> None:
+def test_ctrl_c_ends_the_command_while_stdin_is_open() -> None:
     command = [sys.executable, "-m", "serve_app.cli", "mcp"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -8,7 +8,7 @@ from serve_app.operations.observe import _config, observe
 from serve_app.settings import ROOT, load_settings
 
 
-def test_without_prometheus_it_says_what_to_do(
+def test_missing_prometheus_error_names_the_package(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -17,14 +17,14 @@ def test_without_prometheus_it_says_what_to_do(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_runs_is_what_is_in_configs() -> None:
-    kept = yaml.safe_load((ROOT / "configs" / "prometheus.yml").read_text())
+def test_generated_config_matches_configs() -> None:
+    published = yaml.safe_load((ROOT / "configs" / "prometheus.yml").read_text())
     config = _config("192.0.2.1:8123", None)
-    assert config["global"] == kept["global"]
+    assert config["global"] == published["global"]
     (job,) = config["scrape_configs"]
     assert job["static_configs"] == [{"targets": ["192.0.2.1:8123"]}]
-    assert [entry["job_name"] for entry in kept["scrape_configs"]] == [job["job_name"]]
-    assert [Path(file).name for file in config["rule_files"]] == kept["rule_files"]
+    assert [entry["job_name"] for entry in published["scrape_configs"]] == [job["job_name"]]
+    assert [Path(file).name for file in config["rule_files"]] == published["rule_files"]
     assert all(Path(file).is_file() for file in config["rule_files"])
-    often = _config("192.0.2.1:8123", 1)
-    assert often["global"]["scrape_interval"] == "1s"
+    frequent = _config("192.0.2.1:8123", 1)
+    assert frequent["global"]["scrape_interval"] == "1s"

@@ -1,15 +1,15 @@
-"""What commands take for a service's address."""
+"""Which URLs of a service commands accept."""
 
 import pytest
 
 from deployments.domain.errors import InvalidInput
-from serve_app.operations.http import checked
+from serve_app.operations.http import valid_url
 from serve_app.operations.summarise import summarise
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8000", "https://memex.example.org/prefix/"])
-def test_takes_what_a_service_may_answer_at(url: str) -> None:
-    assert checked(url) == url
+def test_service_urls_are_accepted(url: str) -> None:
+    assert valid_url(url) == url
 
 
 @pytest.mark.parametrize(
@@ -25,8 +25,8 @@ def test_takes_what_a_service_may_answer_at(url: str) -> None:
         "http://a b",
     ],
 )
-def test_anything_else_is_refused_before_it_is_asked(url: str) -> None:
+def test_other_urls_are_refused_before_any_request(url: str) -> None:
     with pytest.raises(InvalidInput, match=r"must be like http://127\.0\.0\.1:8000"):
-        checked(url)
+        valid_url(url)
     with pytest.raises(InvalidInput, match="--url"):
         summarise(url, None, None)

@@ -1,4 +1,4 @@
-"""What is answered beside memories: health, limits, faults, metrics, the docs."""
+"""Answers without memories: health, limits, faults, metrics, the docs."""
 
 import inspect
 import json
@@ -15,15 +15,15 @@ from tests.support.recorded import RecordedMetrics
 from tests.support.rest_calls import MEMORY, SEARCH, add, assert_problem
 
 
-async def test_health_and_outages(
+async def test_health_reports_an_outage_and_calls_get_503(
     client: httpx2.AsyncClient, store: InMemoryStore, embedder: FakeEmbedder
 ) -> None:
-    well = {"status": "ok", "db": "ok", "embedder": "ok", "version": "1.2.3"}
-    assert (await client.get("/health")).json() == well
+    healthy = {"status": "ok", "db": "ok", "embedder": "ok", "version": "1.2.3"}
+    assert (await client.get("/health")).json() == healthy
     store.rows.down = True
     answer = await client.get("/health")
     assert answer.status_code == 503
-    assert answer.json() == well | {"status": "degraded", "db": "down"}
+    assert answer.json() == healthy | {"status": "degraded", "db": "down"}
     assert int(answer.headers["retry-after"]) >= 1
     for call in (
         client.post("/v1/memories", json=MEMORY),
@@ -38,7 +38,7 @@ async def test_health_and_outages(
 
 
 @pytest.mark.parametrize("limits", [(1, 2)])
-async def test_limits_say_when_to_come_back(
+async def test_rate_limited_calls_have_a_retry_after(
     client: httpx2.AsyncClient, metrics: RecordedMetrics
 ) -> None:
     await add(client)
@@ -52,7 +52,7 @@ async def test_limits_say_when_to_come_back(
     await add(client, agent_id="another")
 
 
-async def test_faults_show_nothing_of_themselves(
+async def test_faults_do_not_reveal_details(
     client: httpx2.AsyncClient, store: InMemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(*_args: object) -> None:
@@ -64,7 +64,7 @@ async def test_faults_show_nothing_of_themselves(
     assert "secret" not in answer.text
 
 
-async def test_a_client_that_goes_away_is_no_fault_of_ours(
+async def test_client_disconnect_is_not_logged_as_a_fault(
     client: httpx2.AsyncClient, metrics: RecordedMetrics, caplog: pytest.LogCaptureFixture
 ) -> None:
     transport = client._transport
@@ -89,8 +89,8 @@ async def test_a_client_that_goes_away_is_no_fault_of_ours(
     assert not caplog.records
 
 
-def test_errors_are_answered_without_a_thread() -> None:
-    """Starlette has a function that is not async run in one, which costs more than the request."""
+def test_exception_handlers_are_coroutines() -> None:
+    """Starlette runs a synchronous handler in a thread, which costs more than the request."""
     service = MemoryService(FakeEmbedder(), in_memory_store())
     app = build_rest_app(service, RecordedMetrics(), _no_metrics, (), "1")
     assert len(app.exception_handlers) >= 3
@@ -101,7 +101,7 @@ async def _no_metrics() -> str:
     return ""
 
 
-async def test_metrics_have_route_templates(
+async def test_metrics_use_route_templates(
     client: httpx2.AsyncClient, metrics: RecordedMetrics
 ) -> None:
     memory = await add(client)
@@ -124,7 +124,7 @@ async def test_metrics_have_route_templates(
         ("DELETE", "/v1/memories/ana", ("DELETE", "/v1/memories/{memory_id}", 422)),
     ],
 )
-async def test_no_label_is_a_callers_to_choose(
+async def test_callers_cannot_choose_metric_labels(
     client: httpx2.AsyncClient,
     metrics: RecordedMetrics,
     method: str,
@@ -139,7 +139,7 @@ async def test_no_label_is_a_callers_to_choose(
     ("accepted", "encoding"),
     [("gzip", "gzip"), ("br, GZIP;q=0.5", "gzip"), ("gzip;q=0.0", None), ("br", None), ("", None)],
 )
-async def test_metrics_are_prometheus_text_and_shorter_where_asked(
+async def test_metrics_are_prometheus_text_and_compressed_on_request(
     client: httpx2.AsyncClient, accepted: str, encoding: str | None
 ) -> None:
     answer = await client.get("/metrics", headers={"accept-encoding": accepted})
@@ -149,7 +149,7 @@ async def test_metrics_are_prometheus_text_and_shorter_where_asked(
     assert answer.headers["vary"] == "Accept-Encoding"
 
 
-async def test_docs_need_nothing_from_elsewhere(client: httpx2.AsyncClient) -> None:
+async def test_docs_load_nothing_from_other_hosts(client: httpx2.AsyncClient) -> None:
     root = await client.get("/")
     assert (root.status_code, root.headers["location"]) == (307, "docs")
     for page, asset in (("/docs", "swagger-ui-bundle.js"), ("/redoc", "redoc.standalone.js")):

@@ -1,4 +1,4 @@
-"""Every way to get a request wrong: fields, bodies, query strings, routes, hosts."""
+"""Invalid requests: fields, bodies, query strings, routes, hosts."""
 
 import json
 from typing import Any
@@ -51,7 +51,7 @@ from tests.support.rest_calls import FUTURE, MEMORY, SEARCH, assert_problem
         ({"id": str(uuid4())}, "id"),
     ],
 )
-async def test_bad_fields_are_named(
+async def test_errors_name_the_bad_field(
     client: httpx2.AsyncClient, fields: dict[str, Any], field: str
 ) -> None:
     problem = assert_problem(await client.post("/v1/memories", json={**MEMORY, **fields}), 422)
@@ -83,7 +83,7 @@ async def test_bad_fields_are_named(
         ({"created_after": "2024-13-01T00:00:00Z"}, "created_after"),
     ],
 )
-async def test_bad_search_fields_are_named(
+async def test_errors_name_the_bad_search_field(
     client: httpx2.AsyncClient, fields: dict[str, Any], field: str
 ) -> None:
     answer = await client.post("/v1/memories/search", json={**SEARCH, **fields})
@@ -116,7 +116,7 @@ async def test_bad_search_fields_are_named(
     ],
 )
 @pytest.mark.parametrize("path", ["/v1/memories", "/v1/memories/search", "/v1/memories/batch"])
-async def test_bodies_that_are_not_ours_are_refused(
+async def test_malformed_bodies_are_refused(
     client: httpx2.AsyncClient, path: str, body: bytes
 ) -> None:
     answer = await client.post(path, content=body, headers={"content-type": "application/json"})
@@ -132,7 +132,7 @@ async def test_other_media_types_are_refused(client: httpx2.AsyncClient, media_t
     assert_problem(answer, 415)
 
 
-async def test_media_type_parameters_are_fine(client: httpx2.AsyncClient) -> None:
+async def test_media_type_parameters_are_accepted(client: httpx2.AsyncClient) -> None:
     answer = await client.post(
         "/v1/memories",
         content=json.dumps(MEMORY),
@@ -141,14 +141,16 @@ async def test_media_type_parameters_are_fine(client: httpx2.AsyncClient) -> Non
     assert answer.status_code == 201
 
 
-async def test_many_errors_are_counted_not_all_listed(client: httpx2.AsyncClient) -> None:
+async def test_many_errors_are_counted_and_partly_listed(client: httpx2.AsyncClient) -> None:
     answer = await client.post("/v1/memories", json={**MEMORY, **{f"f{n}": n for n in range(500)}})
     problem = assert_problem(answer, 422)
     assert len(problem["errors"]) == 100
     assert problem["detail"].endswith("and 497 more")
 
 
-async def test_large_bodies_are_refused_declared_or_not(client: httpx2.AsyncClient) -> None:
+async def test_large_bodies_are_refused_with_and_without_a_length(
+    client: httpx2.AsyncClient,
+) -> None:
     async def chunks() -> Any:
         for _ in range(20):
             yield b" " * 65_536
@@ -178,7 +180,9 @@ async def test_large_bodies_are_refused_declared_or_not(client: httpx2.AsyncClie
         ("/v1/memories/00000000-0000-0000-0000-000000000007", "agent_id"),
     ],
 )
-async def test_bad_parameters_are_named(client: httpx2.AsyncClient, url: str, field: str) -> None:
+async def test_errors_name_the_bad_parameter(
+    client: httpx2.AsyncClient, url: str, field: str
+) -> None:
     problem = assert_problem(await client.get(url), 422)
     assert [error["field"] for error in problem["errors"]] == [field]
 
@@ -195,7 +199,7 @@ async def test_bad_parameters_are_named(client: httpx2.AsyncClient, url: str, fi
         ("POST", f"/v1/memories/{UUID(int=7)}", 405, {"GET", "HEAD", "PATCH", "DELETE"}),
     ],
 )
-async def test_wrong_routes_and_methods(
+async def test_unknown_routes_and_methods_are_refused(
     client: httpx2.AsyncClient, method: str, path: str, status: int, allow: set[str] | None
 ) -> None:
     answer = await client.request(method, path)
@@ -219,7 +223,7 @@ async def test_known_hosts_are_served(client: httpx2.AsyncClient, host: str) -> 
     assert (await client.get("/health", headers={"host": host})).status_code == 200
 
 
-async def test_no_cors(client: httpx2.AsyncClient) -> None:
+async def test_no_cors_headers(client: httpx2.AsyncClient) -> None:
     answer = await client.options("/v1/memories", headers={"origin": "http://evil.example"})
     assert answer.status_code == 405
     assert not [name for name in answer.headers if name.startswith("access-control")]

@@ -1,4 +1,4 @@
-"""Searching, listing and counting memories; their history."""
+"""Searching, listing and counting memories, and reading their history."""
 
 import json
 from typing import Any
@@ -8,7 +8,7 @@ import httpx2
 from tests.support.rest_calls import SEARCH, add, assert_problem
 
 
-async def test_search_ranks(client: httpx2.AsyncClient) -> None:
+async def test_search_ranks_by_similarity(client: httpx2.AsyncClient) -> None:
     await add(client, content="green tea")
     await add(client, content="blue sky")
     answer = await client.post("/v1/memories/search", json={**SEARCH, "query": "green tea"})
@@ -19,7 +19,7 @@ async def test_search_ranks(client: httpx2.AsyncClient) -> None:
     assert body["results"][0]["score"] == 1.0
 
 
-async def test_search_passes_every_parameter_on(client: httpx2.AsyncClient) -> None:
+async def test_search_applies_every_parameter(client: httpx2.AsyncClient) -> None:
     await add(client, content="old", created_at="2020-01-01T00:00:00Z", metadata={"p": 1})
     await add(client, content="new", metadata={"p": 1}, memory_type="semantic")
     for fields, expected in (
@@ -44,7 +44,7 @@ async def test_search_passes_every_parameter_on(client: httpx2.AsyncClient) -> N
         assert {hit["content"] for hit in answer.json()["results"]} == set(expected), fields
 
 
-async def test_results_are_explained_when_asked(client: httpx2.AsyncClient) -> None:
+async def test_results_are_explained_on_request(client: httpx2.AsyncClient) -> None:
     await add(client, content="green tea")
     for explain in (False, True):
         answer = await client.post("/v1/memories/search", json={**SEARCH, "explain": explain})
@@ -57,58 +57,58 @@ async def test_results_are_explained_when_asked(client: httpx2.AsyncClient) -> N
     assert hit["explanation"]["matched_terms"] == ["tea"]
 
 
-async def test_a_search_says_whether_it_was_reranked(client: httpx2.AsyncClient) -> None:
+async def test_search_reports_whether_it_was_reranked(client: httpx2.AsyncClient) -> None:
     await add(client)
     answer = await client.post("/v1/memories/search", json=SEARCH)
     assert answer.json()["reranked"] is None
 
 
-async def test_list_pages_through(client: httpx2.AsyncClient) -> None:
+async def test_list_pages_in_order(client: httpx2.AsyncClient) -> None:
     for n in range(5):
         await add(client, content=f"m {n}", created_at=f"2024-01-0{n + 1}T00:00:00Z")
-    seen, cursor = [], None
+    contents, cursor = [], None
     while True:
         params = {"agent_id": "a", "user_id": "u", "limit": "2"} | (
             {"cursor": cursor} if cursor else {}
         )
         page = (await client.get("/v1/memories", params=params)).json()
-        seen += [memory["content"] for memory in page["memories"]]
+        contents += [memory["content"] for memory in page["memories"]]
         cursor = page["next_cursor"]
         if cursor is None:
             break
-    assert seen == ["m 4", "m 3", "m 2", "m 1", "m 0"]
+    assert contents == ["m 4", "m 3", "m 2", "m 1", "m 0"]
 
 
-async def test_history(client: httpx2.AsyncClient) -> None:
+async def test_history_pages_in_order_within_the_agent(client: httpx2.AsyncClient) -> None:
     memory = await add(client)
     url, owner = f"/v1/memories/{memory['id']}", {"agent_id": "a"}
     for n in range(5):
         await client.patch(url, params=owner, json={"content": f"version {n + 2}"})
-    seen: list[str] = []
+    contents: list[str] = []
     params: dict[str, Any] = {**owner, "limit": "2"}
     while True:
         page = (await client.get(f"{url}/history", params=params)).json()
-        seen += [version["content"] for version in page["versions"]]
+        contents += [version["content"] for version in page["versions"]]
         if page["next_before"] is None:
             break
         params["before"] = page["next_before"]
-    assert seen == ["version 5", "version 4", "version 3", "version 2", "likes green tea"]
+    assert contents == ["version 5", "version 4", "version 3", "version 2", "likes green tea"]
     assert_problem(await client.get(f"{url}/history", params={"agent_id": "b"}), 404)
     assert_problem(await client.get(f"{url}/history", params={**owner, "before": "0"}), 422)
 
 
-async def test_forget_and_count(client: httpx2.AsyncClient) -> None:
+async def test_forget_deletes_one_users_memories(client: httpx2.AsyncClient) -> None:
     await add(client)
     await add(client, user_id="other")
     counted = await client.get("/v1/memories/count", params={"agent_id": "a", "user_id": "u"})
     assert counted.json() == {"agent_id": "a", "user_id": "u", "count": 1}
-    gone = await client.delete("/v1/memories", params={"agent_id": "a", "user_id": "u"})
-    assert (gone.status_code, gone.json()) == (200, {"deleted": 1})
+    deleted = await client.delete("/v1/memories", params={"agent_id": "a", "user_id": "u"})
+    assert (deleted.status_code, deleted.json()) == (200, {"deleted": 1})
     counted = await client.get("/v1/memories/count", params={"agent_id": "a"})
     assert counted.json() == {"agent_id": "a", "user_id": None, "count": 1}
 
 
-async def test_other_agents_see_nothing(client: httpx2.AsyncClient) -> None:
+async def test_other_agents_cannot_read_or_change(client: httpx2.AsyncClient) -> None:
     memory = await add(client)
     url, other = f"/v1/memories/{memory['id']}", {"agent_id": "b"}
     for answer in (

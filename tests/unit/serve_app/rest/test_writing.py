@@ -1,4 +1,4 @@
-"""Storing, changing and deleting memories; writes under a key."""
+"""Storing, changing and deleting memories, and writes under a key."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from tests.support.fakes.store import InMemoryStore
 from tests.support.rest_calls import FUTURE, MEMORY, add, assert_problem
 
 
-async def test_post_gives_the_whole_memory(client: httpx2.AsyncClient) -> None:
+async def test_post_returns_the_whole_memory(client: httpx2.AsyncClient) -> None:
     before = datetime.now(UTC)
     memory = await add(client)
     assert UUID(memory["id"]).version == 7
@@ -23,7 +23,7 @@ async def test_post_gives_the_whole_memory(client: httpx2.AsyncClient) -> None:
     )  # fmt: skip
 
 
-async def test_post_takes_every_field(client: httpx2.AsyncClient) -> None:
+async def test_post_stores_every_field(client: httpx2.AsyncClient) -> None:
     fields = {
         "importance": 2,
         "memory_type": "procedural",
@@ -48,7 +48,7 @@ async def test_batch_keeps_the_order(client: httpx2.AsyncClient) -> None:
     ]
 
 
-async def test_batch_names_the_bad_entry_and_stores_none(
+async def test_batch_with_a_bad_entry_stores_none(
     client: httpx2.AsyncClient, store: InMemoryStore
 ) -> None:
     entries = [MEMORY, {**MEMORY, "content": ""}, {**MEMORY, "importance": 3}]
@@ -63,12 +63,12 @@ async def test_batch_names_the_bad_entry_and_stores_none(
 
 
 @pytest.mark.parametrize("size", [0, 257])
-async def test_batches_have_a_size(client: httpx2.AsyncClient, size: int) -> None:
+async def test_batch_size_is_limited(client: httpx2.AsyncClient, size: int) -> None:
     answer = await client.post("/v1/memories/batch", json={"memories": [MEMORY] * size})
     assert_problem(answer, 422)
 
 
-async def test_get_patch_delete(client: httpx2.AsyncClient) -> None:
+async def test_memory_is_read_changed_and_deleted(client: httpx2.AsyncClient) -> None:
     memory = await add(client)
     url, owner = f"/v1/memories/{memory['id']}", {"agent_id": "a"}
     assert (await client.get(url, params=owner)).json() == memory
@@ -83,13 +83,15 @@ async def test_get_patch_delete(client: httpx2.AsyncClient) -> None:
 @pytest.mark.parametrize(
     "body", [{}, {"content": None}, {"agent_id": "b"}, {"content": ""}, {"user_id": "x"}]
 )
-async def test_bad_patches_are_refused(client: httpx2.AsyncClient, body: dict[str, Any]) -> None:
+async def test_invalid_patches_are_refused(
+    client: httpx2.AsyncClient, body: dict[str, Any]
+) -> None:
     memory = await add(client)
     answer = await client.patch(f"/v1/memories/{memory['id']}", params={"agent_id": "a"}, json=body)
     assert_problem(answer, 422)
 
 
-async def test_a_memory_may_be_for_a_time(client: httpx2.AsyncClient) -> None:
+async def test_memory_can_have_an_expiry(client: httpx2.AsyncClient) -> None:
     now = datetime.now(UTC)
     timed = await add(client, ttl_seconds=3_600)
     ends = datetime.fromisoformat(timed["expires_at"])
@@ -98,17 +100,17 @@ async def test_a_memory_may_be_for_a_time(client: httpx2.AsyncClient) -> None:
     assert datetime.fromisoformat(dated["expires_at"]) == datetime.fromisoformat(FUTURE)
     url, owner = f"/v1/memories/{dated['id']}", {"agent_id": "a"}
 
-    async def changed(**fields: Any) -> str | None:
+    async def patch_expiry(**fields: Any) -> str | None:
         answer = await client.patch(url, params=owner, json=fields)
         assert answer.status_code == 200, answer.text
         ends: str | None = answer.json()["expires_at"]
         return ends
 
-    assert await changed(importance=1.5) == dated["expires_at"]
-    soon = await changed(ttl_seconds=60)
+    assert await patch_expiry(importance=1.5) == dated["expires_at"]
+    soon = await patch_expiry(ttl_seconds=60)
     assert soon is not None
     assert datetime.fromisoformat(soon) < datetime.fromisoformat(FUTURE)
-    assert await changed(expires_at=None) is None
+    assert await patch_expiry(expires_at=None) is None
     assert (await add(client))["expires_at"] is None
     both = {"expires_at": FUTURE, "ttl_seconds": 5}
     for answer in (
@@ -119,7 +121,7 @@ async def test_a_memory_may_be_for_a_time(client: httpx2.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/memories", "/v1/memories/batch"])
-async def test_a_write_under_a_key_is_made_once(client: httpx2.AsyncClient, path: str) -> None:
+async def test_write_under_a_key_is_made_once(client: httpx2.AsyncClient, path: str) -> None:
     body = {"memories": [MEMORY]} if path.endswith("batch") else MEMORY
     key = {"Idempotency-Key": "8f14e45f"}
     first = await client.post(path, json=body, headers=key)
@@ -137,7 +139,7 @@ async def test_a_write_under_a_key_is_made_once(client: httpx2.AsyncClient, path
     assert count.json()["count"] == 2
 
 
-async def test_a_key_is_of_one_route(client: httpx2.AsyncClient) -> None:
+async def test_key_belongs_to_one_route(client: httpx2.AsyncClient) -> None:
     key = {"Idempotency-Key": "k"}
     await client.post("/v1/memories", json=MEMORY, headers=key)
     batch = await client.post("/v1/memories/batch", json={"memories": [MEMORY]}, headers=key)
@@ -145,7 +147,7 @@ async def test_a_key_is_of_one_route(client: httpx2.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"),
+    ("keys", "message"),
     [
         ([""], "1 to 255 printable"),
         (["x" * 256], "1 to 255 printable"),
@@ -153,22 +155,24 @@ async def test_a_key_is_of_one_route(client: httpx2.AsyncClient) -> None:
         (["a", "b"], "more than once"),
     ],
 )
-async def test_bad_keys(client: httpx2.AsyncClient, keys: list[str], said: str) -> None:
+async def test_invalid_keys_are_refused(
+    client: httpx2.AsyncClient, keys: list[str], message: str
+) -> None:
     headers = [(b"Idempotency-Key", key.encode("latin-1")) for key in keys]
     answer = await client.post("/v1/memories", json=MEMORY, headers=headers)
-    assert said in assert_problem(answer, 422)["detail"]
+    assert message in assert_problem(answer, 422)["detail"]
 
 
-async def test_a_key_is_of_one_agent(client: httpx2.AsyncClient) -> None:
+async def test_keyed_batch_must_have_one_agent(client: httpx2.AsyncClient) -> None:
     both = {"memories": [MEMORY, {**MEMORY, "agent_id": "b"}]}
     answer = await client.post("/v1/memories/batch", json=both, headers={"Idempotency-Key": "k"})
-    assert "all memories are of one agent" in assert_problem(answer, 422)["detail"]
+    assert "all memories belong to one agent" in assert_problem(answer, 422)["detail"]
 
 
 @pytest.mark.parametrize(
     "params", [{}, {"agent_id": "a"}, {"user_id": "u"}, {"agent_id": "", "user_id": "u"}]
 )
-async def test_forgetting_wants_both_names(
+async def test_forget_requires_agent_and_user(
     client: httpx2.AsyncClient, params: dict[str, str]
 ) -> None:
     await add(client)

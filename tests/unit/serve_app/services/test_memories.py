@@ -30,7 +30,7 @@ def service(embedder: FakeEmbedder, store: InMemoryStore) -> MemoryService:
     return MemoryService(embedder, store)
 
 
-async def test_queries_and_passages_are_told_apart(
+async def test_contents_are_passages_and_searches_are_queries(
     service: MemoryService, embedder: FakeEmbedder
 ) -> None:
     await service.add([memory(content="a"), memory(content="b")])
@@ -38,7 +38,7 @@ async def test_queries_and_passages_are_told_apart(
     assert embedder.calls == [(["a", "b"], "passage"), (["q"], "query")]
 
 
-async def test_a_patch_embeds_only_new_content(
+async def test_patch_embeds_only_new_content(
     service: MemoryService, embedder: FakeEmbedder
 ) -> None:
     (stored,) = await service.add([memory()])
@@ -48,7 +48,7 @@ async def test_a_patch_embeds_only_new_content(
     assert embedder.calls[-1] == (["new"], "passage")
 
 
-async def test_what_is_not_there_is_not_found(service: MemoryService) -> None:
+async def test_missing_memory_raises_memory_not_found(service: MemoryService) -> None:
     for call in (
         service.get("agent", uuid7()),
         service.delete("agent", uuid7()),
@@ -58,7 +58,7 @@ async def test_what_is_not_there_is_not_found(service: MemoryService) -> None:
             await call
 
 
-async def test_a_known_refusal_costs_no_embedding_until_it_ends(
+async def test_known_rate_limited_agent_is_refused_without_embedding(
     embedder: FakeEmbedder, store: InMemoryStore
 ) -> None:
     clock = Clock()
@@ -74,12 +74,12 @@ async def test_a_known_refusal_costs_no_embedding_until_it_ends(
     assert len(embedder.calls) == calls
     await service.add([memory("another agent")])
     clock.now_s += 31
-    with pytest.raises(RateLimited):  # the fake store's own minute has not passed: it was asked
+    with pytest.raises(RateLimited):  # from the fake store, whose own minute has not passed
         await service.add([memory()])
     assert len(embedder.calls) > calls + 1
 
 
-async def test_one_refused_agent_of_a_batch_refuses_it_all(
+async def test_one_rate_limited_agent_refuses_the_whole_batch(
     embedder: FakeEmbedder, store: InMemoryStore
 ) -> None:
     service = MemoryService(embedder, store, writes_per_minute=1)
@@ -91,7 +91,7 @@ async def test_one_refused_agent_of_a_batch_refuses_it_all(
     assert await service.count("a", None) == 0
 
 
-async def test_health_says_what_is_down(
+async def test_health_reports_what_is_down(
     service: MemoryService, embedder: FakeEmbedder, store: InMemoryStore
 ) -> None:
     health = await service.health()
@@ -102,7 +102,9 @@ async def test_health_says_what_is_down(
     assert (health.db, health.embedder) == (False, False)
 
 
-async def test_starts_before_its_database(service: MemoryService, store: InMemoryStore) -> None:
+async def test_service_starts_before_its_database(
+    service: MemoryService, store: InMemoryStore
+) -> None:
     store.rows.down = True
     with pytest.raises(Unavailable):
         await service.adopt_model()
@@ -110,7 +112,7 @@ async def test_starts_before_its_database(service: MemoryService, store: InMemor
     await service.add([memory()])
 
 
-async def test_what_searches_find_is_told(embedder: FakeEmbedder, store: InMemoryStore) -> None:
+async def test_number_of_hits_is_observed(embedder: FakeEmbedder, store: InMemoryStore) -> None:
     found: list[int] = []
     service = MemoryService(embedder, store, observe_hits=found.append)
     await service.search(SearchQuery("agent", "user", "q"))
@@ -119,11 +121,11 @@ async def test_what_searches_find_is_told(embedder: FakeEmbedder, store: InMemor
     assert found == [0, 2]
 
 
-async def test_calls_go_on_with_the_model_that_memories_were_moved_to(
+async def test_calls_continue_with_the_model_after_a_reembedding(
     service: MemoryService, embedder: FakeEmbedder, store: InMemoryStore
 ) -> None:
     (stored,) = await service.add([memory(content="a fox")])
-    embedder.others.add(OTHER)
+    embedder.other_identities.add(OTHER)
     for call in (
         lambda: service.search(SearchQuery("agent", "user", "fox")),
         lambda: service.add([memory(content="a dog")]),
@@ -135,15 +137,15 @@ async def test_calls_go_on_with_the_model_that_memories_were_moved_to(
         await call()
     assert await service.count("agent", None) == 3
     assert (await service.get("agent", stored.id)).content == "a cat"
-    embedder.others.clear()
+    embedder.other_identities.clear()
     assert (await service.health()).embedder is False
 
 
-async def test_a_move_costs_one_call_of_the_limit(
+async def test_change_of_model_counts_one_call_against_the_limit(
     embedder: FakeEmbedder, store: InMemoryStore
 ) -> None:
     service = MemoryService(embedder, store, writes_per_minute=2)
-    embedder.others.add(OTHER)
+    embedder.other_identities.add(OTHER)
     await service.add([memory()])
     store.rows.switch(OTHER)
     await service.add([memory()])
@@ -151,7 +153,7 @@ async def test_a_move_costs_one_call_of_the_limit(
         await service.add([memory()])
 
 
-async def test_a_model_that_answers_nowhere_is_named(
+async def test_model_without_an_embedder_raises_model_mismatch(
     service: MemoryService, store: InMemoryStore
 ) -> None:
     await service.add([memory()])
@@ -161,13 +163,13 @@ async def test_a_model_that_answers_nowhere_is_named(
             await service.search(SearchQuery("agent", "user", "q"))
 
 
-async def test_a_fresh_replica_takes_the_model_that_memories_were_moved_to(
+async def test_new_replica_adopts_the_model_in_use(
     embedder: FakeEmbedder, store: InMemoryStore
 ) -> None:
     store.rows.switch(OTHER)
     with pytest.raises(ModelMismatch):
         await MemoryService(embedder, store).adopt_model()
-    embedder.others.add(OTHER)
+    embedder.other_identities.add(OTHER)
     service = MemoryService(embedder, store)
     await service.adopt_model()
     assert (await service.health()).embedder is True

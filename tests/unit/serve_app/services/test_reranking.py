@@ -15,26 +15,26 @@ from tests.support.fakes.store import in_memory_store
 CONTENTS = ["tea", "tea tea", "tea and cake", "cake", "a boat"]
 
 
-class Lengths:
-    """A reranker that likes long texts."""
+class LengthReranker:
+    """Scores texts by their length."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None
-        self.asked: list[tuple[str, list[str]]] = []
+        self.calls: list[tuple[str, list[str]]] = []
 
     async def scores(self, query: str, texts: Sequence[str]) -> list[float]:
-        self.asked.append((query, list(texts)))
+        self.calls.append((query, list(texts)))
         if self.error is not None:
             raise self.error
         return [float(len(text)) for text in texts]
 
 
 @pytest.fixture
-def reranker() -> Lengths:
-    return Lengths()
+def reranker() -> LengthReranker:
+    return LengthReranker()
 
 
-async def search(reranker: Lengths, top_k: int, top_n: int) -> tuple[list[str], bool | None]:
+async def search(reranker: LengthReranker, top_k: int, top_n: int) -> tuple[list[str], bool | None]:
     service = MemoryService(FakeEmbedder(), in_memory_store(), reranking=Reranking(reranker, top_n))
     await service.add([NewMemory(uuid7(), "agent", "user", text) for text in CONTENTS])
     ranking = Ranking(1.0, mode="semantic")
@@ -42,22 +42,22 @@ async def search(reranker: Lengths, top_k: int, top_n: int) -> tuple[list[str], 
     return [hit.content for hit in found.hits], found.reranked
 
 
-async def test_the_best_are_reordered_and_the_rest_follows(reranker: Lengths) -> None:
+async def test_best_hits_are_reordered_and_the_rest_follows(reranker: LengthReranker) -> None:
     contents, reranked = await search(reranker, top_k=5, top_n=3)
     assert contents[:3] == ["tea and cake", "tea tea", "tea"]
     assert set(contents[3:]) == {"cake", "a boat"}
     assert reranked is True
-    ((query, texts),) = reranker.asked
+    ((query, texts),) = reranker.calls
     assert (query, sorted(texts)) == ("tea", ["tea", "tea and cake", "tea tea"])
 
 
-async def test_a_hit_from_below_top_k_can_rise(reranker: Lengths) -> None:
+async def test_hit_below_top_k_can_rise(reranker: LengthReranker) -> None:
     assert await search(reranker, top_k=1, top_n=3) == (["tea and cake"], True)
 
 
 @pytest.mark.parametrize("error", [Unavailable("reranker"), RuntimeError("a broken model")])
-async def test_late_or_broken_it_is_skipped_with_a_mark(
-    reranker: Lengths, error: Exception
+async def test_failed_reranking_is_skipped_and_reported(
+    reranker: LengthReranker, error: Exception
 ) -> None:
     reranker.error = error
     contents, reranked = await search(reranker, top_k=2, top_n=3)

@@ -16,7 +16,7 @@ from serve_app.web.cursor import decode_cursor, encode_cursor
         datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
     ],
 )
-def test_comes_back_as_it_was(at: datetime) -> None:
+def test_cursor_round_trip(at: datetime) -> None:
     key = PageKey(at, UUID(int=2**128 - 5))
     token = encode_cursor(key)
     assert decode_cursor(token) == key
@@ -25,6 +25,6 @@ def test_comes_back_as_it_was(at: datetime) -> None:
 
 
 @pytest.mark.parametrize("bad", ["", "x", "é", "AAAA", "A" * 34, "=" * 8, "_" * 34, "null"])
-def test_anything_else_is_refused(bad: str) -> None:
+def test_invalid_cursor_is_refused(bad: str) -> None:
     with pytest.raises(InvalidInput, match="cursor"):
         decode_cursor(bad)

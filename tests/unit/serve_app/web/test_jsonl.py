@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from serve_app.web.jsonl import LineSplitter, end_line, ended
+from serve_app.web.jsonl import LineSplitter, end_line, parse_end_line
 
 LINES: list[tuple[bytes, list[bytes | None]]] = [
     (b"", []),
@@ -17,7 +17,7 @@ LINES: list[tuple[bytes, list[bytes | None]]] = [
 
 @pytest.mark.parametrize("step", [1, 3, 1_000])
 @pytest.mark.parametrize(("body", "lines"), LINES)
-def test_lines_are_the_same_however_they_come(
+def test_lines_do_not_depend_on_the_chunks(
     body: bytes, lines: list[bytes | None], step: int
 ) -> None:
     splitter = LineSplitter(8)
@@ -27,7 +27,7 @@ def test_lines_are_the_same_however_they_come(
     assert [*found, *splitter.end()] == lines
 
 
-def test_no_more_of_a_line_is_kept_than_it_may_have() -> None:
+def test_no_more_than_the_longest_line_is_kept() -> None:
     splitter = LineSplitter(8)
     for _ in range(100):
         assert list(splitter.feed(b"1234567")) == []
@@ -35,10 +35,10 @@ def test_no_more_of_a_line_is_kept_than_it_may_have() -> None:
 
 
 @pytest.mark.parametrize("memories", [0, 7, 1_000_000])
-def test_the_last_line_is_known_again(memories: int) -> None:
+def test_end_line_is_recognised(memories: int) -> None:
     line = end_line(memories)
     assert json.loads(line) == {"end": True, "memories": memories}
-    assert ended(line) == ended(b" " + line.strip() + b"\r") == memories
+    assert parse_end_line(line) == parse_end_line(b" " + line.strip() + b"\r") == memories
 
 
 @pytest.mark.parametrize(
@@ -49,5 +49,5 @@ def test_the_last_line_is_known_again(memories: int) -> None:
         b'{"end": 1, "memories": 1}', b'{"end": true, "memories": 1, "more": 1}', b"\xff",
     ],
 )  # fmt: skip
-def test_no_other_line_is_taken_for_it(line: bytes) -> None:
-    assert ended(line) is None
+def test_other_lines_are_not_taken_for_an_end_line(line: bytes) -> None:
+    assert parse_end_line(line) is None

@@ -1,4 +1,4 @@
-"""A request's id and its line of the log."""
+"""A request's id and its log line."""
 
 import logging
 import uuid
@@ -19,12 +19,12 @@ from tests.support.recorded import RecordedMetrics
 SEARCH = {"agent_id": "a", "user_id": "u", "query": "her secret is a blue door"}
 
 
-def search_line(caplog: pytest.LogCaptureFixture) -> logging.LogRecord:
+def log_record(caplog: pytest.LogCaptureFixture) -> logging.LogRecord:
     (record,) = [r for r in caplog.records if r.name.startswith("ray.serve")]
     return record
 
 
-async def test_a_good_request_is_no_line(
+async def test_successful_request_is_not_logged(
     client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert (await client.post("/v1/memories/search", json=SEARCH)).status_code == 200
@@ -34,13 +34,13 @@ async def test_a_good_request_is_no_line(
     assert [r for r in caplog.records if r.name.startswith("ray.serve")] == []
 
 
-async def test_a_failed_one_is_a_line_with_its_id(
+async def test_failed_request_is_logged_with_its_id(
     client: httpx2.AsyncClient, store: InMemoryStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.rows.down = True
     answer = await client.post("/v1/memories/search", json=SEARCH, headers={HEADER: "mine-1"})
     assert answer.status_code == 503
-    record = search_line(caplog)
+    record = log_record(caplog)
     assert record.levelname == "WARNING"
     assert record.getMessage() == (
         "POST /v1/memories/search 503: the database is not available right now"
@@ -49,7 +49,7 @@ async def test_a_failed_one_is_a_line_with_its_id(
     assert record.duration_ms >= 0  # type: ignore[attr-defined]
 
 
-async def test_a_fault_is_a_line_with_its_traceback(
+async def test_fault_is_logged_with_its_traceback(
     client: httpx2.AsyncClient,
     embedder: FakeEmbedder,
     caplog: pytest.LogCaptureFixture,
@@ -61,41 +61,41 @@ async def test_a_fault_is_a_line_with_its_traceback(
     monkeypatch.setattr(embedder, "embed", fails)
     answer = await client.post("/v1/memories/search", json=SEARCH)
     assert answer.status_code == 500
-    record = search_line(caplog)
+    record = log_record(caplog)
     assert (record.levelname, record.getMessage()) == ("ERROR", "POST /v1/memories/search 500")
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], KeyError)
 
 
-async def test_health_says_what_is_down(
+async def test_unhealthy_answer_is_logged_with_what_is_down(
     client: httpx2.AsyncClient, embedder: FakeEmbedder, caplog: pytest.LogCaptureFixture
 ) -> None:
     embedder.down = True
     assert (await client.get("/health")).status_code == 503
-    assert search_line(caplog).getMessage() == (
+    assert log_record(caplog).getMessage() == (
         "GET /health 503: the embedder is not available right now"
     )
 
 
-async def test_an_answer_that_breaks_off_is_a_line(caplog: pytest.LogCaptureFixture) -> None:
+async def test_interrupted_answer_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def breaks(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         raise KeyError("oops")
 
     with pytest.raises(KeyError):
-        async with served(
+        async with client_for(
             RequestTelemetry(breaks, RecordedMetrics(), lambda _scope: "/x")
         ) as client:
             await client.get("/x")
-    assert search_line(caplog).getMessage() == "GET /x 200"
+    assert log_record(caplog).getMessage() == "GET /x 200"
 
 
-def served(app: ASGIApp) -> httpx2.AsyncClient:
+def client_for(app: ASGIApp) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost")
 
 
 class Serve:
-    """As Serve's own middleware does it: whatever the header holds, once more in the answer."""
+    """Copies the request's id header into the answer, as Serve's own middleware does."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -114,47 +114,49 @@ class Serve:
 
 @pytest.fixture
 async def echo() -> AsyncIterator[httpx2.AsyncClient]:
-    """An application that answers with the id that calls would be made under."""
+    """An application that answers with the request id that its calls to nodes would have."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         (request,) = current_requests()
         await send({"type": "http.response.start", "status": 404, "headers": []})
         await send({"type": "http.response.body", "body": request.request_id.encode()})
 
-    async with served(
+    async with client_for(
         RequestIds(Serve(RequestTelemetry(app, RecordedMetrics(), lambda _scope: "/")))
     ) as client:
         yield client
 
 
-@pytest.mark.parametrize("given", ["a", "!~" * 64, str(uuid.UUID(int=7)), "with,comma"])
-async def test_a_usable_id_is_kept(echo: httpx2.AsyncClient, given: str) -> None:
-    answer = await echo.get("/", headers={HEADER: given})
-    assert answer.text == given
-    assert answer.headers.get_list(HEADER) == [given]
+@pytest.mark.parametrize("value", ["a", "!~" * 64, str(uuid.UUID(int=7)), "with,comma"])
+async def test_valid_request_id_is_kept(echo: httpx2.AsyncClient, value: str) -> None:
+    answer = await echo.get("/", headers={HEADER: value})
+    assert answer.text == value
+    assert answer.headers.get_list(HEADER) == [value]
 
 
 @pytest.mark.parametrize(
-    "given",
+    "values",
     [[], [b""], [b"x" * 129], [b"two words"], [b"\xc3\xa4"], [b"\xff"], [b"a\tb"], [b"a", b"b"]],
 )
-async def test_another_is_replaced(echo: httpx2.AsyncClient, given: list[bytes]) -> None:
-    headers = [(HEADER.encode(), value) for value in given]
+async def test_invalid_request_id_is_replaced(
+    echo: httpx2.AsyncClient, values: list[bytes]
+) -> None:
+    headers = [(HEADER.encode(), value) for value in values]
     answer = await echo.get("/", headers=headers)
     assert answer.headers.get_list(HEADER) == [answer.text]
     assert str(uuid.UUID(answer.text)) == answer.text
 
 
-def test_serve_is_given_it() -> None:
+def test_serve_gets_the_request_id_middleware() -> None:
     (middleware,) = middlewares()
     assert isinstance(middleware, Middleware)
     assert isinstance(middleware.cls, type)
     assert issubclass(middleware.cls, RequestIds)
 
 
-async def test_an_application_alone_has_an_id_too(
+async def test_application_without_serve_has_request_ids(
     client: httpx2.AsyncClient, store: InMemoryStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.rows.down = True
     await client.post("/v1/memories/search", json=SEARCH)
-    assert uuid.UUID(search_line(caplog).request_id)  # type: ignore[attr-defined]
+    assert uuid.UUID(log_record(caplog).request_id)  # type: ignore[attr-defined]

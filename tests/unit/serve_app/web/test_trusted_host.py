@@ -19,12 +19,12 @@ from serve_app.web.trusted_host import host_name, is_loopback
         ("[::1]x", ""),
     ],
 )
-def test_reads_the_name(header: str, name: str) -> None:
+def test_host_name_is_read_from_the_header(header: str, name: str) -> None:
     assert host_name(header) == name
 
 
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "127.9.9.9", "::1"])
-def test_loopback(name: str) -> None:
+def test_loopback_names_are_recognised(name: str) -> None:
     assert is_loopback(name)
 
 
@@ -40,5 +40,5 @@ def test_loopback(name: str) -> None:
         "2130706433",
     ],
 )
-def test_not_loopback(name: str) -> None:
+def test_other_names_are_not_loopback(name: str) -> None:
     assert not is_loopback(name)

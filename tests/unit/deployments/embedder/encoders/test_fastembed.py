@@ -1,5 +1,5 @@
-"""Other models go through fastembed. The hub is not asked here: a model in fastembed's own layout
-is made of the packaged weights, and loaded by the code that loads downloaded ones."""
+"""Models that fastembed loads. Instead of a download from the hub, a small model in fastembed's
+layout is made from the packaged weights; the code for downloaded models loads it."""
 
 import importlib.util
 import shutil
@@ -56,7 +56,9 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> FastembedEncoder:
     return FastembedEncoder(NAME, folder, 1, specific_model_path=str(folder))
 
 
-def test_fits_the_port(encoder: FastembedEncoder) -> None:
+def test_encoder_returns_unit_vectors_that_are_near_for_similar_texts(
+    encoder: FastembedEncoder,
+) -> None:
     port: Encoder = encoder
     rows = port.encode(["tea and coffee", "coffee and tea", "a railway station"], "query")
     assert rows.shape == (3, 384)
@@ -65,14 +67,14 @@ def test_fits_the_port(encoder: FastembedEncoder) -> None:
     assert rows[0] @ rows[1] > rows[0] @ rows[2]
 
 
-def test_order_is_kept_when_batches_are_sorted_by_length(encoder: FastembedEncoder) -> None:
+def test_rows_are_in_the_order_of_the_texts(encoder: FastembedEncoder) -> None:
     texts = ["word " * n for n in (50, 1, 30, 2, 90, 7)] * 6
-    together = encoder.encode(texts, "passage")
-    alone = np.concatenate([encoder.encode([text], "passage") for text in texts])
-    assert (together * alone).sum(axis=1) == pytest.approx(1.0, abs=1e-4)
+    batch = encoder.encode(texts, "passage")
+    single = np.concatenate([encoder.encode([text], "passage") for text in texts])
+    assert (batch * single).sum(axis=1) == pytest.approx(1.0, abs=1e-4)
 
 
-def test_long_texts_are_read_to_their_end(encoder: FastembedEncoder) -> None:
+def test_long_texts_are_encoded_to_their_end(encoder: FastembedEncoder) -> None:
     filler, fact = "weather was pleasant and nothing happened " * 100, "vault access code " * 100
     query = encoder.encode(["vault access code"], "query")[0]
     without, with_fact = encoder.encode([filler, filler + fact], "passage")
@@ -84,13 +86,13 @@ def test_identity_has_the_snapshots_commit(encoder: FastembedEncoder) -> None:
     assert encoder.identity.dimensions == 384
 
 
-def test_prefixes_go_before_queries_alone_where_the_model_wants_that(
+def test_query_prefix_changes_queries_only(
     encoder: FastembedEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = encoder.encode(["tea"], "query")[0]
+    unprefixed = encoder.encode(["tea"], "query")[0]
     monkeypatch.setattr(encoder, "_prefixes", {"query": "Represent: ", "passage": ""})
-    assert encoder.encode(["tea"], "query")[0] @ plain < 0.999
-    assert encoder.encode(["tea"], "passage")[0] @ plain > 0.9999
+    assert encoder.encode(["tea"], "query")[0] @ unprefixed < 0.999
+    assert encoder.encode(["tea"], "passage")[0] @ unprefixed > 0.9999
 
 
 @pytest.mark.parametrize(
@@ -101,16 +103,16 @@ def test_prefixes_go_before_queries_alone_where_the_model_wants_that(
         ("sentence-transformers/all-MiniLM-L6-v2", "", ""),
     ],
 )
-def test_prefixes_are_those_of_the_models_cards(model: str, query: str, passage: str) -> None:
+def test_prefixes_are_those_of_the_model_cards(model: str, query: str, passage: str) -> None:
     assert prefixes(model) == (query, passage)
 
 
-def test_an_unknown_model_names_the_setting(tmp_path: Path) -> None:
+def test_error_about_an_unknown_model_names_the_setting(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match=r"MEMEX_EMBEDDING_MODEL.*no/such-model"):
         load_encoder(EmbeddingSettings(model="no/such-model"), tmp_path)
 
 
-def test_without_a_network_the_setting_is_named(
+def test_error_about_a_failed_download_names_the_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -118,8 +120,8 @@ def test_without_a_network_the_setting_is_named(
         load("BAAI/bge-small-en-v1.5", tmp_path, 1, local_files_only=True)
 
 
-def test_every_prefix_belongs_to_a_model_that_fastembed_has() -> None:
+def test_every_prefix_belongs_to_a_model_of_fastembed() -> None:
     from deployments.embedder.encoders.fastembed import _PREFIXES
 
-    known = {entry["model"].lower() for entry in TextEmbedding.list_supported_models()}
-    assert set(_PREFIXES) <= known
+    supported = {entry["model"].lower() for entry in TextEmbedding.list_supported_models()}
+    assert set(_PREFIXES) <= supported

@@ -1,4 +1,4 @@
-"""How many candidates a search of a large scope looks at."""
+"""How many candidates a search of a large scope reads."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -8,7 +8,7 @@ import pytest
 from deployments.domain.memories import MemoryType
 from deployments.domain.ranking import Ranking
 from deployments.domain.search import SearchFilters, SearchQuery
-from deployments.store.searches.candidates import Candidates, Population, likely
+from deployments.store.searches.candidates import Candidates, Population, max_likely
 from deployments.store.searches.tuning import SearchTuning
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -16,7 +16,7 @@ TUNING = SearchTuning()
 MILLION = Population(1_000_000, 1_000_000, 1_000_000, 96_000)
 
 
-def chosen(
+def candidates_of(
     population: Population = MILLION,
     *,
     ranking: Ranking | None = None,
@@ -30,89 +30,91 @@ def chosen(
     return Candidates.of(query, population, TUNING, max_nearest=600, counts_words=counts_words)
 
 
-def test_without_filters_there_are_as_many_as_there_may_be() -> None:
-    assert chosen() == Candidates(600, 7_000)
+def test_search_without_filters_reads_the_most_candidates() -> None:
+    assert candidates_of() == Candidates(600, 7_000)
 
 
 @pytest.mark.parametrize(
     ("half_life_days", "recent", "newest"),
     [(30, 2_900, 3_500), (90, 20_000, 6_000), (0.1, 0, 3_500)],
 )
-def test_of_the_newest_a_part_of_what_is_recent_is_sought(
+def test_newest_candidates_are_a_share_of_the_recent_memories_within_bounds(
     half_life_days: float, recent: int, newest: int
 ) -> None:
     ranking = Ranking(half_life_days=half_life_days)
-    found = chosen(Population(1_000_000, 50_000, 50_000, recent), ranking=ranking)
-    assert found == Candidates(50, newest)
+    candidates = candidates_of(Population(1_000_000, 50_000, 50_000, recent), ranking=ranking)
+    assert candidates == Candidates(50, newest)
 
 
-def test_of_a_span_of_time_as_many_of_the_newest_are_sought_as_of_all() -> None:
+def test_time_filter_does_not_reduce_the_newest_candidates() -> None:
     filters = SearchFilters(created_after=NOW - timedelta(days=90))
-    found = chosen(Population(1_000_000, 120_000, 120_000, 96_000), filters=filters)
-    assert found == Candidates(72, 7_000)
+    candidates = candidates_of(Population(1_000_000, 120_000, 120_000, 96_000), filters=filters)
+    assert candidates == Candidates(72, 7_000)
 
 
-def test_where_few_pass_fewer_are_sought_of_what_is_slow_to_find() -> None:
+def test_selective_metadata_filter_reduces_the_candidates() -> None:
     filters = SearchFilters(metadata={"project": "memex"})
     tenth, fiftieth = (
-        chosen(replace(MILLION, matching=n), filters=filters) for n in (100_000, 20_000)
+        candidates_of(replace(MILLION, matching=n), filters=filters) for n in (100_000, 20_000)
     )
     assert tenth == Candidates(150, 2_000)
     assert fiftieth == Candidates(50, 500)
 
 
-def test_few_of_a_type_are_found_in_the_order_of_time() -> None:
+def test_type_filter_reduces_the_nearest_more_than_the_newest_candidates() -> None:
     filters = SearchFilters(MemoryType.PROCEDURAL)
     tenth, third = (
-        chosen(replace(MILLION, matching=n), filters=filters) for n in (100_000, 330_000)
+        candidates_of(replace(MILLION, matching=n), filters=filters) for n in (100_000, 330_000)
     )
     assert tenth == Candidates(60, 3_500)
     assert third == Candidates(198, 7_000)
 
 
-def test_the_index_holds_other_scopes_too_but_the_order_of_time_does_not() -> None:
-    assert chosen(Population(1_000_000, 30_000, 30_000, 3_000)) == Candidates(50, 3_500)
+def test_only_nearest_candidates_depend_on_the_share_of_the_scope_in_the_index() -> None:
+    assert candidates_of(Population(1_000_000, 30_000, 30_000, 3_000)) == Candidates(50, 3_500)
 
 
 @pytest.mark.parametrize("top_k", [1, 100, 1_000])
-def test_there_are_never_fewer_than_are_asked_for(top_k: int) -> None:
+def test_candidates_of_each_kind_are_at_least_top_k(top_k: int) -> None:
     for population in (MILLION, Population(0, 0, 0), Population(10**9, 10**6, 30_000)):
         for alpha in (0.0, 0.5, 1.0):
-            found = chosen(population, ranking=Ranking(alpha), top_k=top_k, counts_words=False)
-            assert found.nearest >= top_k
-            assert found.newest >= top_k
+            candidates = candidates_of(
+                population, ranking=Ranking(alpha), top_k=top_k, counts_words=False
+            )
+            assert candidates.nearest >= top_k
+            assert candidates.newest >= top_k
 
 
 @pytest.mark.parametrize(
-    ("top_k", "candidates"), [(1, Candidates(600, 7_000)), (40, Candidates(1_200, 14_000))]
+    ("top_k", "expected"), [(1, Candidates(600, 7_000)), (40, Candidates(1_200, 14_000))]
 )
-def test_who_asks_for_more_hits_has_more_looked_at(top_k: int, candidates: Candidates) -> None:
-    assert chosen(top_k=top_k) == candidates
+def test_candidates_grow_with_the_square_root_of_top_k(top_k: int, expected: Candidates) -> None:
+    assert candidates_of(top_k=top_k) == expected
 
 
-def test_where_age_does_not_count_the_newest_are_no_candidates_of_their_own() -> None:
-    assert chosen(ranking=Ranking(1.0), counts_words=False).newest == 10
-    assert chosen(ranking=Ranking(1.0), counts_words=True).newest == 7_000
+def test_newest_candidates_are_only_top_k_if_neither_age_nor_terms_count() -> None:
+    assert candidates_of(ranking=Ranking(1.0), counts_words=False).newest == 10
+    assert candidates_of(ranking=Ranking(1.0), counts_words=True).newest == 7_000
 
 
 @pytest.mark.parametrize(
     ("ranking", "nearest"),
     [(Ranking(0.7), 600), (Ranking(1.0), 300), (Ranking(0.0), 300), (Ranking(0.7, 1e6), 300)],
 )
-def test_fewer_of_the_nearest_are_sought_where_only_one_thing_counts(
+def test_nearest_candidates_are_halved_if_age_makes_no_difference_or_only_age_counts(
     ranking: Ranking, nearest: int
 ) -> None:
-    assert chosen(ranking=ranking).nearest == nearest
+    assert candidates_of(ranking=ranking).nearest == nearest
 
 
-def test_the_fewest_of_the_nearest_are_sought_whatever_the_most_are() -> None:
+def test_nearest_candidates_are_at_least_the_minimum_of_the_tuning() -> None:
     query = SearchQuery("agent", "user", "q", ranking=Ranking(1.0))
     assert Candidates.of(query, MILLION, TUNING, max_nearest=50, counts_words=False).nearest == 50
 
 
-def test_a_guess_that_is_more_than_there_is_stays_a_share() -> None:
-    found = chosen(Population(10, 10, 1_000_000, 100_000))
-    assert found == Candidates(600, 7_000)
+def test_estimate_above_the_size_of_the_scope_counts_as_all_of_it() -> None:
+    candidates = candidates_of(Population(10, 10, 1_000_000, 100_000))
+    assert candidates == Candidates(600, 7_000)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,7 @@ def test_a_guess_that_is_more_than_there_is_stays_a_share() -> None:
         (Ranking(half_life_days=1_000_000.0), 10, 1_500),
     ],
 )
-def test_more_are_likely_where_age_tells_nothing(
+def test_more_memories_with_sketches_are_scored_if_age_makes_no_difference(
     ranking: Ranking, top_k: int, expected: int
 ) -> None:
-    assert likely(SearchQuery("agent", "user", "q", top_k, ranking), TUNING) == expected
+    assert max_likely(SearchQuery("agent", "user", "q", top_k, ranking), TUNING) == expected

@@ -14,7 +14,7 @@ SNAPSHOTS = Path(__file__).with_name("snapshots")
 SEARCHES = sorted(name for name in statements() if name.startswith("search_"))
 
 
-def test_each_statement_is_known_by_its_text() -> None:
+def test_name_of_finds_each_statement_by_its_text() -> None:
     assert {name_of(statement.text) for statement in statements().values()} == set(statements())
 
 
@@ -25,7 +25,7 @@ def search_large(dimensions: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("ran", "name"),
+    ("text", "name"),
     [
         (search_large(384), "search_large"),
         ("BEGIN;", "begin"),
@@ -36,11 +36,11 @@ def search_large(dimensions: int) -> str:
         ("", "other"),
     ],
 )
-def test_what_else_is_run_has_few_names(ran: str, name: str) -> None:
-    assert name_of(ran) == name
+def test_name_of_gives_other_texts_few_names(text: str, name: str) -> None:
+    assert name_of(text) == name
 
 
-def test_parameters_are_sent_in_the_order_of_the_text() -> None:
+def test_arguments_are_in_the_order_of_their_parameters_in_the_text() -> None:
     statement = Statement("x", "select :b::text, :a, :b where '12:30'::time > :a and c::int = {n}")
     assert statement.text == "select $1::text, $2, $1 where '12:30'::time > $2 and c::int = {n}"
     assert statement(a=1, b=2, n=3) == (
@@ -48,7 +48,7 @@ def test_parameters_are_sent_in_the_order_of_the_text() -> None:
     )  # fmt: skip
 
 
-def test_a_name_that_is_missing_or_unknown_is_refused() -> None:
+def test_missing_or_unknown_parameters_and_unknown_statements_are_refused() -> None:
     with pytest.raises(TypeError, match=r"get_memory: missing \['memory_id'\], unknown \['id'\]"):
         sql.get_memory(agent_id="a", id=1)
     with pytest.raises(AttributeError, match="no_such_statement"):
@@ -56,7 +56,8 @@ def test_a_name_that_is_missing_or_unknown_is_refused() -> None:
 
 
 def calls() -> Iterator[tuple[str, int, str, set[str], bool]]:
-    """Every `sql.name(…)` of the code: where it is, the names it gives, whether there are more."""
+    """Every call `sql.name(…)` in the code: its path, line, name and keywords, and whether it also
+    has `**keywords`."""
     for folder in ("deployments", "serve_app"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -72,16 +73,16 @@ def calls() -> Iterator[tuple[str, int, str, set[str], bool]]:
 
 
 def test_callers_give_each_statement_its_parameters() -> None:
-    found = list(calls())
-    assert len(found) > 80
-    for path, line, name, names, has_more in found:
-        where = f"{path}:{line}: {name}"
-        assert name in statements(), where
-        known = statements()[name].names
-        assert names <= known if has_more else names == known, where
+    all_calls = list(calls())
+    assert len(all_calls) > 80
+    for path, line, name, names, has_more in all_calls:
+        location = f"{path}:{line}: {name}"
+        assert name in statements(), location
+        parameters = statements()[name].names
+        assert names <= parameters if has_more else names == parameters, location
 
 
-def test_no_statement_is_left_that_nobody_sends() -> None:
+def test_every_statement_is_used() -> None:
     code = "".join(
         path.read_text(encoding="utf-8")
         for folder in ("deployments", "serve_app")
@@ -91,26 +92,28 @@ def test_no_statement_is_left_that_nobody_sends() -> None:
 
 
 @pytest.mark.parametrize("name", SEARCHES)
-def test_searches_are_sent_as_the_snapshots_have_them(
+def test_search_statements_equal_their_snapshots(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """After a change on purpose: `python -m deployments.store.sql NAME > …/snapshots/NAME.sql`."""
+    """After an intended change: `python -m deployments.store.sql NAME > …/snapshots/NAME.sql`."""
     assert main([name]) == 0
     assert capsys.readouterr().out == (SNAPSHOTS / f"{name}.sql").read_text(encoding="utf-8")
 
 
-def test_no_snapshot_is_of_a_statement_that_is_gone() -> None:
+def test_every_snapshot_is_of_an_existing_statement() -> None:
     assert [path.stem for path in sorted(SNAPSHOTS.glob("*.sql"))] == SEARCHES
 
 
-def test_a_statement_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_reports_an_unknown_statement_in_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(["nowhere"]) == 1
     assert capsys.readouterr().err == "no SQL file has a statement 'nowhere'\n"
     assert main([]) == 0
     assert "get_memory(agent_id, memory_id)\n" in capsys.readouterr().out
 
 
-def test_fragments_hold_no_fragments() -> None:
+def test_fragments_contain_no_fragments() -> None:
     for path in Path(package.__file__).parents[1].rglob("*.sql"):
         for _, body in re.findall(
             r"^-- fragment: (\w+)\n(.*?)(?=^-- (?:name|fragment): |\Z)",

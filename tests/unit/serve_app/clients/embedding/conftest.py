@@ -1,8 +1,8 @@
-"""For the tests of the embedding stack."""
+"""Fixtures for the tests of the embedding cache."""
 
 import pytest
 
-from tests.support.clients.caching import Counted
+from tests.support.clients.caching import Counts
 from tests.support.fakes.embedder import FakeEmbedder
 
 
@@ -12,5 +12,5 @@ def inner() -> FakeEmbedder:
 
 
 @pytest.fixture
-def counted() -> Counted:
-    return Counted()
+def counts() -> Counts:
+    return Counts()

@@ -6,7 +6,7 @@ from serve_app.clients.embedding.by_model import EmbedderByModel
 from tests.support.fakes.embedder import IDENTITY, FakeEmbedder
 
 
-async def test_calls_that_nobody_answers_are_told_once_for_each_kind() -> None:
+async def test_failed_calls_are_observed_once_for_each_kind() -> None:
     inner = FakeEmbedder()
     failed: list[tuple[str, str]] = []
 
@@ -25,5 +25,5 @@ async def test_calls_that_nobody_answers_are_told_once_for_each_kind() -> None:
         await embedder.embed(["a"], "query", IDENTITY)
     with pytest.raises(Unavailable):
         await embedder.embed_each(callers, IDENTITY)
-    said = str(first.value)
-    assert failed == [("query", said), ("passage", said), ("query", said)]
+    message = str(first.value)
+    assert failed == [("query", message), ("passage", message), ("query", message)]

@@ -12,18 +12,18 @@ from tests.support.event_loop import turns
 from tests.support.fakes.embedder import IDENTITY, FakeEmbedder, embed_words
 
 
-class Held(FakeEmbedder):
+class HeldEmbedder(FakeEmbedder):
     """Answers once `go` is set."""
 
     def __init__(self) -> None:
         super().__init__()
         self.go = asyncio.Event()
-        self.together: list[list[TextsOfKind]] = []
+        self.batches: list[list[TextsOfKind]] = []
 
     async def embed_each(
         self, callers: Sequence[TextsOfKind], identity: ModelIdentity
     ) -> Embeddings:
-        self.together.append(list(callers))
+        self.batches.append(list(callers))
         return await super().embed_each(callers, identity)
 
     async def embed(
@@ -34,8 +34,8 @@ class Held(FakeEmbedder):
         return rows
 
 
-async def test_callers_travel_together_while_a_call_is_under_way() -> None:
-    inner, sizes = Held(), list[int]()
+async def test_callers_share_the_next_call_while_one_is_under_way() -> None:
+    inner, sizes = HeldEmbedder(), list[int]()
     embedder = CoalescedEmbedder(inner, Bounds(1, 32, 100), observe_batch=sizes.append)
     first = asyncio.create_task(embedder.embed(["first"], "query", IDENTITY))
     await turns()
@@ -47,7 +47,7 @@ async def test_callers_travel_together_while_a_call_is_under_way() -> None:
     await turns()
     inner.go.set()
     rows = await asyncio.gather(first, *rest, passage)
-    assert inner.together == [
+    assert inner.batches == [
         [(["first"], "query")],
         [
             (["a 0"], "query"),
@@ -63,8 +63,8 @@ async def test_callers_travel_together_while_a_call_is_under_way() -> None:
     assert np.array_equal(rows[-1], embed_words("p")[None])
 
 
-async def test_a_large_batch_makes_its_own_calls_and_nobody_waits_for_it() -> None:
-    inner = Held()
+async def test_large_batch_makes_its_own_call_and_blocks_nobody() -> None:
+    inner = HeldEmbedder()
     embedder = CoalescedEmbedder(inner, Bounds(1, 32, 0))
     large = asyncio.create_task(embedder.embed(["x" * 5_000] * 3, "passage", IDENTITY))
     await turns()
@@ -76,8 +76,8 @@ async def test_a_large_batch_makes_its_own_calls_and_nobody_waits_for_it() -> No
     assert (await small).shape[0] == 1
 
 
-async def test_beyond_the_bound_load_is_shed_at_once() -> None:
-    inner, shed = Held(), list[int]()
+async def test_callers_beyond_the_bound_are_shed_at_once() -> None:
+    inner, shed = HeldEmbedder(), list[int]()
     embedder = CoalescedEmbedder(inner, Bounds(1, 32, 2), observe_refusal=lambda: shed.append(1))
     tasks = []
     for n in range(3):
@@ -90,7 +90,7 @@ async def test_beyond_the_bound_load_is_shed_at_once() -> None:
     assert len(await asyncio.gather(*tasks)) == 3
 
 
-async def test_an_embedder_that_is_away_is_told_to_all() -> None:
+async def test_unavailable_embedder_fails_all_callers() -> None:
     inner = FakeEmbedder()
     inner.down = True
     embedder = CoalescedEmbedder(inner, Bounds(1, 32, 100))

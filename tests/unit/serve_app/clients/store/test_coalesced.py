@@ -31,7 +31,7 @@ class HeldInserts(InMemoryInserts):
     def __init__(self, rows: Rows, go: asyncio.Event, batches: list[int]) -> None:
         super().__init__(rows)
         self._go, self._batches = go, batches
-        self.alone = 0
+        self.single_inserts = 0
         self.broken: UUID | None = None
 
     async def insert_each(self, calls: Sequence[InsertCall]) -> list[list[Memory] | MemexError]:
@@ -48,7 +48,7 @@ class HeldInserts(InMemoryInserts):
         generation: int,
         rate_limit: RateLimit | None,
     ) -> list[Memory]:
-        self.alone += 1
+        self.single_inserts += 1
         return await super().insert(memories, embeddings, generation, rate_limit)
 
 
@@ -58,7 +58,7 @@ class HeldSearches(InMemorySearches):
     def __init__(self, rows: Rows, go: asyncio.Event, batches: list[int]) -> None:
         super().__init__(rows)
         self._go, self._batches = go, batches
-        self.alone: list[str] = []
+        self.single_searches: list[str] = []
 
     async def search_each(
         self, calls: Sequence[SearchCall]
@@ -78,13 +78,13 @@ class HeldSearches(InMemorySearches):
         generation: int,
         rate_limit: RateLimit | None,
     ) -> list[Memory]:
-        self.alone.append(query.user_id)
+        self.single_searches.append(query.user_id)
         assert rate_limit is None
         return await super().search(query, embedding, generation, rate_limit)
 
 
-class Held:
-    """A store whose batches wait."""
+class HeldStore:
+    """A store whose batches wait until `go` is set."""
 
     def __init__(self) -> None:
         self.go = asyncio.Event()
@@ -115,8 +115,8 @@ async def search(
     )
 
 
-async def test_each_caller_has_its_own_answer() -> None:
-    inner = Held()
+async def test_each_caller_gets_its_own_answer() -> None:
+    inner = HeldStore()
     inner.go.set()
     store = inner.coalesced(Bounds(1, 32, 100))
     new = [[memory(f"a {n}"), memory(f"b {n}")][: 1 + n % 2] for n in range(5)]
@@ -131,8 +131,8 @@ async def test_each_caller_has_its_own_answer() -> None:
     assert len(inner.batches) <= 4
 
 
-async def test_callers_travel_together_while_a_call_is_under_way() -> None:
-    inner = Held()
+async def test_callers_share_the_next_call_while_one_is_under_way() -> None:
+    inner = HeldStore()
     store = inner.coalesced(Bounds(1, 32, 100))
     first = asyncio.create_task(search(store))
     await turns()
@@ -143,8 +143,8 @@ async def test_callers_travel_together_while_a_call_is_under_way() -> None:
     assert inner.batches == [1, 5]
 
 
-async def test_a_refusal_is_of_its_caller_alone() -> None:
-    inner = Held()
+async def test_rate_limit_refuses_only_its_caller() -> None:
+    inner = HeldStore()
     inner.go.set()
     store = inner.coalesced(Bounds(1, 32, 100))
     results = await asyncio.gather(
@@ -153,18 +153,18 @@ async def test_a_refusal_is_of_its_caller_alone() -> None:
     assert sum(isinstance(result, RateLimited) for result in results) == 2
 
 
-async def test_a_search_of_a_large_scope_is_made_alone_and_counted_once() -> None:
-    inner = Held()
+async def test_large_scope_search_is_made_alone_and_counted_once() -> None:
+    inner = HeldStore()
     inner.go.set()
     store = inner.coalesced(Bounds(1, 32, 100))
     await write(store, memory("hay", user="large"))
     found = await asyncio.gather(search(store), search(store, "large", limit=LIMIT))
     assert [len(hits) for hits in found] == [0, 1]
-    assert inner.searches.alone == ["large"]
+    assert inner.searches.single_searches == ["large"]
 
 
-async def test_what_cannot_be_stored_fails_alone() -> None:
-    inner = Held()
+async def test_failing_write_fails_alone() -> None:
+    inner = HeldStore()
     inner.go.set()
     store = inner.coalesced(Bounds(1, 32, 100))
     new = [memory(f"text {n}") for n in range(4)]
@@ -179,15 +179,15 @@ async def test_what_cannot_be_stored_fails_alone() -> None:
     [[memory("x" * 8_000) for _ in range(5)], [memory("x", "one"), memory("x", "another")]],
     ids=["large", "of several agents"],
 )
-async def test_some_batches_are_written_alone(memories: list[NewMemory]) -> None:
-    inner = Held()  # and wait for nothing
+async def test_large_and_multi_agent_batches_are_written_alone(memories: list[NewMemory]) -> None:
+    inner = HeldStore()  # its batches would wait
     store = inner.coalesced(Bounds(1, 32, 0))
     assert len(await write(store, *memories)) == len(memories)
-    assert inner.inserts.alone == 1
+    assert inner.inserts.single_inserts == 1
 
 
-async def test_past_the_bound_callers_are_refused_at_once() -> None:
-    inner = Held()
+async def test_callers_beyond_the_bound_are_shed_at_once() -> None:
+    inner = HeldStore()
     refused: list[None] = []
     store = inner.coalesced(Bounds(1, 32, 2), observe_refusal=lambda: refused.append(None))
     waiting = [asyncio.create_task(search(store)) for _ in range(1)]

@@ -1,4 +1,4 @@
-"""How pg_dump is told where the database is, and how pg_restore's rows are read."""
+"""The connection variables for pg_dump, and reading a table's rows from pg_restore's output."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from serve_app.operations.backup.pg_tools import environment
 from serve_app.operations.backup.table_rows import table_rows
 
 
-def address(dsn: str, **environ: str) -> dict[str, str]:
+def connection_variables(dsn: str, **environ: str) -> dict[str, str]:
     return {
         name: value
         for name, value in environment(dsn, {"DATABASE_URL": dsn, **environ}).items()
@@ -17,8 +17,10 @@ def address(dsn: str, **environ: str) -> dict[str, str]:
     }
 
 
-def test_an_address_becomes_variables() -> None:
-    assert address("postgresql://u%40x:p%3Aw%2F@db.example.org:5433/my%20db?sslmode=require") == {
+def test_connection_url_becomes_variables() -> None:
+    assert connection_variables(
+        "postgresql://u%40x:p%3Aw%2F@db.example.org:5433/my%20db?sslmode=require"
+    ) == {
         "PGUSER": "u@x",
         "PGPASSWORD": "p:w/",
         "PGHOST": "db.example.org",
@@ -41,18 +43,20 @@ def test_an_address_becomes_variables() -> None:
         ("/d", "/run/postgresql,/var/run/postgresql,/tmp,/private/tmp,localhost", None),
     ],
 )
-def test_hosts_and_sockets(hosts: str, host: str, port: str | None) -> None:
-    found = address(f"postgresql://{hosts}")
+def test_hosts_and_sockets_become_variables(hosts: str, host: str, port: str | None) -> None:
+    found = connection_variables(f"postgresql://{hosts}")
     assert (found["PGHOST"], found.get("PGPORT")) == (host, port)
 
 
-def test_other_parameters_are_the_sessions() -> None:
-    found = address("postgresql://h/d?search_path=a,%20b&options=-c%20jit%3Doff&sslpassword=x")
+def test_other_parameters_become_session_options() -> None:
+    found = connection_variables(
+        "postgresql://h/d?search_path=a,%20b&options=-c%20jit%3Doff&sslpassword=x"
+    )
     assert found["PGOPTIONS"] == "-c search_path=a,\\ b -c jit=off"
 
 
-def test_our_own_variables_count_under_a_configured_address_alone() -> None:
-    assert address("postgresql://h/d", PGPASSWORD="x")["PGPASSWORD"] == "x"
+def test_own_pg_variables_apply_only_with_a_configured_url() -> None:
+    assert connection_variables("postgresql://h/d", PGPASSWORD="x")["PGPASSWORD"] == "x"
     embedded = environment("postgresql://memex@/memex?host=/s", {"PGPORT": "1", "PGHOST": "h"})
     assert "PGPORT" not in embedded
     assert embedded["PGHOST"] == "/s"
@@ -70,16 +74,18 @@ def script(*parts: bytes) -> asyncio.StreamReader:
 HEAD = b'SET a = 1;\n\nCOPY public.t (id, "key", "a""b") FROM stdin;\n'
 
 
-class Slow(asyncio.StreamReader):
-    """Gives one byte at a time."""
+class SlowReader(asyncio.StreamReader):
+    """Returns one byte for each read."""
 
     async def read(self, _n: int = -1) -> bytes:
         return await super().read(1)
 
 
 @pytest.mark.parametrize("rows", [b"", b"1\ta\n", b"1\t\\\\.\n2\t\\.x\n\\N\t.\n"])
-@pytest.mark.parametrize("kind", [asyncio.StreamReader, Slow])
-async def test_rows_end_where_the_table_does(rows: bytes, kind: type[asyncio.StreamReader]) -> None:
+@pytest.mark.parametrize("kind", [asyncio.StreamReader, SlowReader])
+async def test_rows_end_at_the_end_of_the_table(
+    rows: bytes, kind: type[asyncio.StreamReader]
+) -> None:
     reader = kind()
     reader.feed_data(HEAD + rows + b"\\.\n\n\nSELECT 1;\n")
     reader.feed_eof()
@@ -90,12 +96,12 @@ async def test_rows_end_where_the_table_does(rows: bytes, kind: type[asyncio.Str
     assert reader.at_eof()
 
 
-async def test_rows_without_an_end_are_refused() -> None:
+async def test_truncated_rows_are_refused() -> None:
     found = await table_rows(script(HEAD, b"1\ta\n"))
     assert found is not None
     with pytest.raises(BackupFailed, match="cut off"):
         [chunk async for chunk in found[1]]
 
 
-async def test_a_script_without_the_table_has_no_rows() -> None:
+async def test_script_without_the_table_has_no_rows() -> None:
     assert await table_rows(script(b"SET a = 1;\n")) is None

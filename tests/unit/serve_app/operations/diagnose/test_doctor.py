@@ -1,4 +1,4 @@
-"""`memex doctor`: each check with what is well and what is wrong, and what is printed of them."""
+"""`memex doctor`: what each check reports, and the printed report."""
 
 import fcntl
 import json
@@ -28,13 +28,13 @@ def settings_of(data_dir: Path, **environ: str) -> Settings:
     return load_settings({"MEMEX_DATA_DIR": str(data_dir), **environ})
 
 
-def said(check: Check) -> str:
+def summary(check: Check) -> str:
     return f"{check.state}: {check.found}"
 
 
-def test_a_folder_that_is_new_empty_or_ours_is_well(tmp_path: Path) -> None:
+def test_new_empty_or_own_folder_is_ok(tmp_path: Path) -> None:
     new = tmp_path / "new"
-    assert said(checks.data_folder(settings_of(new), None)).startswith("ok: ")
+    assert summary(checks.data_folder(settings_of(new), None)).startswith("ok: ")
     assert not new.exists()
     assert checks.data_folder(settings_of(tmp_path), None).state == "ok"
     (tmp_path / "lock").touch()
@@ -42,38 +42,39 @@ def test_a_folder_that_is_new_empty_or_ours_is_well(tmp_path: Path) -> None:
     assert "in use by process 7" in checks.data_folder(settings_of(tmp_path), 7).found
 
 
-def test_a_strangers_folder_and_a_file_are_not(tmp_path: Path) -> None:
+def test_foreign_folder_and_file_fail(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for root, found in ((tmp_path, "holds other things"), (tmp_path / "file", "cannot be written")):
+    for root, found in ((tmp_path, "holds other files"), (tmp_path / "file", "cannot be written")):
         check = checks.data_folder(settings_of(root), None)
         assert check.state == "failed"
         assert found in check.found
         assert "MEMEX_DATA_DIR" in check.todo
 
 
-def test_a_folder_that_cannot_be_made_is_not(
+def test_folder_that_cannot_be_created_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.access", lambda *_: False)  # root may write everywhere
-    check = checks.data_folder(settings_of(tmp_path / "new" / "data"), None)
-    assert said(check) == f"failed: {tmp_path / 'new' / 'data'} is not there and cannot be made"
+    root = tmp_path / "new" / "data"
+    check = checks.data_folder(settings_of(root), None)
+    assert summary(check) == f"failed: {root} does not exist and cannot be created"
     assert str(tmp_path) in check.todo
 
 
-def test_the_model_is_loaded_where_it_is_there(models_dir: Path, encoder: object) -> None:
+def test_existing_model_is_loaded(models_dir: Path, encoder: object) -> None:
     check = checks.model(EmbeddingSettings(), models_dir)
     assert check.state == "ok"
     assert "loads, 384 dimensions" in check.found
 
 
-def test_a_model_to_come_is_well(tmp_path: Path) -> None:
+def test_model_to_be_prepared_is_ok(tmp_path: Path) -> None:
     assert "converted at the first start" in checks.model(EmbeddingSettings(), tmp_path).found
     assert list(tmp_path.iterdir()) == []
     small = EmbeddingSettings(model="BAAI/bge-small-en-v1.5")
     assert "downloaded at the first start" in checks.model(small, tmp_path).found
 
 
-def test_a_broken_model_names_the_file_to_delete(tmp_path: Path) -> None:
+def test_broken_model_check_names_the_file_to_delete(tmp_path: Path) -> None:
     path = converted_path(EmbeddingSettings(), tmp_path)
     path.write_bytes(b"not a model")
     check = checks.model(EmbeddingSettings(), tmp_path)
@@ -84,28 +85,28 @@ def test_a_broken_model_names_the_file_to_delete(tmp_path: Path) -> None:
 def test_damaged_weights_are_found_by_their_checksum(tmp_path: Path) -> None:
     other = replace(MINILM, weights_sha256="0" * 64)
     check = checks.model(EmbeddingSettings(), tmp_path, other)
-    assert said(check).endswith("its weights are damaged (sha256)")
+    assert summary(check).endswith("its weights are damaged (sha256)")
     assert "reinstall" in check.todo
 
 
-def test_a_model_that_nobody_knows_and_a_stand_in_are_wrong(tmp_path: Path) -> None:
+def test_unknown_model_and_stand_in_fail(tmp_path: Path) -> None:
     unknown = checks.model(EmbeddingSettings(model="nobody/nothing"), tmp_path)
     assert "MEMEX_EMBEDDING_MODEL" in unknown.todo
     stand_in = checks.model(EmbeddingSettings(stand_in_ms=1), tmp_path)
     assert "MEMEX_EMBEDDING_STAND_IN_MS" in stand_in.todo
 
 
-def test_a_look_that_fails_is_a_finding_without_a_traceback() -> None:
+def test_raising_check_is_reported_without_a_traceback() -> None:
     def fails(error: Exception) -> Callable[[], Check]:
-        def look() -> Check:
+        def run_check() -> Check:
             raise error
 
-        return look
+        return run_check
 
-    (check,) = checks.looked("model", fails(ModelUnavailable("the package is missing")))
-    assert said(check) == "failed: the package is missing"
-    (check,) = checks.looked("model", fails(KeyError("secret")))
-    assert said(check) == "failed: could not be looked at (KeyError)"
+    (check,) = checks.results("model", fails(ModelUnavailable("the package is missing")))
+    assert summary(check) == "failed: the package is missing"
+    (check,) = checks.results("model", fails(KeyError("secret")))
+    assert summary(check) == "failed: could not be checked (KeyError)"
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,7 @@ def test_a_look_that_fails_is_a_finding_without_a_traceback() -> None:
         (Answer(200, "{}"), True, "ok", "runs"),
     ],
 )
-def test_ray(answer: Answer | NoAnswer, is_running: bool, state: str, words: str) -> None:
+def test_ray_check(answer: Answer | NoAnswer, is_running: bool, state: str, words: str) -> None:
     check = checks.ray(answer, is_running, "http://127.0.0.1:1")
     assert check.state == state
     assert words in check.found
@@ -126,8 +127,8 @@ def test_ray(answer: Answer | NoAnswer, is_running: bool, state: str, words: str
 
 
 def details(**statuses: str) -> Answer:
-    """Serve's, with one replica each; `Embedder="UNHEALTHY"` has none that runs."""
-    told = {
+    """Serve's answer, one replica for each deployment; of `Embedder="UNHEALTHY"`, none runs."""
+    deployments = {
         name: {
             "status": status,
             "message": "Traceback:\nModelUnavailable: no network" if "UN" in status else "",
@@ -136,24 +137,24 @@ def details(**statuses: str) -> Answer:
         }
         for name, status in statuses.items()
     }
-    application = {"name": "memex", "status": "RUNNING", "message": "", "deployments": told}
+    application = {"name": "memex", "status": "RUNNING", "message": "", "deployments": deployments}
     return Answer(200, json.dumps({"applications": {"memex": application}}))
 
 
-def test_each_deployment_is_told(tmp_path: Path) -> None:
+def test_each_deployment_has_a_check(tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
     answer = details(RestIngress="HEALTHY", Embedder="UNHEALTHY", MemoryStore="UPSCALING")
     found = {check.name: check for check in checks.deployments(answer, settings)}
-    assert said(found["RestIngress"]) == "ok: 1 of 1 replicas run"
-    assert said(found["MemoryStore"]) == "ok: 1 of 1 replicas run (upscaling)"
-    assert said(found["Embedder"]) == (
+    assert summary(found["RestIngress"]) == "ok: 1 of 1 replicas run"
+    assert summary(found["MemoryStore"]) == "ok: 1 of 1 replicas run (upscaling)"
+    assert summary(found["Embedder"]) == (
         "failed: 0 of 1 replicas run (unhealthy): ModelUnavailable: no network"
     )
-    assert said(found["McpIngress"]) == "failed: is not deployed"
+    assert summary(found["McpIngress"]) == "failed: is not deployed"
     assert "Reranker" not in found
 
 
-def test_an_application_that_was_refused_says_why(tmp_path: Path) -> None:
+def test_failed_deployment_is_reported_with_its_reason(tmp_path: Path) -> None:
     application = {
         "name": "memex",
         "status": "DEPLOY_FAILED",
@@ -162,7 +163,7 @@ def test_an_application_that_was_refused_says_why(tmp_path: Path) -> None:
     }
     answer = Answer(200, json.dumps({"applications": {"memex": application}}))
     found = {check.name: check for check in checks.deployments(answer, settings_of(tmp_path))}
-    assert said(found["memex"]) == "failed: BadSetting: MEMEX_X"
+    assert summary(found["memex"]) == "failed: BadSetting: MEMEX_X"
 
 
 @pytest.mark.parametrize(
@@ -178,13 +179,13 @@ def test_an_application_that_was_refused_says_why(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_the_api(answer: Answer | NoAnswer, state: str, words: str) -> None:
+def test_api_check(answer: Answer | NoAnswer, state: str, words: str) -> None:
     check = checks.api("http://127.0.0.1:8000", answer)
     assert check.state == state
     assert words in check.found
 
 
-def test_a_taken_port_is_told_with_its_owner() -> None:
+def test_taken_port_fails() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -200,21 +201,21 @@ def test_a_taken_port_is_told_with_its_owner() -> None:
     [
         (ConnectionRefusedError(), "nothing listens"),
         (TimeoutError(), "in time"),
-        (asyncpg.InvalidPasswordError("user x"), "does not let this user in"),
+        (asyncpg.InvalidPasswordError("user x"), "rejects this user"),
         (asyncpg.InvalidCatalogNameError("x"), "no such database"),
         (asyncpg.TooManyConnectionsError("x"), "no connection left"),
         (asyncpg.InternalServerError("secret"), "SQLSTATE XX000"),
         (OSError(113, "No route to host"), "No route to host"),
     ],
 )
-def test_why_a_database_does_not_answer(error: Exception, words: str) -> None:
+def test_database_error_has_a_reason_and_a_remedy(error: Exception, words: str) -> None:
     found, todo = database_checks._refusal(error)
     assert words in found
     assert todo
     assert "secret" not in found + todo
 
 
-def test_a_database_that_is_away_is_one_finding(tmp_path: Path) -> None:
+def test_unreachable_database_is_one_failed_check(tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
     for dsn in ("postgresql://u:pw@127.0.0.1:9/x", "mysql://x", "postgresql://u@127.0.0.1:port/x"):
         (check,) = database_checks.connected(dsn, settings, is_embedded=False)
@@ -223,7 +224,7 @@ def test_a_database_that_is_away_is_one_finding(tmp_path: Path) -> None:
         assert "DATABASE_URL" in check.todo
 
 
-def test_the_embedded_one_need_not_run(tmp_path: Path) -> None:
+def test_stopped_embedded_postgres_is_no_failure(tmp_path: Path) -> None:
     found = database_checks.embedded_and_stopped(DataFolder(tmp_path))
     assert [(check.name, check.state) for check in found] == [
         ("Postgres", "off"),
@@ -231,44 +232,44 @@ def test_the_embedded_one_need_not_run(tmp_path: Path) -> None:
     ]
 
 
-def test_who_has_the_folder(tmp_path: Path) -> None:
+def test_launcher_pid_is_read_while_the_lock_is_held(tmp_path: Path) -> None:
     assert launcher_pid(tmp_path) is None
     lock = tmp_path / "lock"
     lock.write_text("123\n")
     assert launcher_pid(tmp_path) is None
-    with lock.open() as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with lock.open() as lock_file:
+        fcntl.flock(lock_file, fcntl.LOCK_EX)
         assert launcher_pid(tmp_path) == 123
     assert launcher_pid(tmp_path) is None
     assert lock.read_text() == "123\n"
 
 
 @pytest.fixture
-def found(monkeypatch: pytest.MonkeyPatch) -> list[Check]:
-    found = [Check("Ray", "off", "does not run"), Check("model", "ok", "is here")]
-    monkeypatch.setattr(doctor, "examine", lambda: iter(found))
-    return found
+def results(monkeypatch: pytest.MonkeyPatch) -> list[Check]:
+    results = [Check("Ray", "off", "does not run"), Check("model", "ok", "is here")]
+    monkeypatch.setattr(doctor, "examine", lambda: iter(results))
+    return results
 
 
-def test_what_is_printed_and_answered(found: list[Check], capsys: Any) -> None:
+def test_report_is_printed_and_failures_are_returned(results: list[Check], capsys: Any) -> None:
     assert doctor.doctor(as_json=False)
-    assert "all is well" in capsys.readouterr().out
-    found.append(Check("API port", "failed", "is taken", "stop what listens there"))
+    assert "no check failed" in capsys.readouterr().out
+    results.append(Check("API port", "failed", "is taken", "stop what listens there"))
     assert not doctor.doctor(as_json=False)
     printed = capsys.readouterr().out
     assert "FAILED  API port  is taken" in printed
     assert "→ stop what listens there" in printed
     assert "1 of 3 checks failed" in printed
     assert not doctor.doctor(as_json=True)
-    told = json.loads(capsys.readouterr().out)
-    assert not told["well"]
-    assert told["checks"][2] == {
+    report = json.loads(capsys.readouterr().out)
+    assert not report["well"]
+    assert report["checks"][2] == {
         "name": "API port", "state": "failed", "found": "is taken",
         "todo": "stop what listens there",
     }  # fmt: skip
 
 
-def test_a_bad_setting_is_a_finding(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_invalid_setting_is_reported(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setenv("MEMEX_PROT", "1")
     monkeypatch.setattr(doctor, "load_settings", lambda: load_settings({"MEMEX_PROT": "1"}))
     assert not doctor.doctor(as_json=False)

@@ -1,5 +1,4 @@
-"""`memex status`: what it reads out of two looks at /metrics, and what it says where it knows
-nothing."""
+"""`memex status`: figures from two readings of /metrics, and the report of unknown figures."""
 
 import json
 import math
@@ -19,7 +18,7 @@ ROUTE = 'method="POST",route="/v1/memories/search"'
 
 
 def metrics(ok: int, failed: int, fast: int, slow: int, health: int = 0) -> str:
-    """Requests answered, and of them: up to 10 ms, up to 100 ms."""
+    """/metrics after `ok` and `failed` searches; `fast` took up to 10 ms, `slow` up to 100 ms."""
     return f"""# TYPE memex_http_requests_total counter
 memex_http_requests_total{{{ROUTE},status="200"}} {ok}
 memex_http_requests_total{{{ROUTE},status="503"}} {failed}
@@ -43,17 +42,17 @@ ray_serve_deployment_replica_healthy{{deployment="Embedder",replica="y"}} 0.0
 BEFORE = figures.parsed(metrics(10, 0, 10, 0))
 
 
-def test_requests_are_those_between_two_looks() -> None:
+def test_requests_are_counted_between_two_readings() -> None:
     now = figures.parsed(metrics(105, 5, 100, 10, health=50))
     assert figures.requests_between(BEFORE, now) == 100
     assert figures.failures_between(BEFORE, now) == 5
 
 
-def test_a_replica_that_began_anew_is_counted_from_nothing() -> None:
+def test_restarted_replica_is_counted_from_zero() -> None:
     assert figures.requests_between(BEFORE, figures.parsed(metrics(4, 0, 4, 0))) == 4
 
 
-def test_p99_lies_within_its_bucket() -> None:
+def test_p99_is_interpolated_within_its_bucket() -> None:
     now = figures.parsed(metrics(110, 0, 100, 10))  # 90 fast, 10 slow: the 99th of a hundred
     assert figures.p99_s(BEFORE, now) == pytest.approx(0.01 + 0.09 * 9 / 10)
     assert figures.p99_s(BEFORE, BEFORE) is None
@@ -61,14 +60,14 @@ def test_p99_lies_within_its_bucket() -> None:
     assert figures.p99_s({}, {}) is None
 
 
-def test_queues_and_replicas_are_by_deployment() -> None:
+def test_queues_and_replicas_are_summed_by_deployment() -> None:
     assert figures.queued(BEFORE) == {"Embedder": 4}
     assert figures.worked_on(BEFORE) == {"Embedder": 2}
     assert figures.healthy_replicas(BEFORE) == {"Embedder": 1}
     assert figures.queued({}) is None
 
 
-def test_the_last_run_is_the_newest_of_all_replicas() -> None:
+def test_last_run_is_the_newest_of_all_replicas() -> None:
     name = "memex_summarizer_last_pass_timestamp_seconds"
     text = f'# TYPE {name} gauge\n{name}{{replica="a"}} 0\n{name}{{replica="b"}} 1795269740.6\n'
     assert figures.last_summariser_pass(figures.parsed(text)) == "2026-11-21T14:02:20Z"
@@ -82,7 +81,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Answer]]:
-    """What it answers by path, one look after the other; nothing answers where there is none."""
+    """The service's answers by path, in order; a path without answers refuses the connection."""
     answers: dict[str, list[Answer]] = {}
 
     def get(url: str, *_rest: object) -> Answer:
@@ -97,31 +96,31 @@ def service(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Answer]]:
     return answers
 
 
-def run(service: dict[str, list[Answer]], *looks: str) -> None:
+def set_answers(service: dict[str, list[Answer]], *readings: str) -> None:
     service["/health"] = [Answer(200, '{"status": "ok", "version": "1.2"}')]
-    service["/metrics"] = [Answer(200, look) for look in looks]
+    service["/metrics"] = [Answer(200, reading) for reading in readings]
 
 
-def test_all_that_is_known(
+def test_known_figures_are_printed(
     settings: Settings, service: dict[str, list[Answer]], capsys: Any
 ) -> None:
-    run(service, metrics(10, 0, 10, 0), metrics(105, 5, 100, 10))
+    set_answers(service, metrics(10, 0, 10, 0), metrics(105, 5, 100, 10))
     deployment = {"replicas": [{"state": "RUNNING"}], "target_num_replicas": 2}
-    told = {"applications": {"memex": {"deployments": {"Embedder": deployment}}}}
-    service["/api/serve/applications/"] = [Answer(200, json.dumps(told))]
+    applications = {"applications": {"memex": {"deployments": {"Embedder": deployment}}}}
+    service["/api/serve/applications/"] = [Answer(200, json.dumps(applications))]
     assert status.status(settings, None, 10, as_json=False)
     printed = capsys.readouterr().out
     assert "ok, version 1.2" in printed
-    assert "Embedder         1 of 2 replicas, 4 calls wait, 2 are worked on" in printed
+    assert "Embedder         1 of 2 replicas, 4 calls waiting, 2 in progress" in printed
     assert "10.0 requests/s, 0.5 failures/s" in printed
     assert "memories         unknown: the embedded Postgres does not run" in printed
     assert "summariser       unknown: no run is in the service's metrics" in printed
 
 
-def test_another_service_is_known_by_its_metrics(
+def test_remote_service_is_described_by_its_metrics(
     settings: Settings, service: dict[str, list[Answer]]
 ) -> None:
-    run(service, metrics(1, 0, 1, 0), metrics(1, 0, 1, 0))
+    set_answers(service, metrics(1, 0, 1, 0), metrics(1, 0, 1, 0))
     found = status.gather(settings, "http://memex.example.org/", 5)
     assert found["deployments"]["Embedder"] == {
         "replicas": 1, "target": None, "queued": 4, "worked_on": 2,
@@ -130,30 +129,41 @@ def test_another_service_is_known_by_its_metrics(
     assert set(found["unknown"]) == {"p99_s", "memories", "last_summariser_run"}
 
 
-def test_nothing_counted_is_said(settings: Settings, service: dict[str, list[Answer]]) -> None:
-    run(service, metrics(1, 0, 1, 0))
+def test_without_an_interval_rates_are_unknown(
+    settings: Settings, service: dict[str, list[Answer]]
+) -> None:
+    set_answers(service, metrics(1, 0, 1, 0))
     assert "--over" in status.gather(settings, None, 0)["unknown"]["requests_per_s"]
 
 
-def broken(service: dict[str, list[Answer]]) -> None:
-    run(service)
+def without_metrics(service: dict[str, list[Answer]]) -> None:
+    set_answers(service)
     service["/metrics"] = [Answer(404, "")]
 
 
-def bare(service: dict[str, list[Answer]]) -> None:
-    run(service, "", "")
+def with_empty_metrics(service: dict[str, list[Answer]]) -> None:
+    set_answers(service, "", "")
 
 
-def garbled(service: dict[str, list[Answer]]) -> None:
-    run(service, "<html>", "<html>")
+def with_html_as_metrics(service: dict[str, list[Answer]]) -> None:
+    set_answers(service, "<html>", "<html>")
 
 
-def stranger(service: dict[str, list[Answer]]) -> None:
+def another_program(service: dict[str, list[Answer]]) -> None:
     service["/health"] = [Answer(200, "hello")]
 
 
-@pytest.mark.parametrize("state", [broken, bare, garbled, stranger, lambda _service: None])
-def test_what_is_not_known_has_its_line(
+@pytest.mark.parametrize(
+    "state",
+    [
+        without_metrics,
+        with_empty_metrics,
+        with_html_as_metrics,
+        another_program,
+        lambda _service: None,
+    ],
+)
+def test_unknown_figures_are_reported_with_a_reason(
     settings: Settings,
     service: dict[str, list[Answer]],
     state: Callable[[dict[str, list[Answer]]], None],
@@ -173,7 +183,7 @@ def test_what_is_not_known_has_its_line(
 
 
 @pytest.mark.parametrize("url", ["x", "ftp://x", "http://", "http://x:99999", "http://[x"])
-def test_a_url_that_cannot_be_used_is_said(settings: Settings, url: str) -> None:
+def test_invalid_url_is_refused(settings: Settings, url: str) -> None:
     with pytest.raises(InvalidInput, match="--url"):
         status.gather(settings, url, 0)
 
@@ -186,5 +196,5 @@ def test_a_url_that_cannot_be_used_is_said(settings: Settings, url: str) -> None
         ("memex.example.org", "http://memex.example.org:8000"),
     ],
 )
-def test_where_it_listens(host: str, url: str) -> None:
+def test_api_url_depends_on_the_host(host: str, url: str) -> None:
     assert api_url(load_settings({"MEMEX_HOST": host})) == url

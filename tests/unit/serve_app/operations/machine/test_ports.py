@@ -4,7 +4,7 @@ from pathlib import Path
 from serve_app.operations.machine import ports
 
 
-def test_a_port_is_not_given_twice() -> None:
+def test_free_skips_taken_and_excluded_ports() -> None:
     with socket.socket() as other:
         other.bind(("0.0.0.0", 0))
         taken = other.getsockname()[1]
@@ -13,7 +13,7 @@ def test_a_port_is_not_given_twice() -> None:
     assert ports.free(taken, [taken]) != taken
 
 
-def test_a_port_that_is_drawn_is_none_that_an_outgoing_connection_can_take() -> None:
+def test_drawn_port_is_below_the_ephemeral_range() -> None:
     first, _ = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
     with socket.socket() as other:
         other.bind(("0.0.0.0", 0))

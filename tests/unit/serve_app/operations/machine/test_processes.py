@@ -1,27 +1,27 @@
-"""How this process ends itself."""
+"""How a process ends itself."""
 
 import subprocess
 import sys
 
-_LEAVES = """
+_SCRIPT = """
 import atexit
 import sys
 from serve_app.operations.machine.processes import leave
 
 atexit.register(print, "registered")
-sys.stdout.write("said")
+sys.stdout.write("text")
 leave(3)
 """
 
 
-def test_who_leaves_says_all_and_does_no_more() -> None:
-    left = subprocess.run([sys.executable, "-E", "-c", _LEAVES], capture_output=True, text=True)
-    assert (left.returncode, left.stdout, left.stderr) == (3, "said", "")
+def test_leave_flushes_output_and_skips_exit_handlers() -> None:
+    result = subprocess.run([sys.executable, "-E", "-c", _SCRIPT], capture_output=True, text=True)
+    assert (result.returncode, result.stdout, result.stderr) == (3, "text", "")
 
 
-def test_who_leaves_minds_no_closed_pipe() -> None:
+def test_leave_ignores_a_closed_pipe() -> None:
     with subprocess.Popen(
-        [sys.executable, "-E", "-c", f"input(){_LEAVES}"],
+        [sys.executable, "-E", "-c", f"input(){_SCRIPT}"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as process:

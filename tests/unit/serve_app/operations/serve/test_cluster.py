@@ -8,11 +8,11 @@ HAPROXY = """RuntimeError: HAProxy crashed during startup:
 """
 
 
-def test_an_address_that_was_taken_is_named() -> None:
+def test_address_in_use_is_reported() -> None:
     assert cause(HAPROXY).endswith("(Address already in use) for [127.0.0.1:8404]")
 
 
-def test_any_other_error_is_the_last_line_of_its_traceback() -> None:
+def test_other_errors_are_the_last_line_of_the_traceback() -> None:
     assert cause("Traceback:\n  here\nray.exceptions.RaySystemError: no more") == (
         "RaySystemError: no more"
     )

@@ -1,4 +1,4 @@
-"""Imports: what is stored, and what is refused by which number."""
+"""Imports: which lines are stored, and which are refused under which number."""
 
 import asyncio
 import io
@@ -9,37 +9,37 @@ import httpx2
 import pytest
 
 from deployments.domain.errors import Unavailable
-from serve_app.rest.handlers.importing import Import, _read_no_further_ahead
+from serve_app.rest.handlers.importing import Import, _limit_read_ahead
 from serve_app.services.memories import MemoryService
 from tests.support.fakes.embedder import FakeEmbedder
 from tests.support.fakes.store import InMemoryStore
-from tests.support.jsonl_calls import JSONL, A, body, exported, imported, line
+from tests.support.jsonl_calls import AGENT, JSONL, body, export_lines, import_lines, line
 
 
-async def test_an_import_can_be_made_again(client: httpx2.AsyncClient) -> None:
+async def test_repeated_import_stores_nothing_new(client: httpx2.AsyncClient) -> None:
     lines = [line(content=f"m {n}") for n in range(300)]
     whole = body(*lines) + b'{"end": true, "memories": 300}\n'
-    _, end = await imported(client, whole)
+    _, end = await import_lines(client, whole)
     assert (end["stored"], end["already_there"], end["whole"]) == (300, 0, True)
-    _, end = await imported(client, whole)
+    _, end = await import_lines(client, whole)
     assert (end["stored"], end["already_there"], end["whole"]) == (0, 300, True)
-    assert len(await exported(client)) == 300
+    assert len(await export_lines(client)) == 300
 
 
-async def test_the_first_of_two_lines_with_one_id_counts(client: httpx2.AsyncClient) -> None:
+async def test_first_of_two_lines_with_the_same_id_is_stored(client: httpx2.AsyncClient) -> None:
     first = line(content="first")
-    refused, end = await imported(client, body(first, {**first, "content": "second"}))
+    refused, end = await import_lines(client, body(first, {**first, "content": "second"}))
     assert (refused, end["stored"], end["already_there"]) == ([], 1, 1)
-    assert [entry["content"] for entry in await exported(client)] == ["first"]
+    assert [entry["content"] for entry in await export_lines(client)] == ["first"]
 
 
-async def test_another_agents_id_is_refused_and_left_alone(client: httpx2.AsyncClient) -> None:
+async def test_id_of_another_agent_is_refused_and_unchanged(client: httpx2.AsyncClient) -> None:
     mine = line(content="mine")
-    await imported(client, body(mine))
-    refused, end = await imported(client, body(line(), {**mine, "content": "x"}), agent="b")
+    await import_lines(client, body(mine))
+    refused, end = await import_lines(client, body(line(), {**mine, "content": "x"}), agent="b")
     assert refused == [{"line": 2, "reason": "id: is taken"}]
     assert (end["stored"], end["refused"]) == (1, 1)
-    assert [entry["content"] for entry in await exported(client)] == ["mine"]
+    assert [entry["content"] for entry in await export_lines(client)] == ["mine"]
 
 
 @pytest.mark.parametrize(
@@ -64,76 +64,80 @@ async def test_another_agents_id_is_refused_and_left_alone(client: httpx2.AsyncC
         (b'{"end": true, "memories": 5}', "the export that ends here has 5 memories, but 1 "),
     ],
 )
-async def test_a_bad_line_is_refused_by_number_and_the_others_are_stored(
+async def test_bad_line_is_refused_by_number_and_other_lines_are_stored(
     client: httpx2.AsyncClient, bad: bytes | dict[str, Any], reason: str
 ) -> None:
     bad_line = bad if isinstance(bad, bytes) else body(line(**bad)).strip()
     content = body(line()) + b"\r\n\n" + bad_line + b"\n" + body(line())
-    refused, end = await imported(client, content)
+    refused, end = await import_lines(client, content)
     assert [entry["line"] for entry in refused] == [4]
     assert refused[0]["reason"].startswith(reason)
     assert len(refused[0]["reason"]) <= 500
     assert (end["stored"], end["refused"]) == (2, 1)
-    assert len(await exported(client)) == 2
+    assert len(await export_lines(client)) == 2
 
 
-async def test_the_last_line_needs_no_end(client: httpx2.AsyncClient) -> None:
-    _, end = await imported(client, body(line(), line()).strip())
+async def test_last_line_needs_no_line_break(client: httpx2.AsyncClient) -> None:
+    _, end = await import_lines(client, body(line(), line()).strip())
     assert end["stored"] == 2
-    refused, end = await imported(client, body(line())[:-5])
+    refused, end = await import_lines(client, body(line())[:-5])
     assert (refused[0]["line"], end["stored"]) == (1, 0)
 
 
-async def test_what_is_over_is_not_stored(client: httpx2.AsyncClient) -> None:
-    _, end = await imported(client, body(line(expires_at="2024-01-01T00:00:00Z"), line()))
+async def test_expired_lines_are_not_stored(client: httpx2.AsyncClient) -> None:
+    _, end = await import_lines(client, body(line(expires_at="2024-01-01T00:00:00Z"), line()))
     assert (end["stored"], end["expired"], end["refused"]) == (1, 1, 0)
 
 
-async def test_exports_may_stand_behind_one_another(client: httpx2.AsyncClient) -> None:
+async def test_concatenated_exports_are_imported(client: httpx2.AsyncClient) -> None:
     end_of_one = {"end": True, "memories": 1}
     content = body(line(), end_of_one, line(), end_of_one)
-    refused, end = await imported(client, content)
+    refused, end = await import_lines(client, content)
     assert (refused, end["stored"], end["whole"]) == ([], 2, True)
-    _, end = await imported(client, content + body(line()))
+    _, end = await import_lines(client, content + body(line()))
     assert not end["whole"]
 
 
-async def test_many_refused_lines_are_all_named(client: httpx2.AsyncClient) -> None:
-    """More than are kept in memory."""
-    refused, end = await imported(client, b"nonsense\n" * 5_000)
+async def test_all_of_many_refused_lines_are_reported(client: httpx2.AsyncClient) -> None:
+    """More lines than are kept in memory."""
+    refused, end = await import_lines(client, b"nonsense\n" * 5_000)
     assert [entry["line"] for entry in refused] == list(range(1, 5_001))
     assert end["refused"] == 5_000
 
 
 @pytest.mark.parametrize("media_type", ["application/json", "text/plain", ""])
-async def test_an_import_says_what_it_is(client: httpx2.AsyncClient, media_type: str) -> None:
+async def test_import_requires_the_jsonl_media_type(
+    client: httpx2.AsyncClient, media_type: str
+) -> None:
     answer = await client.post(
-        "/v1/memories/import", params=A, content=b"{}", headers={"content-type": media_type}
+        "/v1/memories/import", params=AGENT, content=b"{}", headers={"content-type": media_type}
     )
     assert answer.status_code == 415
     assert "application/x-ndjson" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("limits", [(1, 0)])
-async def test_an_import_is_one_write(client: httpx2.AsyncClient) -> None:
+async def test_import_counts_as_one_write(client: httpx2.AsyncClient) -> None:
     content = body(*(line(content=f"m {n}") for n in range(400)))
-    _, end = await imported(client, content)
+    _, end = await import_lines(client, content)
     assert end["stored"] == 400
-    _, end = await imported(client, content)  # stores nothing, and so is none
+    _, end = await import_lines(client, content)  # stores nothing, so it counts as no write
     assert end["already_there"] == 400
-    answer = await client.post("/v1/memories/import", params=A, content=body(line()), headers=JSONL)
+    answer = await client.post(
+        "/v1/memories/import", params=AGENT, content=body(line()), headers=JSONL
+    )
     assert answer.status_code == 429
     assert int(answer.headers["retry-after"]) > 50
-    assert len(await exported(client)) == 400
+    assert len(await export_lines(client)) == 400
 
 
-async def test_what_is_there_is_not_embedded_again(
+async def test_existing_memories_are_not_embedded_again(
     client: httpx2.AsyncClient, embedder: FakeEmbedder
 ) -> None:
     content = body(line(), line())
-    await imported(client, content)
+    await import_lines(client, content)
     calls = len(embedder.calls)
-    await imported(client, content + body(line(content="new")))
+    await import_lines(client, content + body(line(content="new")))
     assert embedder.calls[calls:] == [(["new"], "passage")]
 
 
@@ -142,7 +146,7 @@ async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
         yield part
 
 
-async def test_an_import_waits_for_a_part_that_is_away(
+async def test_import_waits_for_an_unavailable_node(
     embedder: FakeEmbedder, store: InMemoryStore
 ) -> None:
     waits: list[float] = []
@@ -162,7 +166,7 @@ async def test_an_import_waits_for_a_part_that_is_away(
     assert len(waits) < 100
 
 
-async def test_a_batch_is_committed_before_the_body_has_ended(
+async def test_batch_is_committed_before_the_body_ends(
     embedder: FakeEmbedder, store: InMemoryStore
 ) -> None:
     service = MemoryService(embedder, store)
@@ -176,7 +180,7 @@ async def test_a_batch_is_committed_before_the_body_has_ended(
     assert await store.memories.count("a", None) == 128
 
 
-async def test_a_queue_that_is_put_to_is_given_a_size_and_one_that_cannot_wait_is_not() -> None:
+async def test_receive_queue_is_bounded_only_for_waiting_producers() -> None:
     class Receive:
         def __init__(self) -> None:
             self.queue: asyncio.Queue[int] = asyncio.Queue()
@@ -187,7 +191,7 @@ async def test_a_queue_that_is_put_to_is_given_a_size_and_one_that_cannot_wait_i
 
     request: Any = Request()
     queue = request.receive.queue
-    _read_no_further_ahead(request)
+    _limit_read_ahead(request)
     for n in range(100):
         queue.put_nowait(n)
 

@@ -1,4 +1,4 @@
-"""Agents, users and timelines over REST, and the listing's filters."""
+"""Agents, users and timelines over REST, and the filters of the memory listing."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -38,7 +38,7 @@ async def test_agents_are_listed_in_pages(client: httpx2.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("agent", ["a", "a/b", "a/users", "/", "ü ?#%", "a%2Fb", "<b>"])
-async def test_users_of_agents_of_any_name(
+async def test_users_are_listed_for_any_agent_name(
     client: httpx2.AsyncClient, metrics: RecordedMetrics, agent: str
 ) -> None:
     await add(client, agent, "ana")
@@ -57,7 +57,7 @@ async def test_users_of_agents_of_any_name(
     assert metrics.answers[-1] == ("GET", "/v1/agents/{agent_id}/users", 200)
 
 
-async def test_the_listing_of_agents_can_be_switched_off() -> None:
+async def test_listing_agents_can_be_disabled() -> None:
     async def no_metrics() -> str:
         return ""
 
@@ -70,7 +70,7 @@ async def test_the_listing_of_agents_can_be_switched_off() -> None:
         assert (await client.get("/v1/agents/a/users")).status_code == 200
 
 
-async def test_timeline(client: httpx2.AsyncClient) -> None:
+async def test_timeline_counts_memories_by_day_and_type(client: httpx2.AsyncClient) -> None:
     today = datetime.now(UTC)
     for days, memory_type in ((0, "semantic"), (0, "semantic"), (1, "episodic"), (40, "episodic")):
         created_at = (today - timedelta(days=days)).isoformat()
@@ -94,7 +94,7 @@ async def test_timeline(client: httpx2.AsyncClient) -> None:
     assert wide.json()["days"][-1]["episodic"] == 1
 
 
-async def test_listings_are_filtered(client: httpx2.AsyncClient) -> None:
+async def test_memory_listing_is_filtered(client: httpx2.AsyncClient) -> None:
     for n in range(4):
         created_at = f"2024-01-0{n + 1}T00:00:00Z"
         await add(client, "a", "u", created_at=created_at, metadata={"n": n, "even": n % 2 == 0})
@@ -134,12 +134,14 @@ async def test_listings_are_filtered(client: httpx2.AsyncClient) -> None:
         ("/v1/memories?agent_id=a&created_before=2024-01-01", "created_before"),
     ],
 )
-async def test_bad_parameters_are_named(client: httpx2.AsyncClient, url: str, field: str) -> None:
+async def test_errors_name_the_bad_parameter(
+    client: httpx2.AsyncClient, url: str, field: str
+) -> None:
     problem = assert_problem(await client.get(url), 422)
     assert [error["field"] for error in problem["errors"]] == [field]
 
 
-async def test_openapi_names_the_path_as_callers_write_it(client: httpx2.AsyncClient) -> None:
+async def test_openapi_describes_the_encoded_path(client: httpx2.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
     users = document["paths"]["/v1/agents/{agent_id}/users"]["get"]
     assert [(p["name"], p["in"]) for p in users["parameters"]] == [

@@ -1,4 +1,4 @@
-"""Summaries over REST, over in-memory parts."""
+"""Summaries over REST, with in-memory nodes."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -19,7 +19,7 @@ OWNER = {"agent_id": "a"}
 
 
 class Summariser:
-    """The port over passes in this process."""
+    """The Summariser port over passes in this process."""
 
     def __init__(self, store: InMemoryStore) -> None:
         settings = SummarizationSettings(threshold=3, batch_size=2)
@@ -58,7 +58,7 @@ async def summarise(client: httpx2.AsyncClient, **query: str) -> dict[str, Any]:
     return dict(answer.json())
 
 
-async def test_a_summary_from_first_to_last(client: httpx2.AsyncClient) -> None:
+async def test_summary_is_made_found_and_restored(client: httpx2.AsyncClient) -> None:
     memories = await add(client, 4)
     assert await summarise(client) == {
         "scopes": 1, "summaries": 1, "memories": 2, "failed": 0, "is_complete": True,
@@ -88,7 +88,7 @@ async def test_a_summary_from_first_to_last(client: httpx2.AsyncClient) -> None:
     assert (await summarise(client))["summaries"] == 0
 
 
-async def test_a_source_is_changed_through_its_summary_alone(client: httpx2.AsyncClient) -> None:
+async def test_deleting_a_source_deletes_its_summary(client: httpx2.AsyncClient) -> None:
     memories = await add(client, 4)
     await summarise(client)
     url = f"/v1/memories/{memories[0]['id']}"
@@ -100,7 +100,7 @@ async def test_a_source_is_changed_through_its_summary_alone(client: httpx2.Asyn
     assert (await client.get(f"/v1/memories/{summary_id}", params=OWNER)).status_code == 404
 
 
-async def test_another_agent_reaches_no_summary(client: httpx2.AsyncClient) -> None:
+async def test_other_agents_cannot_reach_a_summary(client: httpx2.AsyncClient) -> None:
     await add(client, 4)
     await summarise(client)
     listed = (await client.get("/v1/memories", params=OWNER)).json()["memories"]
@@ -111,7 +111,9 @@ async def test_another_agent_reaches_no_summary(client: httpx2.AsyncClient) -> N
     assert (await client.get(f"{url}/sources", params=OWNER)).status_code == 200
 
 
-async def test_what_is_no_summary_is_told_so(client: httpx2.AsyncClient) -> None:
+async def test_plain_memory_has_no_sources_and_cannot_be_restored(
+    client: httpx2.AsyncClient,
+) -> None:
     (memory,) = await add(client, 1)
     url = f"/v1/memories/{memory['id']}"
     assert (await client.get(f"{url}/sources", params=OWNER)).json() == {"memories": []}
@@ -132,7 +134,7 @@ async def test_what_is_no_summary_is_told_so(client: httpx2.AsyncClient) -> None
         ({"agent_id": "c"}, 0),
     ],
 )
-async def test_a_pass_can_be_of_some_alone(
+async def test_pass_can_be_limited_to_an_agent_or_user(
     client: httpx2.AsyncClient, query: dict[str, str], runs: int
 ) -> None:
     for agent in ("a", "b"):
@@ -150,7 +152,7 @@ async def test_a_pass_can_be_of_some_alone(
         ({"agent_id": "a", "user_id": ""}, ["user_id"]),
     ],
 )
-async def test_a_pass_of_what_cannot_be_is_refused(
+async def test_invalid_pass_parameters_are_refused(
     client: httpx2.AsyncClient, query: dict[str, str], fields: list[str]
 ) -> None:
     answer = await client.post("/v1/summaries/run", params=query)

@@ -16,18 +16,18 @@ ray_memex_shed_total{{NodeAddress="{node}"}} {count}
 
 
 class Exporter:
-    """A node's; it answers while `lets_answer` is set."""
+    """A node's metrics exporter; it answers while `may_answer` is set."""
 
     def __init__(self, node: str) -> None:
         self.node = node
-        self.asked = 0
-        self.lets_answer = asyncio.Event()
-        self.lets_answer.set()
+        self.requests = 0
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
 
     async def answer(self, _request: web.Request) -> web.Response:
-        self.asked += 1
-        await self.lets_answer.wait()
-        return web.Response(text=COUNT.format(node=self.node, count=self.asked))
+        self.requests += 1
+        await self.may_answer.wait()
+        return web.Response(text=COUNT.format(node=self.node, count=self.requests))
 
 
 Start = Callable[[Exporter], Awaitable[str]]
@@ -37,7 +37,7 @@ Start = Callable[[Exporter], Awaitable[str]]
 async def start() -> AsyncIterator[Start]:
     servers = []
 
-    async def started(exporter: Exporter) -> str:
+    async def start_exporter(exporter: Exporter) -> str:
         app = web.Application()
         app.router.add_get("/metrics", exporter.answer)
         server = TestServer(app)
@@ -45,7 +45,7 @@ async def start() -> AsyncIterator[Start]:
         servers.append(server)
         return str(server.make_url("/metrics"))
 
-    yield started
+    yield start_exporter
     for server in servers:
         await server.close()
 
@@ -58,7 +58,7 @@ def values(text: str) -> dict[tuple[str, str], float]:
     }
 
 
-async def test_all_nodes_answer_in_one(start: Start) -> None:
+async def test_exposition_contains_all_nodes(start: Start) -> None:
     nodes = {name: await start(Exporter(name)) for name in ("a", "b")}
     gather = Exposition(lambda: nodes)
     assert values(await gather()) == {
@@ -70,22 +70,20 @@ async def test_all_nodes_answer_in_one(start: Start) -> None:
     await gather.close()
 
 
-async def test_many_who_ask_at_once_cost_one_gathering(start: Start) -> None:
+async def test_concurrent_callers_share_one_gathering(start: Start) -> None:
     exporter = Exporter("a")
     nodes = {"a": await start(exporter)}
     gather = Exposition(lambda: nodes)
     assert len(set(await asyncio.gather(*(gather() for _ in range(20))))) == 1
-    assert exporter.asked == 1
+    assert exporter.requests == 1
     await gather.close()
 
 
-async def test_a_node_that_does_not_answer_is_reported_and_not_waited_for(
-    start: Start,
-) -> None:
+async def test_stuck_node_is_reported_and_not_waited_for(start: Start) -> None:
     quick, stuck = Exporter("a"), Exporter("b")
     nodes = {"a": await start(quick), "b": await start(stuck)}
     gather = Exposition(lambda: nodes, reuse_s=0, node_timeout_s=0.3)
-    stuck.lets_answer.clear()
+    stuck.may_answer.clear()
     assert values(await gather())["memex_metrics_node_up", "b"] == 0
     started = time.monotonic()
     found = values(await gather())
@@ -93,9 +91,9 @@ async def test_a_node_that_does_not_answer_is_reported_and_not_waited_for(
     assert found["memex_metrics_node_up", "b"] == 0
     assert found["memex_shed_total", "a"] == 2
     assert ("memex_shed_total", "b") not in found
-    assert stuck.asked == 1  # and not again and again
+    assert stuck.requests == 1  # later calls do not ask it again
 
-    stuck.lets_answer.set()
+    stuck.may_answer.set()
     async with asyncio.timeout(10):
         while values(await gather())["memex_metrics_node_up", "b"] == 0:
             await asyncio.wait(gather._fetches.values())
@@ -103,7 +101,7 @@ async def test_a_node_that_does_not_answer_is_reported_and_not_waited_for(
     await gather.close()
 
 
-async def test_nodes_come_and_go(start: Start) -> None:
+async def test_nodes_can_appear_and_disappear(start: Start) -> None:
     nodes = {"a": await start(Exporter("a")), "gone": "http://127.0.0.1:9/metrics"}
     gather = Exposition(lambda: dict(nodes), reuse_s=0)
     assert values(await gather())["memex_metrics_node_up", "gone"] == 0

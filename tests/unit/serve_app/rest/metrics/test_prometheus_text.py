@@ -5,7 +5,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from serve_app.rest.metrics.prometheus_text import merged, node_family, written
+from serve_app.rest.metrics.prometheus_text import merge, node_family, render
 
 SCOPE = 'otel_scope_name="ray",otel_scope_schema_url="",otel_scope_version=""'
 NODE = """# HELP ray_memex_http_requests_total HTTP requests answered.
@@ -43,14 +43,14 @@ ray_serve_request_counter_total{{NodeAddress="{node}"}} 4.0
 
 
 def exposition(*nodes: str) -> str:
-    return written(merged(NODE.format(node=node) for node in nodes))
+    return render(merge(NODE.format(node=node) for node in nodes))
 
 
 def samples(text: str) -> list[Sample]:
     return [s for family in text_string_to_metric_families(text) for s in family.samples]
 
 
-def test_nodes_are_merged_into_valid_families() -> None:
+def test_nodes_merge_into_valid_families() -> None:
     text = exposition("a", "b")
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert set(families) == {
@@ -67,7 +67,7 @@ def test_nodes_are_merged_into_valid_families() -> None:
     assert text.count("# TYPE memex_http_requests_total") == 1
 
 
-def test_labels_that_tell_nothing_are_left_out() -> None:
+def test_uninformative_labels_are_dropped() -> None:
     text = exposition("a")
     (requests,) = (s for s in samples(text) if s.name == "memex_http_requests_total")
     assert requests.labels == {
@@ -79,25 +79,25 @@ def test_labels_that_tell_nothing_are_left_out() -> None:
     assert replicas.labels == {"node": "a", "worker_id": "ab"}
 
 
-def test_what_only_looks_like_a_label_stays() -> None:
+def test_label_like_text_in_a_value_stays() -> None:
     odd = 'WorkerId=\\"x\\",Version=\\"y\\"}, \\\\'
     text = f"""# HELP ray_memex_x_total X.
 # TYPE ray_memex_x_total counter
 ray_memex_x_total{{Version="1",odd="{odd}"}} 1.0
 """
-    (found,) = samples(written(merged([text])))
+    (found,) = samples(render(merge([text])))
     assert found.labels == {"odd": 'WorkerId="x",Version="y"}, \\'}
-    assert "Version" not in written(merged([text])).replace(odd, "")
+    assert "Version" not in render(merge([text])).replace(odd, "")
 
 
-def test_a_value_may_have_any_character_and_a_sample_no_label() -> None:
+def test_any_character_in_a_value_and_samples_without_labels() -> None:
     text = """# HELP ray_serve_x_ms X.
 # TYPE ray_serve_x_ms gauge
 ray_serve_x_ms{odd="a\u2028b} 7 {\x0b",le="5"} 2000.0
 ray_serve_x_ms 1000.0
 ray_serve_x_ms{Component="c"} 3000.0
 """
-    found = samples(written(merged([text])))
+    found = samples(render(merge([text])))
     assert [(s.name, s.labels, s.value) for s in found] == [
         ("ray_serve_x_seconds", {"odd": "a\u2028b} 7 {\x0b", "le": "0.005"}, 2),
         ("ray_serve_x_seconds", {}, 1),
@@ -105,7 +105,7 @@ ray_serve_x_ms{Component="c"} 3000.0
     ]
 
 
-def test_milliseconds_become_seconds_and_counts_stay() -> None:
+def test_milliseconds_become_seconds_and_counts_stay_unchanged() -> None:
     found = {
         (s.name, s.labels.get("le")): s.value for s in samples(exposition("a")) if "serve" in s.name
     }
@@ -118,15 +118,15 @@ def test_milliseconds_become_seconds_and_counts_stay() -> None:
     assert "milliseconds" not in exposition("a")
 
 
-def test_a_node_that_is_not_there_is_named() -> None:
-    text = written({"memex_metrics_node_up": node_family([("a", True), ("b", False)])})
+def test_missing_node_is_reported_as_down() -> None:
+    text = render({"memex_metrics_node_up": node_family([("a", True), ("b", False)])})
     assert {s.labels["node"]: s.value for s in samples(text)} == {"a": 1, "b": 0}
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
-def test_promtool_has_nothing_to_complain_of() -> None:
+def test_promtool_accepts_the_exposition() -> None:
     command = ["promtool", "check", "metrics"]
-    checked = subprocess.run(command, input=exposition("a"), capture_output=True, text=True)
-    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+    result = subprocess.run(command, input=exposition("a"), capture_output=True, text=True)
+    assert (result.returncode, result.stdout + result.stderr) == (0, "")
     raw = subprocess.run(command, input=NODE.format(node="a"), capture_output=True, text=True)
-    assert raw.returncode != 0  # so that this says something
+    assert raw.returncode != 0  # so that the check above is meaningful

@@ -1,4 +1,4 @@
-"""The console's files as they are served: what a browser is told, and what they refer to."""
+"""The console's files as served: their headers and what they refer to."""
 
 import re
 from html.parser import HTMLParser
@@ -29,7 +29,7 @@ class Elements(HTMLParser):
             self.inline += data.strip()
 
 
-async def test_every_file_comes_with_the_policy(client: httpx2.AsyncClient) -> None:
+async def test_every_file_has_the_security_headers(client: httpx2.AsyncClient) -> None:
     assert {"index.html", "app.js", "console.css", "icon.svg"} <= set(FILES)
     for path in ("/console", *(f"/console/{name}" for name in FILES)):
         answer = await client.get(path)
@@ -67,7 +67,7 @@ async def test_every_file_comes_with_the_policy(client: httpx2.AsyncClient) -> N
         ("/console/icon.svg", "image/svg+xml"),
     ],
 )
-async def test_files_are_asked_about_not_sent_again(
+async def test_unchanged_files_are_answered_with_304(
     client: httpx2.AsyncClient, path: str, media_type: str
 ) -> None:
     answer = await client.get(path)
@@ -82,7 +82,7 @@ async def test_files_are_asked_about_not_sent_again(
     assert (head.status_code, head.headers["etag"]) == (200, etag)
 
 
-async def test_what_is_not_there(client: httpx2.AsyncClient) -> None:
+async def test_unknown_paths_and_hosts_are_refused(client: httpx2.AsyncClient) -> None:
     for path in ("/console/nothing.js", "/console/..%2frest%2fconsole.py", "/console/a/b"):
         answer = await client.get(path)
         assert answer.status_code == 404
@@ -94,7 +94,7 @@ async def test_what_is_not_there(client: httpx2.AsyncClient) -> None:
     assert foreign.status_code == 421
 
 
-async def test_the_page_needs_nothing_from_elsewhere(client: httpx2.AsyncClient) -> None:
+async def test_page_loads_nothing_from_other_hosts(client: httpx2.AsyncClient) -> None:
     elements = Elements((await client.get("/console")).text)
     assert elements.inline == ""
     for tag, attributes in elements.found:
@@ -107,7 +107,7 @@ async def test_the_page_needs_nothing_from_elsewhere(client: httpx2.AsyncClient)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-async def test_scripts_write_text_alone_and_import_what_is_there(
+async def test_scripts_write_only_text_and_import_only_own_files(
     client: httpx2.AsyncClient, name: str
 ) -> None:
     script = (await client.get(f"/console/{name}")).text

@@ -85,24 +85,24 @@ from (
         offset q.top_k - 1
         limit 1
     ),
-    others as materialized (
+    bounds_of_unfound as materialized (
         select min(cosine) as cosine, best, least(best, 1.5 * max(bm25) filter (
                 where q.lexical_share > 0 and id not in (select id from lexical_candidates)
             )) as bm25
         from nearest, best_found
         group by best
     ),
-    needed as materialized (
+    needed_recency as materialized (
         select (
                 score - 0.00005
                 - q.alpha * weighted_similarity_v1(cosine, bm25, best, q.lexical_share)
                 - q.importance_weight
             ) / greatest(1e-9, 1 - q.alpha) as recency
-        from last_hit, others
+        from last_hit, bounds_of_unfound
     ),
     since as materialized (
         select coalesce(q.as_of, now()) - 2 * age_days * interval '1 day' as created_at
-        from needed, lateral (
+        from needed_recency, lateral (
             select q.half_life_days * -ln(greatest(1e-300, least(1, recency))) / ln(2::float8)
                 as age_days
         ) as aged
@@ -124,7 +124,7 @@ from (
                 and created_at >= coalesce((select created_at from since), '-infinity')
             order by created_at desc, id desc
             limit q.max_newest
-        ) as looked_at, best_found, lateral (select age_days_v1(created_at, q.as_of) as age_days) as aged,
+        ) as scanned, best_found, lateral (select age_days_v1(created_at, q.as_of) as age_days) as aged,
             lateral (
                 select weighted_similarity_v1(cosine, bm25, best, q.lexical_share) as similarity,
                     recency_v1(age_days, q.half_life_days) as recency

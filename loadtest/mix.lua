@@ -1,10 +1,10 @@
--- The load: one connection a thread, so that each answer is known to belong to the thread's last
--- request, and is timed here with its status. (wrk's own percentiles are corrected for requests
--- that were never sent, and tell nothing of refused ones.)
+-- The requests that wrk sends. Each thread has one connection, so each answer belongs to the
+-- thread's last request; this script times it and notes its status. (wrk's own percentiles include
+-- requests that it never sent, and do not count refused ones apart.)
 --
--- Arguments: kind (mix, searches, writes, batches, nothing, tools, legacy-tools), first text, number of different texts
--- (0: all differ), agents, users of each, memories of a batch, threads, sentences.txt, where to
--- write JSON.
+-- Arguments: the kind (mix, searches, writes, batches, nothing, tools, legacy-tools), the first
+-- text, the number of different texts (0: all differ), the number of agents, of users of each, of
+-- memories in a batch, of threads, the path of sentences.txt, the path of the JSON result.
 
 local ffi = require("ffi")
 ffi.cdef [[
@@ -19,7 +19,7 @@ local function now_us()
     return tonumber(clock.tv_sec) * 1000000 + tonumber(clock.tv_nsec) / 1000
 end
 
--- In the main state: remember the threads, tell each its number and the path.
+-- wrk runs this in its main state: numbers the threads and tells each the path of the result.
 
 local threads = {}
 
@@ -28,7 +28,7 @@ function setup(thread)
     table.insert(threads, thread)
 end
 
--- In each thread's state.
+-- From here on in the state of each thread.
 
 local kind, calls_tools, first_text, different, agents, users, batch
 local parts, combinations = {{}}, 1
@@ -110,7 +110,7 @@ local makers = {
     end,
     searches = search,
     writes = write,
-    mix = function()  -- every fourth is a write, from another start in each thread
+    mix = function()  -- every fourth request is a write; each thread starts elsewhere in the four
         return (calls + thread_number) % 4 == 3 and write() or search()
     end,
     batches = function()
@@ -140,13 +140,13 @@ function request()
 end
 
 function response(status, _headers, body)
-    -- Errors of a tool come with 200.
+    -- A tool's error has status 200.
     if calls_tools and not body:find('"left_out":', 1, true) then status = 599 end
     table.insert(times_us, status)
     table.insert(times_us, math.floor(now_us() - sent_us + 0.5))
 end
 
--- In the main state, after the last answer.
+-- In the main state again, after the last answer.
 
 function done(summary, _latency, _requests)
     local answers = {}

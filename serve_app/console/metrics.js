@@ -43,6 +43,7 @@ export function figures(now, before, seconds) {
     rps: before ? increase(requests, total(before, REQUESTS)) / seconds : null,
     p50_s: quantile(0.5, durations),
     p99_s: quantile(0.99, durations),
+    areRecent: durations === recent && Boolean(before),
     hits: texts > 0 ? hits / texts : null,
     replicas: replicas(now),
   };

@@ -35,7 +35,7 @@ async function poll() {
   const found = figures(now.samples, before?.samples, before && (now.at_ms - before.at_ms) / 1000);
   const names = [...found.replicas].map(([deployment, n]) => `${deployment} ${n}`).join(", ");
   const running = [...found.replicas.values()].reduce((sum, n) => sum + n, 0);
-  const requests = before ? "recent requests" : "requests since the start";
+  const requests = found.areRecent ? "recent requests" : "requests since the start";
   show([
     ["RPS", found.rps === null ? "…" : short(found.rps), "Recent requests per second, without those to /metrics"],
     ["p50", found.p50_s === null ? "–" : seconds(found.p50_s), `Half of the ${requests} took less`],

@@ -81,8 +81,12 @@ class SearchMemories(Arguments):
         Metadata | None,
         Field(description="Only memories whose metadata contains all of this."),
     ] = None
-    created_after: Time | None = None
-    created_before: Time | None = None
+    created_after: Annotated[
+        Time | None, Field(description="Only memories made after this time.")
+    ] = None
+    created_before: Annotated[
+        Time | None, Field(description="Only memories made before this time.")
+    ] = None
     max_tokens: MaxTokens = DEFAULT_MAX_TOKENS
 
     def to_domain(self) -> SearchQuery:

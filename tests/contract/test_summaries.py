@@ -10,7 +10,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from deployments.domain.errors import NotASummary, Superseded
+from deployments.domain.errors import GenerationRetired, NotASummary, Superseded
 from deployments.domain.memories import (
     Expiry,
     ListFilters,
@@ -251,6 +251,19 @@ async def test_sources_expire_with_their_summary(store: BatchedStore) -> None:
     assert await store.memories.count("agent", None, include_superseded=True) == 0
     assert await store.memories.get("agent", memories[0].id) is None
     assert await list_contents(store, include_superseded=True) == []
+
+
+async def test_refused_change_of_expiry_leaves_sources_alone(store: BatchedStore) -> None:
+    memories = await add(store, 3)
+    summary = await condense(store, memories)
+    assert summary is not None
+    patch = MemoryPatch("new content", expiry=Expiry(NOW + timedelta(days=1)))
+    vector = embed_words("new content")
+    with pytest.raises(GenerationRetired):
+        await store.memories.update("agent", summary.id, patch, vector, 99, None)
+    source = await store.memories.get("agent", memories[0].id)
+    assert source is not None
+    assert source.expires_at is None
 
 
 async def test_superseded_memories_do_not_affect_scores(store: BatchedStore) -> None:

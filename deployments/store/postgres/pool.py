@@ -82,7 +82,7 @@ async def connect(dsn: str, settings: StoreSettings) -> asyncpg.Connection:
         try:
             return await asyncpg.connect(dsn, timeout=settings.connect_timeout_s)
         except (ValueError, asyncpg.exceptions.ClientConfigurationError):
-            raise BadSetting("DATABASE_URL is malformed: check its port and options") from None
+            raise BadSetting("DATABASE_URL cannot be read: check its port and options") from None
 
 
 class Pool:

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     settings = load_settings()
     from serve_app.operations.reembed.command import abandon, print_status, reembed
-    from serve_app.operations.reembed.wish import Options
+    from serve_app.operations.reembed.options import Options
 
     if arguments.status:
         print_status(settings)

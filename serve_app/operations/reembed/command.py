@@ -16,8 +16,8 @@ from deployments.store.postgres.pool import Connection
 from serve_app.operations import database, stopping
 from serve_app.operations.progress import progress_bar
 from serve_app.operations.reembed import embedder_app
+from serve_app.operations.reembed.options import Options, check_same_run, chosen_model
 from serve_app.operations.reembed.run import Embeds, Run, migrated_connection
-from serve_app.operations.reembed.wish import Options, check_same_run, chosen_model
 from serve_app.operations.serve import stored_model
 from serve_app.settings import DATABASE_URL, Settings
 

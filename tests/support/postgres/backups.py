@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import asyncpg
-
 from deployments.domain.memories import MemoryPatch, NewMemory, WriteKey
 from deployments.domain.ranking import Ranking
 from deployments.domain.search import SearchFilters, SearchQuery
@@ -23,6 +21,7 @@ from serve_app.operations.backup.files import read_manifest
 from serve_app.operations.backup.restore import load_backup
 from serve_app.operations.database import LEAVE_TIMEOUT_S
 from tests.support.fakes.embedder import IDENTITY
+from tests.support.postgres.databases import connected
 from tests.support.postgres.memories import fill, put_in_index, sentences, unit_vectors
 
 SETTINGS = StoreSettings()
@@ -48,15 +47,6 @@ async def open_store(dsn: str, settings: StoreSettings = SETTINGS) -> AsyncItera
         yield build_store(pool, settings)
     finally:
         await pool.close()
-
-
-@asynccontextmanager
-async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(dsn)
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 async def rows(dsn: str, statement: str, *args: object) -> list[tuple[Any, ...]]:

@@ -32,16 +32,6 @@ def test_every_profile_loads_and_configures_every_deployment(profile: str) -> No
     assert settings.deployments["Embedder"]["autoscaling_config"]["max_replicas"] >= 2
 
 
-def test_laptop_profile_fits_two_cores() -> None:
-    options = load_settings({}).deployments.values()
-    cpus = sum(
-        entry["ray_actor_options"]["num_cpus"]
-        * entry.get("autoscaling_config", {}).get("max_replicas", entry.get("num_replicas", 1))
-        for entry in options
-    )
-    assert cpus <= 2
-
-
 def test_profile_can_be_any_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.yaml").write_text("port: 9000\ndeployments:\n  Embedder: {num_replicas: 3}\n")
     (tmp_path / "mine").write_text("port: 9001")

@@ -19,7 +19,6 @@ from tests.support.postgres.backups import (
     back_up,
     blocked_pg_dump,
     client_view,
-    connected,
     file_names,
     fill_database,
     open_store,
@@ -27,6 +26,7 @@ from tests.support.postgres.backups import (
     rows,
     until_pg_dump_waits,
 )
+from tests.support.postgres.databases import connected
 from tests.support.postgres.memories import fill
 
 

@@ -19,11 +19,11 @@ from serve_app.operations.machine.embedded_postgres import EmbeddedPostgres
 from tests.support.postgres.backups import (
     blocked_pg_dump,
     client_view,
-    connected,
     file_names,
     fill_database,
     until_pg_dump_waits,
 )
+from tests.support.postgres.databases import connected
 
 
 def memex(data_dir: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -24,13 +24,13 @@ from tests.support.postgres.backups import (
     all_rows,
     back_up,
     client_view,
-    connected,
     fill_database,
     no_progress,
     open_store,
     restore,
     rows,
 )
+from tests.support.postgres.databases import connected
 from tests.support.postgres.memories import fill, sentences, unit_vectors
 
 

@@ -14,6 +14,7 @@ from deployments.store.searches.repository import together
 from deployments.store.settings import SearchSettings, StoreSettings
 from deployments.store.sql import sql
 from deployments.store.store import PostgresStore, build_store
+from tests.support.fakes.embedder import DIMENSIONS
 from tests.support.postgres.memories import (
     explain,
     explain_search,
@@ -150,16 +151,30 @@ async def test_generic_plan_of_searches_finds_the_best_bm25_once(pool: Pool, nam
     store = build_store(pool, StoreSettings())
     for n in range(20):
         await fill(store, 50, f"user {n}")
-    async with pool.acquire() as connection, connection.transaction():
-        await connection.execute("analyze memories")
-        await connection.execute(
-            "create function pg_temp.plan(statement text) returns setof text language plpgsql as $$"
-            "begin return query execute 'explain (generic_plan, costs off) ' || statement; end $$"
-        )
-        rows = await connection.fetch("select pg_temp.plan($1) as line", getattr(sql, name).text)
-    lines = [row["line"].strip() for row in rows]
+    lines = await _generic_plan(pool, name)
     aggregate = next(n for n, line in enumerate(lines) if line.endswith("Aggregate"))
     assert lines[aggregate - 1] == "CTE best"
     scan = next(n for n, line in enumerate(lines) if "memories_scope" in line)
     assert "created_at >" in lines[scan + 1]  # the index condition
     assert "created_at <" in lines[scan + 1]
+
+
+@pytest.mark.parametrize("name", ["search_each_weighted", "search_each_by_rank", "search_large"])
+async def test_ranking_functions_are_inlined(pool: Pool, name: str) -> None:
+    """A call of an SQL function for each candidate costs more than the formula in it."""
+    plan = "\n".join(await _generic_plan(pool, name, "verbose"))
+    assert "exp(" in plan
+    assert "_v1(" not in plan
+
+
+async def _generic_plan(pool: Pool, name: str, *options: str) -> list[str]:
+    explaining = ", ".join(["generic_plan", "costs off", *options])
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("analyze memories")
+        await connection.execute(
+            "create function pg_temp.plan(statement text) returns setof text language plpgsql as $$"
+            f"begin return query execute 'explain ({explaining}) ' || statement; end $$"
+        )
+        text = getattr(sql, name).text.replace("{dimensions}", str(DIMENSIONS))
+        rows = await connection.fetch("select pg_temp.plan($1) as line", text)
+    return [row["line"].strip() for row in rows]

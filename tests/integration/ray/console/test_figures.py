@@ -204,7 +204,9 @@ ray_serve_deployment_replica_healthy{deployment="S",replica="ill",application="m
     assert between["p99_s"] == pytest.approx(0.198)
     assert between["replicas"] == [["R", 2]]
     assert restarted["rps"] == pytest.approx(0.7)
-    assert empty == {"rps": None, "p50_s": None, "p99_s": None, "hits": None, "replicas": []}
+    assert [entry["areRecent"] for entry in found] == [False, True, True, False]
+    assert (empty["rps"], empty["p50_s"], empty["p99_s"], empty["hits"]) == (None,) * 4
+    assert empty["replicas"] == []
 
 
 async def test_readme_picture_shows_the_console(

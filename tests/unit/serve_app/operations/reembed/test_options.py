@@ -7,7 +7,7 @@ import pytest
 from deployments.domain.embeddings import ModelIdentity
 from deployments.domain.errors import BadSetting, ReembeddingFailed
 from deployments.embedder.settings import DEFAULT_MODEL, EmbeddingSettings
-from serve_app.operations.reembed.wish import Options, check_same_run, chosen_model
+from serve_app.operations.reembed.options import Options, check_same_run, chosen_model
 from serve_app.operations.serve import stored_model
 from serve_app.settings import load_settings
 

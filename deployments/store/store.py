@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from deployments.domain.overview import CountBounds
 from deployments.domain.ports.store import BatchedStore
 from deployments.store.generations.active import GenerationRepository
+from deployments.store.ids.renaming import IdRenaming
 from deployments.store.lexical.lexicon import Lexicon
 from deployments.store.lexical.upkeep import TermsUpkeep
 from deployments.store.memories.inserts import InsertRepository
@@ -29,10 +30,11 @@ from deployments.store.vector_index.index import VectorIndex
 
 @dataclass(frozen=True)
 class PostgresStore(BatchedStore):
-    """Every port of the store, its upkeep, and the pool of connections they share."""
+    """Every port of the store, its upkeep, the renaming of ids, and the connections they share."""
 
     searches: SearchRepository
     upkeep: StoreUpkeep
+    ids: IdRenaming
     pool: Pool
 
 
@@ -79,5 +81,6 @@ def build_store(
         transfers=TransferRepository(pool, export_pages, writer, count),
         overview=OverviewRepository(pool, tuning.counts),
         upkeep=StoreUpkeep(pool, terms, index, count),
+        ids=IdRenaming(pool, lexicon, terms),
         pool=pool,
     )

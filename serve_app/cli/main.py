@@ -6,7 +6,16 @@ import sys
 
 from deployments.domain.errors import MemexError
 from serve_app.cli.command import Command
-from serve_app.cli.data import backup, export, import_, reembed, reindex, restore, summarise
+from serve_app.cli.data import (
+    backup,
+    export,
+    fix_ids,
+    import_,
+    reembed,
+    reindex,
+    restore,
+    summarise,
+)
 from serve_app.cli.service import doctor, mcp, observe, serve, status
 
 COMMANDS: tuple[Command, ...] = (
@@ -20,6 +29,7 @@ COMMANDS: tuple[Command, ...] = (
     status.COMMAND,
     reembed.COMMAND,
     mcp.COMMAND,
+    fix_ids.COMMAND,
     export.COMMAND,
     import_.COMMAND,
 )

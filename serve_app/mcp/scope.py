@@ -48,11 +48,7 @@ class FixedScope:
 
 
 def fixed_scope(agent_id: str | None, user_id: str | None) -> FixedScope:
-    """The scope that the ids fix. Raises InvalidInput for an id that no memory can have or no HTTP
-    header can carry."""
-    for name, value in (("agent", agent_id), ("user", user_id)):
-        if value is not None and (value != value.strip() or not value.isprintable()):
-            raise InvalidInput(name, "must have no spaces around it and no control characters")
+    """The scope that the ids fix. Raises InvalidInput for an id that no memory can have."""
     return FixedScope(_id("agent", agent_id), _id("user", user_id))
 
 

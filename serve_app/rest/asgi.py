@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 from pydantic import TypeAdapter, ValidationError
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -37,6 +38,21 @@ _PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 _GZIP_LEVEL = 1  # a fifth of the size; higher levels take long and save little
 
 Exposition = Callable[[], Awaitable[str]]
+
+
+class _AnyText(Convertor[str]):
+    """An agent's id may contain slashes, and one with a line break gets the reason, not a 404."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("any_text", _AnyText())
 
 
 def build_rest_app(
@@ -85,8 +101,7 @@ def _routes(service: MemoryService) -> Iterator[BaseRoute]:
     for path, operations in by_path.items():
         # Each route takes all methods. Otherwise a method that a path does not have would be tried
         # on the next route, which would read `search` as an id.
-        # `:path`, because an agent's id may contain slashes.
-        route_path = path.replace("{agent_id}", "{agent_id:path}")
+        route_path = path.replace("{agent_id}", "{agent_id:any_text}")
         yield Route(route_path, _endpoint(service, operations), methods=_METHODS)
 
 
@@ -143,5 +158,5 @@ def _metrics(exposition: Exposition) -> Callable[[Request], Awaitable[Response]]
 def _route_of(scope: Scope) -> str:
     route = scope.get("route")
     if isinstance(route, Route):
-        return route.path.replace(":path}", "}")
+        return route.path.replace(":any_text}", "}")
     return route.path if isinstance(route, Mount) else "(none)"

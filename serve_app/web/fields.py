@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import pydantic_core
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, WithJsonSchema
 
+from deployments.domain.text import MAX_ID_CHARS, id_fault, is_blank
+
 MAX_BODY_BYTES = 1024 * 1024
 MAX_CONTENT_CHARS = 8_000
 MAX_QUERY_CHARS = 2_000
@@ -32,6 +34,19 @@ def _check_text(text: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise ValueError("must not contain lone surrogates") from None
+    return text
+
+
+def _check_id(text: str) -> str:
+    fault = id_fault(text)
+    if fault is not None:
+        raise ValueError(fault)
+    return text
+
+
+def _check_not_blank(text: str) -> str:
+    if is_blank(text):
+        raise ValueError("must not be blank: it has only spaces and characters that cannot be seen")
     return text
 
 
@@ -129,11 +144,21 @@ def expires_at(time: datetime | None, ttl_s: int | None) -> datetime | None:
     return datetime.now(UTC) + timedelta(seconds=ttl_s)
 
 
-Id = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_check_text)]
+StoredId = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS), AfterValidator(_check_text)]
+"""An id as a page may name it: it may be older than the rules for ids."""
+Id = Annotated[StoredId, AfterValidator(_check_id)]
 Content = Annotated[
-    str, Field(min_length=1, max_length=MAX_CONTENT_CHARS), AfterValidator(_check_text)
+    str,
+    Field(min_length=1, max_length=MAX_CONTENT_CHARS),
+    AfterValidator(_check_text),
+    AfterValidator(_check_not_blank),
 ]
-Query = Annotated[str, Field(min_length=1, max_length=MAX_QUERY_CHARS), AfterValidator(_check_text)]
+Query = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_QUERY_CHARS),
+    AfterValidator(_check_text),
+    AfterValidator(_check_not_blank),
+]
 Importance = Annotated[
     float, Field(ge=0, le=2, allow_inf_nan=False), AfterValidator(_check_not_tiny)
 ]

@@ -7,6 +7,7 @@ import asyncpg
 
 from deployments.domain.embeddings import ModelIdentity
 from deployments.domain.errors import BadSetting, Unavailable
+from deployments.domain.text import id_fault
 from deployments.embedder.settings import DEFAULT_MODEL
 from deployments.store.generations.active import active_identity
 from deployments.store.postgres.migrate import MIN_VECTOR_VERSION, read_migrations
@@ -79,6 +80,7 @@ async def _connected(dsn: str, settings: Settings, is_embedded: bool) -> list[Ch
                 await _vector(connection),
                 await _migrations(connection),
                 await _model(connection, settings),
+                await _ids(connection),
             ]
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         found, todo = _refusal(error)
@@ -158,6 +160,17 @@ async def _model(connection: asyncpg.Connection, settings: Settings) -> Check:
         found = f"embedded with {model}, not with the model that is set"
         return Check(name, "failed", found, todo)
     return Check(name, "ok", f"embedded with {model}")
+
+
+async def _ids(connection: asyncpg.Connection) -> Check:
+    if await connection.fetchval("select to_regclass('memories')") is None:
+        return Check("ids", "ok", "none yet")
+    rows = await connection.fetch(*sql.uncommon_scopes())
+    broken = sum(1 for row in rows if id_fault(row["agent_id"]) or id_fault(row["user_id"]))
+    if broken:
+        found = f"{broken} scopes have ids that the API refuses"
+        return Check("ids", "failed", found, "memex fix-ids shows and renames them")
+    return Check("ids", "ok", "all follow the rules")
 
 
 async def _active_identity(connection: asyncpg.Connection) -> ModelIdentity | None:

@@ -11,7 +11,7 @@ from deployments.domain.overview import CountBounds, DayCounts
 from serve_app.rest.input import read_query
 from serve_app.rest.schemas.queries import AgentQuery, QueryString
 from serve_app.services.memories import MemoryService
-from serve_app.web.fields import Id
+from serve_app.web.fields import Id, StoredId
 
 _BOUNDS = CountBounds()
 _Memories = Annotated[int, Field(description=f"Counted up to {_BOUNDS.per_tally:,}.")]
@@ -23,7 +23,7 @@ _NextAfter = Annotated[
 
 class TallyQuery(QueryString):
     limit: Annotated[int, Field(ge=1, le=200)] = 50
-    after: Id | None = Field(None, description="next_after of the previous page.")
+    after: StoredId | None = Field(None, description="next_after of the previous page.")
 
 
 class TimelineQuery(AgentQuery):

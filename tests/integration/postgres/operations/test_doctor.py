@@ -17,7 +17,7 @@ from serve_app.operations.diagnose.checks import Check
 from serve_app.operations.diagnose.database_checks import _connected
 from serve_app.settings import Settings, load_settings
 
-NAMES = ["Postgres", "pgvector", "migrations", "memories"]
+NAMES = ["Postgres", "pgvector", "migrations", "memories", "ids"]
 
 
 @pytest.fixture

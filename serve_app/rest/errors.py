@@ -22,6 +22,7 @@ from deployments.domain.errors import (
     TooManyExports,
     Unavailable,
 )
+from serve_app.web.input_model import reason
 from serve_app.web.problem import FieldError, problem, retry_after
 from serve_app.web.request_telemetry import has_answered, record_failure
 
@@ -59,22 +60,21 @@ async def on_memex_error(request: Request, error: Exception) -> Response:
 async def on_validation_error(_request: Request, error: Exception) -> Response:
     """Answer input that breaks rules of its schema: each broken rule, with its field."""
     assert isinstance(error, ValidationError)
-    errors = _field_errors(error)
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, describe(error), errors[:_MAX_LISTED_ERRORS])
+    errors = _field_errors(error, _MAX_LISTED_ERRORS)
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, describe(error), errors)
 
 
 def describe(error: ValidationError) -> str:
     """The first three broken rules, and how many more there are."""
-    errors = _field_errors(error)
-    detail = "; ".join(f"{entry.field}: {entry.message}" for entry in errors[:3])
-    return detail + (f"; and {len(errors) - 3} more" if len(errors) > 3 else "")
+    detail = "; ".join(f"{entry.field}: {entry.message}" for entry in _field_errors(error, 3))
+    unlisted = error.error_count() - 3
+    return detail + (f"; and {unlisted} more" if unlisted > 0 else "")
 
 
-def _field_errors(error: ValidationError) -> list[FieldError]:
-    return [
-        FieldError(_path(entry["loc"]), entry["msg"].removeprefix("Value error, "))
-        for entry in error.errors(include_url=False, include_input=False, include_context=False)
-    ]
+def _field_errors(error: ValidationError, limit: int) -> list[FieldError]:
+    """The first `limit` broken rules."""
+    errors = error.errors(include_url=False, include_input=False)
+    return [FieldError(_path(entry["loc"]), reason(entry)) for entry in errors[:limit]]
 
 
 async def on_http_error(_request: Request, error: Exception) -> Response:

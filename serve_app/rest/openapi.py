@@ -11,6 +11,7 @@ from serve_app.rest.input import KEY_HEADER
 from serve_app.rest.operation import Operation
 from serve_app.rest.routes import OPERATIONS
 from serve_app.rest.schemas.answers import HealthOut
+from serve_app.web.json_schema import UUID_SCHEMA, PlainFormats
 from serve_app.web.jsonl import MEDIA_TYPE
 from serve_app.web.problem import Problem
 
@@ -68,7 +69,12 @@ class _Schemas:
         schema = self._schema(of, "validation")
         required = schema.get("required", [])
         return [
-            {"name": name, "in": "query", "required": name in required, "schema": field}
+            {
+                "name": name,
+                "in": "query",
+                "required": name in required,
+                "schema": _without_null(field),
+            }
             for name, field in schema["properties"].items()
         ]
 
@@ -78,10 +84,23 @@ class _Schemas:
         return schema
 
 
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A parameter's schema: a query string has no null."""
+    if "anyOf" not in schema:
+        return schema
+    (choice,) = [entry for entry in schema["anyOf"] if entry != {"type": "null"}]
+    own = {key: value for key, value in schema.items() if key != "anyOf"}
+    if own.get("default", 0) is None:
+        del own["default"]
+    return {**choice, **own}
+
+
 @cache  # the schema of errors is used about a hundred times
 def _json_schema(of: type, mode: JsonSchemaMode) -> tuple[dict[str, Any], dict[str, Any]]:
     """A type's schema, and the schemas that it refers to, by name."""
-    schema = TypeAdapter(of).json_schema(ref_template=_REF, mode=mode)
+    schema = TypeAdapter(of).json_schema(
+        ref_template=_REF, mode=mode, schema_generator=PlainFormats
+    )
     return schema, schema.pop("$defs", {})
 
 
@@ -93,7 +112,7 @@ def _describe(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
                 "name": "memory_id",
                 "in": "path",
                 "required": True,
-                "schema": {"type": "string", "format": "uuid"},
+                "schema": UUID_SCHEMA,
             }
         )
     if "{agent_id}" in operation.path:

@@ -63,4 +63,6 @@ def parse_end_line(line: bytes) -> int | None:
     if not isinstance(value, dict) or value.keys() != {"end", "memories"}:
         return None
     memories = value["memories"]
-    return memories if value["end"] is True and type(memories) is int else None
+    if value["end"] is not True or type(memories) not in (int, float) or memories != memories // 1:
+        return None
+    return int(memories)

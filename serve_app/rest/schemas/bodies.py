@@ -2,7 +2,7 @@
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from deployments.domain.memories import Expiry, MemoryPatch, MemoryType, NewMemory
 from deployments.domain.ranking import Fusion, Ranking, SearchMode
@@ -23,14 +23,13 @@ from serve_app.web.fields import (
     Weight,
     expires_at,
 )
+from serve_app.web.input_model import Input
 
 MAX_BATCH = 256
 
 
-class Body(BaseModel):
-    """Strict: a number in quotes is not a number, and an unknown field is an error."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+class Body(Input):
+    """A JSON object in a request."""
 
 
 class MemoryIn(Body):

@@ -2,16 +2,17 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
 from deployments.domain.memories import ListFilters, MemoryType
 from serve_app.web.fields import Id, MetadataText, Time
+from serve_app.web.input_model import Input
 
 
-class QueryString(BaseModel):
+class QueryString(Input):
     """Query parameters. Not strict like `Body`, because numbers and booleans arrive as text."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=False)
 
 
 class AgentQuery(QueryString):

@@ -191,6 +191,8 @@ async def test_openapi_describes_every_route(client: httpx2.AsyncClient) -> None
         assert reference in document["components"]["schemas"]
     search = document["components"]["schemas"]["SearchIn"]
     assert search["properties"]["top_k"] == {
-        "default": 10, "maximum": 50, "minimum": 1, "title": "Top K", "type": "integer",
-    }  # fmt: skip
+        "anyOf": [{"maximum": 50, "minimum": 1, "type": "integer"}, {"type": "null"}],
+        "default": 10,
+        "title": "Top K",
+    }
     assert search["additionalProperties"] is False

@@ -74,7 +74,6 @@ async def test_errors_name_the_bad_field(
         ({"importance_weight": 2}, "importance_weight"),
         ({"min_score": "high"}, "min_score"),
         ({"mode": "keyword"}, "mode"),
-        ({"mode": None}, "mode"),
         ({"fusion": "sum"}, "fusion"),
         ({"lexical_weight": -0.1}, "lexical_weight"),
         ({"lexical_weight": 10.1}, "lexical_weight"),

@@ -41,9 +41,14 @@ def test_end_line_is_recognised(memories: int) -> None:
     assert parse_end_line(line) == parse_end_line(b" " + line.strip() + b"\r") == memories
 
 
+def test_end_line_of_another_program_is_recognised() -> None:
+    assert parse_end_line(b'{"end":true,"memories":7.0}') == 7
+
+
 @pytest.mark.parametrize(
     "line",
     [
+        b'{"end": true, "memories": 1.5}', b'{"end": true, "memories": Infinity}',
         b"", b"{}", b'{"end"', b'{"end": true}', b'{"end": false, "memories": 1}',
         b'{"end": true, "memories": "1"}', b'{"end": true, "memories": true}',
         b'{"end": 1, "memories": 1}', b'{"end": true, "memories": 1, "more": 1}', b"\xff",

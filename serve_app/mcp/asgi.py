@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.domain.errors import InvalidInput
+from deployments.runtime import tracing
 from serve_app.mcp.answering import Backend
 from serve_app.mcp.direct import DirectCalls
 from serve_app.mcp.scope import AGENT_HEADER, USER_HEADER, FixedScope, read_scope
@@ -41,7 +42,7 @@ def build_mcp_app(
     """The ASGI application over a server, to be mounted at ROUTE.
 
     `backend` is the one that answers the server's tool calls. If it is given, plain calls go to it
-    directly, unless the server has middleware, such as the SDK's spans. Answers are JSON unless
+    directly, unless calls are traced: the SDK makes their spans. Answers are JSON unless
     `with_streams`: a server that sends nothing before its results does not need streams, and they
     cost a millisecond or more at the median.
     """
@@ -60,7 +61,7 @@ def build_mcp_app(
     app = Starlette(lifespan=lifespan)
     # No routes: they would redirect /mcp/ to /mcp, and clients do not repeat a POST.
     inner: ASGIApp = manager.handle_request
-    if backend is not None and not with_streams and not server.middleware:
+    if backend is not None and not with_streams and not tracing.is_on():
         direct = DirectCalls(inner, backend, _fixed_scope_of, server.server_info_stamp)
         inner = RequestBodyLimitMiddleware(direct, MAX_BODY_BYTES)
     checks = _RequestChecks(inner, allowed_hosts, allowed_origins)

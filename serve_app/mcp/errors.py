@@ -10,6 +10,7 @@ from deployments.domain.errors import (
     RateLimited,
     Superseded,
 )
+from serve_app.web.input_model import reason
 
 _MAX_LISTED_ERRORS = 5
 _MAX_NAME_CHARS = 80
@@ -57,18 +58,10 @@ def explanation(tool: str, error: MemexError | ValidationError) -> str:
 
 
 def _broken_rules(error: ValidationError) -> str:
-    entries = error.errors(include_url=False, include_input=False, include_context=False)
+    entries = error.errors(include_url=False, include_input=False)
     rules = []
     for entry in entries[:_MAX_LISTED_ERRORS]:
         name = shortened(".".join(str(part) for part in entry["loc"])) or "arguments"
-        rules.append(f"{name}: {_reason(entry['type'], entry['msg'])}")
+        rules.append(f"{name}: {'is missing' if entry['type'] == 'missing' else reason(entry)}")
     unlisted = len(entries) - _MAX_LISTED_ERRORS
     return "; ".join(rules) + (f"; and {unlisted} more" if unlisted > 0 else "")
-
-
-def _reason(kind: str, message: str) -> str:
-    if kind == "missing":
-        return "is missing"
-    if kind == "extra_forbidden":
-        return "is not an argument; leave it out"
-    return message.removeprefix("Value error, ")

@@ -9,8 +9,10 @@ from serve_app.mcp.results import as_text, search_result
 from serve_app.mcp.scope import FixedScope
 from serve_app.services.memories import MemoryService
 from serve_app.web.fields import MAX_QUERY_CHARS
+from serve_app.web.input_model import unknown_name
 
 RECALL = "recall"
+_NAMES = ("task", "agent_id", "user_id")
 _TITLE = "Recall what is known for a task"
 
 
@@ -36,9 +38,10 @@ async def recall(
     service: MemoryService, arguments: dict[str, str], fixed: FixedScope
 ) -> GetPromptResult:
     """Raises InvalidInput, ValidationError and the errors of a search."""
-    filled = fixed.fill_in(arguments, ["agent_id", "user_id"])
-    for name in filled.keys() - {"task", "agent_id", "user_id"}:
-        raise InvalidInput(shortened(name), "is not an argument of recall; leave it out")
+    given = {name: value for name, value in arguments.items() if value}  # forms send "" for none
+    filled = fixed.fill_in(given, ["agent_id", "user_id"])
+    for name in filled.keys() - set(_NAMES):
+        raise InvalidInput(shortened(name), unknown_name(name, _NAMES))
     task = filled.pop("task", "")
     if not task:
         raise InvalidInput("task", "is missing")

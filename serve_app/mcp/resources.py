@@ -16,11 +16,13 @@ from serve_app.mcp.errors import shortened
 from serve_app.mcp.results import in_brief, recent_result
 from serve_app.mcp.scope import FixedScope
 from serve_app.services.memories import MemoryService
+from serve_app.web.input_model import unknown_name
 
 JSON = "application/json"
 _SCHEME = "memory"
 _RECENT = "recent"
 _RECENT_LIMIT = 50
+_PARAMETERS = ("agent_id", "user_id")
 
 
 def resources(fixed: FixedScope) -> list[Resource]:
@@ -96,9 +98,9 @@ def _parse(uri: str) -> tuple[str, dict[str, str]]:
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     if len({name for name, _ in pairs}) < len(pairs):
         raise InvalidInput("uri", "gives a parameter more than once")
-    unknown = [name for name, _ in pairs if name not in ("agent_id", "user_id")]
+    unknown = [name for name, _ in pairs if name not in _PARAMETERS]
     if unknown:
-        raise InvalidInput("uri", f"has the unknown parameter {shortened(unknown[0])!r}")
+        raise InvalidInput(f"uri: {shortened(unknown[0])}", unknown_name(unknown[0], _PARAMETERS))
     return parts.netloc, dict(pairs)
 
 

@@ -3,13 +3,14 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from typing_extensions import NotRequired, TypedDict
 
 from deployments.domain.memories import MemoryPatch, MemoryType, NewMemory
 from deployments.domain.search import SearchFilters, SearchQuery
 from deployments.runtime.ids import uuid7
 from serve_app.web.fields import Content, Id, Importance, Metadata, Query, Time
+from serve_app.web.input_model import Input
 
 DEFAULT_MAX_TOKENS = 2_000
 
@@ -37,10 +38,8 @@ MaxTokens = Annotated[
 ]
 
 
-class Arguments(BaseModel):
-    """Strict: a number in quotes is not a number, and an unknown argument is an error."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+class Arguments(Input):
+    """A tool's arguments."""
 
 
 class StoreMemory(Arguments):
@@ -188,37 +187,3 @@ class DeletedOut(TypedDict):
 
 class CountOut(TypedDict):
     count: int
-
-
-def plain_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """A JSON schema without references, generated titles and nulls. Models do not need the nulls:
-    a field that may be null may also be left out."""
-    definitions = schema.get("$defs", {})
-    plain = _plain(schema, definitions)
-    assert isinstance(plain, dict)
-    return plain
-
-
-def _plain(node: Any, definitions: dict[str, Any]) -> Any:
-    if isinstance(node, list):
-        return [_plain(item, definitions) for item in node]
-    if not isinstance(node, dict):
-        return node
-    if "$ref" in node:
-        target = definitions[node["$ref"].removeprefix("#/$defs/")]
-        own = {key: value for key, value in node.items() if key != "$ref"}
-        return _plain({**target, **own}, definitions)
-    if "anyOf" in node:
-        (choice,) = [entry for entry in node["anyOf"] if entry != {"type": "null"}]
-        own = {key: value for key, value in node.items() if key != "anyOf"}
-        return _plain({**choice, **own}, definitions)
-    return {
-        key: _properties(value, definitions) if key == "properties" else _plain(value, definitions)
-        for key, value in node.items()
-        if key not in ("$defs", "title") and not (key == "default" and value is None)
-    }
-
-
-def _properties(properties: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """Keep every property, because one may be called `title`."""
-    return {name: _plain(value, definitions) for name, value in properties.items()}

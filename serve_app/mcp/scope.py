@@ -29,13 +29,15 @@ class FixedScope:
         return {name: value for name, value in both.items() if value is not None}
 
     def fill_in(self, arguments: Mapping[str, Any], accepted: Sequence[str]) -> dict[str, Any]:
-        """The arguments together with the fixed ids whose names are in `accepted`. Raises
-        InvalidInput if an argument differs from its fixed id."""
+        """The arguments together with the fixed ids whose names are in `accepted`; null stands for
+        the fixed id. Raises InvalidInput if an argument differs from its fixed id."""
         filled = dict(arguments)
         for name, value in self.fields.items():
             if name not in accepted:
                 continue
-            if filled.setdefault(name, value) != value:
+            if filled.get(name) is None:
+                filled[name] = value
+            if filled[name] != value:
                 raise InvalidInput(
                     name, f"this connection is fixed to {value!r}: leave {name} out of the call"
                 )

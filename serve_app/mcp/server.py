@@ -28,7 +28,7 @@ from serve_app.mcp.errors import shortened
 from serve_app.mcp.prompts import RECALL, prompts
 from serve_app.mcp.resources import resource_templates, resources
 from serve_app.mcp.scope import FixedScope
-from serve_app.mcp.tools import TOOLS
+from serve_app.mcp.tools import TOOLS, from_json_text
 from serve_app.web.request_context import current_requests, set_current_requests
 
 NAME = "memex"
@@ -103,7 +103,24 @@ def build_server(
         server.middleware.append(_act_for_message)
     else:
         server.middleware.clear()  # the SDK's spans: 4 % of a call's time, and nothing exports them
+    server.middleware.append(_read_arguments)
     return server
+
+
+async def _read_arguments(
+    ctx: ServerRequestContext[dict[str, object], Any], call_next: CallNext
+) -> HandlerResult:
+    """Read what the SDK refuses: arguments as the JSON text of their object, and a prompt's null
+    arguments, which are left out."""
+    params = dict(ctx.params or {})
+    arguments = params.get("arguments")
+    if isinstance(arguments, str):
+        arguments = from_json_text(arguments)
+    if ctx.method == "prompts/get" and isinstance(arguments, dict):
+        arguments = {name: value for name, value in arguments.items() if value is not None}
+    if arguments is params.get("arguments"):
+        return await call_next(ctx)
+    return await call_next(replace(ctx, params={**params, "arguments": arguments}))
 
 
 async def _act_for_message(

@@ -12,12 +12,21 @@ from pydantic import TypeAdapter
 from deployments.domain.errors import InvalidInput
 from deployments.domain.memories import ListFilters
 from serve_app.mcp import schemas
+from serve_app.mcp.plain_schema import plain_schema, types_of
 from serve_app.mcp.results import in_brief, page_result, search_result, time_in_brief
 from serve_app.mcp.scope import FixedScope
 from serve_app.services.memories import MemoryService
 from serve_app.web.cursor import decode_cursor
 
 Handler = Callable[[MemoryService, Any, FixedScope], Awaitable[Mapping[str, Any]]]
+
+
+def from_json_text(text: str) -> Any:
+    """The value that a text is as JSON; the text itself if it is none."""
+    try:
+        return pydantic_core.from_json(text, allow_inf_nan=False)
+    except ValueError:
+        return text
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,9 @@ class MemoryTool:
     def read(self, arguments: Mapping[str, Any], fixed: FixedScope) -> schemas.Arguments:
         """The arguments, validated. Raises InvalidInput, ValidationError."""
         filled = fixed.fill_in(arguments, list(self.arguments.model_fields))
+        for name in self._without_text.intersection(filled):
+            if isinstance(filled[name], str):  # some clients send every argument as text
+                filled[name] = from_json_text(filled[name])
         try:
             raw = pydantic_core.to_json(filled, inf_nan_mode="constants")
         except ValueError:
@@ -54,11 +66,16 @@ class MemoryTool:
 
     @functools.cached_property
     def _schemas(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        output = TypeAdapter(self.result).json_schema(mode="serialization")
-        return (
-            schemas.plain_schema(self.arguments.model_json_schema()),
-            schemas.plain_schema(output),
+        arguments: TypeAdapter[Any] = TypeAdapter(self.arguments)
+        return plain_schema(arguments, "validation"), plain_schema(
+            TypeAdapter(self.result), "serialization"
         )
+
+    @functools.cached_property
+    def _without_text(self) -> frozenset[str]:
+        """The arguments that cannot be text."""
+        properties = self._schemas[0]["properties"].items()
+        return frozenset(name for name, schema in properties if "string" not in types_of(schema))
 
     def definition(self, fixed: FixedScope) -> Tool:
         """The definition that a connection lists: fixed ids are not arguments."""

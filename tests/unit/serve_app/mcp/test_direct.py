@@ -51,7 +51,7 @@ async def test_every_tool_answers_like_the_sdk(sdk_calls: list[str], version: st
 INVALID: list[tuple[str, dict[str, Any]]] = [
     ("search_memories", {}),
     ("search_memories", {**SCOPE, "query": ""}),
-    ("search_memories", {**SCOPE, "query": "q", "top_k": "3"}),
+    ("search_memories", {**SCOPE, "query": "q", "top_k": "three"}),
     ("search_memories", {**SCOPE, "query": "\ud800"}),
     ("search_memories", {**SCOPE, "query": "q", "metadata": {"a": float("nan")}}),
     ("store_memory", {**SCOPE, "content": "x", "importance": float("inf")}),

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from deployments.domain.embeddings import Embeddings
+from deployments.domain.metadata_filters import MetadataTest
 from deployments.domain.pickling import pickle_by_fields
 from deployments.domain.ranking import Explanation
 from deployments.domain.rate_limits import RateLimit
@@ -114,8 +115,8 @@ class ListFilters:
     """Conditions on the listed memories, besides their scope; `None` is no condition."""
 
     memory_type: MemoryType | None = None
-    metadata: dict[str, Any] | None = None
-    """The memory's metadata must contain this object (Postgres's `@>`)."""
+    metadata: MetadataTest | None = None
+    """The memory's metadata must pass this test."""
     created_after: datetime | None = None
     created_before: datetime | None = None
     include_superseded: bool = False

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from deployments.domain.embeddings import Embeddings
 from deployments.domain.memories import MemoryType
+from deployments.domain.metadata_filters import MetadataTest
 from deployments.domain.pickling import pickle_by_fields
 from deployments.domain.ranking import Ranking
 from deployments.domain.rate_limits import RateLimit
@@ -17,8 +17,8 @@ class SearchFilters:
     """Conditions on the hits, besides their scope; `None` is no condition."""
 
     memory_type: MemoryType | None = None
-    metadata: dict[str, Any] | None = None
-    """The hit's metadata must contain this object (Postgres's `@>`)."""
+    metadata: MetadataTest | None = None
+    """The hit's metadata must pass this test."""
     created_after: datetime | None = None
     created_before: datetime | None = None
     min_score: float | None = None

@@ -18,6 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from deployments.domain.memories import MemoryType
+from deployments.domain.metadata_filters import parse_filter
 from deployments.domain.ranking import Ranking
 from deployments.domain.search import SearchFilters, SearchQuery
 from deployments.store.postgres.pool import Pool
@@ -90,9 +91,9 @@ def _filters(name: str, question: Question, plan: Plan) -> SearchFilters:
     """`project` is spread over all clusters; `team` has its own, usually far from the query."""
     return {
         "none": SearchFilters(),
-        "project 1%": SearchFilters(metadata={"project": question.project}),
-        "team 1%": SearchFilters(metadata={"team": question.team}),
-        "rare 0.01%": SearchFilters(metadata={"rare": True}),
+        "project 1%": SearchFilters(metadata=parse_filter({"project": question.project})),
+        "team 1%": SearchFilters(metadata=parse_filter({"team": question.team})),
+        "rare 0.01%": SearchFilters(metadata=parse_filter({"rare": True})),
         "type 10%": SearchFilters(memory_type=MemoryType.PROCEDURAL),
         "90 days": SearchFilters(created_after=plan.until - timedelta(days=90)),
         "1 day": SearchFilters(created_after=plan.until - timedelta(days=1)),

@@ -9,7 +9,16 @@ from typing_extensions import NotRequired, TypedDict
 from deployments.domain.memories import MemoryPatch, MemoryType, NewMemory
 from deployments.domain.search import SearchFilters, SearchQuery
 from deployments.runtime.ids import uuid7
-from serve_app.web.fields import Content, Id, Importance, Metadata, Query, Time
+from serve_app.web.fields import (
+    FILTER,
+    Content,
+    Id,
+    Importance,
+    Metadata,
+    MetadataFilter,
+    Query,
+    Time,
+)
 from serve_app.web.input_model import Input
 
 DEFAULT_MAX_TOKENS = 2_000
@@ -76,10 +85,7 @@ class SearchMemories(Arguments):
         int, Field(ge=1, le=50, description="How many memories to return at most.")
     ] = 10
     memory_type: TypeArgument | None = None
-    metadata: Annotated[
-        Metadata | None,
-        Field(description="Only memories whose metadata contains all of this."),
-    ] = None
+    metadata: Annotated[MetadataFilter | None, Field(description=FILTER)] = None
     created_after: Annotated[
         Time | None, Field(description="Only memories made after this time.")
     ] = None

@@ -9,7 +9,16 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 import pydantic_core
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    WithJsonSchema,
+)
+
+from deployments.domain.metadata_filters import MetadataTest, parse_filter
 
 from deployments.domain.text import MAX_ID_CHARS, id_fault, is_blank
 
@@ -18,6 +27,11 @@ MAX_CONTENT_CHARS = 8_000
 MAX_QUERY_CHARS = 2_000
 MAX_METADATA_BYTES = 16 * 1024
 MAX_TTL_S = 100 * 365 * 86_400
+FILTER = (
+    'Only memories whose metadata contains all of this, such as {"project": "x"}. A value may also '
+    'be an object of operators, such as {"$gte": 5}: $eq, $ne, $in, $nin, $gt, $gte, $lt, $lte, '
+    "$exists, $not. Beside keys, $and and $or take lists of filters, and $not takes a filter."
+)
 _MAX_METADATA_DEPTH = 64  # JSON parsers limit nesting; answers nest metadata deeper than requests
 _MAX_CLOCK_SKEW = timedelta(minutes=5)
 _MIN_POSITIVE = 1e-9
@@ -58,6 +72,12 @@ def _check_metadata(value: dict[str, Any]) -> dict[str, Any]:
     if size > MAX_METADATA_BYTES:
         raise ValueError(f"is {size} bytes as JSON; at most {MAX_METADATA_BYTES} are allowed")
     return value
+
+
+def _parse_filter(value: Any) -> MetadataTest:
+    if not isinstance(value, dict):
+        raise ValueError("Input should be an object")
+    return parse_filter(_check_metadata(value))
 
 
 def _parse_json(value: Any) -> Any:
@@ -171,10 +191,12 @@ Metadata = Annotated[
     AfterValidator(_check_metadata),
     Field(description="Any JSON object of at most 16 KiB."),
 ]
-MetadataText = Annotated[
-    dict[str, Any],
+MetadataFilter = Annotated[
+    MetadataTest, PlainValidator(_parse_filter, json_schema_input_type=dict[str, Any])
+]
+MetadataFilterText = Annotated[
+    MetadataFilter,
     BeforeValidator(_parse_json),
-    AfterValidator(_check_metadata),
     WithJsonSchema(
         {
             "type": "string",

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from deployments.domain.memories import ListFilters, MemoryType, NewMemory
+from deployments.domain.metadata_filters import parse_filter
 from deployments.domain.overview import DayCounts, Tally, TallyPage, Timeline
 from deployments.domain.ports.store import BatchedStore
 from deployments.runtime.ids import uuid7
@@ -158,17 +159,17 @@ async def test_list_filters_by_metadata_and_time(store: BatchedStore, user: str 
 
     assert await list_ages() == [0, 1, 2, 3, 4, 5]
     for limit in (1, 2, 10):
-        assert await list_ages(limit, metadata={"even": True}) == [0, 2, 4]
-    assert await list_ages(metadata={"tags": ["all", "t3"]}) == [3]
-    assert await list_ages(metadata={}) == [0, 1, 2, 3, 4, 5]
+        assert await list_ages(limit, metadata=parse_filter({"even": True})) == [0, 2, 4]
+    assert await list_ages(metadata=parse_filter({"tags": ["all", "t3"]})) == [3]
+    assert await list_ages(metadata=parse_filter({})) == [0, 1, 2, 3, 4, 5]
     assert await list_ages(created_after=ages[2]) == [0, 1]
     assert await list_ages(created_before=ages[2]) == [3, 4, 5]
     between = {"created_after": ages[5], "created_before": ages[0]}
-    assert await list_ages(1, **between, metadata={"even": False}) == [1, 3]
+    assert await list_ages(1, **between, metadata=parse_filter({"even": False})) == [1, 3]
     page = await store.memories.list_page(
         "agent",
         user,
         page_size=10,
-        filters=ListFilters(memory_type=MemoryType.SEMANTIC, metadata={"even": True}),
+        filters=ListFilters(memory_type=MemoryType.SEMANTIC, metadata=parse_filter({"even": True})),
     )
     assert page.memories == []

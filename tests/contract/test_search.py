@@ -9,6 +9,7 @@ from deployments.domain.memories import (
     MemoryType,
     PageKey,
 )
+from deployments.domain.metadata_filters import parse_filter
 from deployments.domain.ranking import Fusion, Ranking, SearchMode
 from deployments.domain.search import SearchFilters
 from deployments.runtime.ids import uuid7
@@ -143,9 +144,9 @@ async def test_equal_scores_are_ordered_by_time_then_id(scope: Scope) -> None:
     ("filters", "expected"),
     [
         (SearchFilters(memory_type=MemoryType.PROCEDURAL), {"c"}),
-        (SearchFilters(metadata={"project": "x"}), {"a", "b"}),
-        (SearchFilters(metadata={"project": "x", "tags": ["new"]}), {"b"}),
-        (SearchFilters(metadata={}), {"a", "b", "c"}),
+        (SearchFilters(metadata=parse_filter({"project": "x"})), {"a", "b"}),
+        (SearchFilters(metadata=parse_filter({"project": "x", "tags": ["new"]})), {"b"}),
+        (SearchFilters(metadata=parse_filter({})), {"a", "b", "c"}),
         (SearchFilters(created_after=NOW - timedelta(days=2)), {"b", "c"}),
         (SearchFilters(created_before=NOW - timedelta(days=2)), {"a"}),
         (SearchFilters(created_after=NOW - timedelta(days=1)), {"c"}),

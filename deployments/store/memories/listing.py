@@ -3,6 +3,7 @@
 from typing import Any
 
 from deployments.domain.memories import ListFilters, PageKey
+from deployments.store.postgres.jsonpath import to_jsonpath
 from deployments.store.postgres.pool import Connection
 from deployments.store.sql import sql
 
@@ -19,7 +20,7 @@ def list_statement(
     values = {
         "agent_id": agent_id,
         "memory_type": filters.memory_type,
-        "metadata": filters.metadata,
+        "metadata": to_jsonpath(filters.metadata),
         "created_after": filters.created_after,
         "created_before": filters.created_before,
         "include_superseded": filters.include_superseded,

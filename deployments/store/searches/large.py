@@ -12,7 +12,7 @@ from deployments.store.searches.tuning import SearchTuning
 from deployments.store.settings import StoreSettings
 from deployments.store.sql import sql
 from deployments.store.vector_index.index import VectorIndex
-from deployments.store.vector_index.sketches import are_sketched
+from deployments.store.vector_index.sketches import sketched_by
 
 Bound = tuple[Any, ...]
 """A statement's text and its parameters."""
@@ -91,6 +91,7 @@ class LargeSearch:
         share = max(population.matching_share, tuning.max_lexical / tuning.max_lexical_skipped)
         return sql.search_sketched(
             **search.values_of_one,
+            sketched=sketched_by(search.call.query.filters.metadata),
             max_few=self._settings.exact_search_rows,
             max_likely=max_likely(search.call.query, tuning),
             rare_keys=self._rare_keys(search, round(tuning.max_lexical / share)),
@@ -125,7 +126,6 @@ class LargeSearch:
 def _is_sketched(search: Prepared) -> bool:
     """Whether sketches can serve the search: it filters by one metadata value, and ranks by neither
     rank fusion nor words only."""
-    metadata = search.call.query.filters.metadata
-    if metadata is None or search.fuses_by_rank or search.lexical_share == 1:
+    if search.fuses_by_rank or search.lexical_share == 1:
         return False
-    return are_sketched(metadata)
+    return sketched_by(search.call.query.filters.metadata) is not None

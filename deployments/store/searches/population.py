@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from deployments.domain.search import SearchFilters, SearchQuery
+from deployments.store.postgres.jsonpath import to_jsonpath
 from deployments.store.postgres.pool import Connection
 from deployments.store.searches.candidates import Population, recent_since
 from deployments.store.searches.tuning import SearchTuning
@@ -21,7 +22,7 @@ async def expected_rows(connection: Connection, query: SearchQuery, filters: Sea
             agent_id=query.agent_id,
             user_id=query.user_id,
             memory_type=filters.memory_type,
-            metadata=filters.metadata,
+            metadata=to_jsonpath(filters.metadata),
             created_after=filters.created_after,
             created_before=filters.created_before,
         )

@@ -9,6 +9,7 @@ from pgvector import SparseVector, Vector
 from deployments.domain.ranking import fuses_by_rank
 from deployments.domain.search import SearchCall
 from deployments.store.lexical.lexicon import QueryTerms
+from deployments.store.postgres.jsonpath import to_jsonpath
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,7 @@ class Prepared:
             "half_life_days": query.ranking.half_life_days,
             "importance_weight": query.ranking.importance_weight,
             "memory_type": filters.memory_type,
-            "metadata": filters.metadata,
+            "metadata": to_jsonpath(filters.metadata),
             "created_after": filters.created_after,
             "created_before": filters.created_before,
             "min_score": filters.min_score,

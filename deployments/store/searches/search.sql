@@ -11,7 +11,7 @@
 1 as search, :agent_id::text as agent_id, :user_id::text as user_id, :embedding::vector as embedding,
         :generation::smallint as generation, :top_k::int as top_k, :alpha::float8 as alpha,
         :half_life_days::float8 as half_life_days, :importance_weight::float8 as importance_weight,
-        :memory_type::text as memory_type, :metadata::jsonb as metadata,
+        :memory_type::text as memory_type, :metadata::jsonpath as metadata,
         :created_after::timestamptz as created_after,
         :created_before::timestamptz as created_before, :min_score::float8 as min_score,
         :as_of::timestamptz as as_of, :terms::sparsevec as terms,
@@ -23,7 +23,7 @@
 unnest(
         :agent_id::text[], :user_id::text[], :embedding::vector[], :generation::smallint[],
         :top_k::int[], :alpha::float8[], :half_life_days::float8[], :importance_weight::float8[],
-        :memory_type::text[], :metadata::jsonb[], :created_after::timestamptz[],
+        :memory_type::text[], :metadata::jsonpath[], :created_after::timestamptz[],
         :created_before::timestamptz[], :min_score::float8[], :as_of::timestamptz[],
         :terms::sparsevec[], :lexical_share::float8[]
     ) with ordinality as n (
@@ -120,7 +120,7 @@ from (
         from memories
         where agent_id = q.agent_id and user_id = q.user_id and superseded_by is null
             and {{in_type_and_time}}
-            and (q.metadata is null or metadata @> q.metadata)
+            and (q.metadata is null or metadata @@ q.metadata)
     ),
     {{ranked}}
     {{memories_of_hits}}
@@ -139,7 +139,7 @@ from (
         from memories
         where agent_id = q.agent_id and user_id = q.user_id and superseded_by is null
             and {{in_type_and_time}}
-            and (q.metadata is null or metadata @> q.metadata)
+            and (q.metadata is null or metadata @@ q.metadata)
     ),
     {{ranked}}
     {{memories_of_hits}}
@@ -158,13 +158,13 @@ from (
         from memories
         where agent_id = q.agent_id and user_id = q.user_id and superseded_by is null
             and {{in_type_and_time}}
-            and (q.metadata is null or metadata @> q.metadata)
+            and (q.metadata is null or metadata @@ q.metadata)
         union all
         select {{arms}}
         from memories
         where agent_id = q.agent_id and user_id = q.user_id and superseded_by is not null
             and {{in_type_and_time}}
-            and (q.metadata is null or metadata @> q.metadata)
+            and (q.metadata is null or metadata @@ q.metadata)
     ),
     {{ranked}}
     {{memories_of_hits}}
@@ -188,7 +188,7 @@ from (
         from memories
         where agent_id = q.agent_id and user_id = q.user_id and superseded_by is null
             and {{in_type_and_time}}
-            and (q.metadata is null or metadata @> q.metadata)
+            and (q.metadata is null or metadata @@ q.metadata)
     ),
     {{ranked}}
     {{memories_of_hits}}
@@ -209,7 +209,7 @@ from (
         from memories
         where agent_id = q.agent_id and user_id = q.user_id and superseded_by is null
             and {{in_type_and_time}}
-            and (q.metadata is null or metadata @> q.metadata)
+            and (q.metadata is null or metadata @@ q.metadata)
         limit q.max_few + 1
     ),
     candidates as not materialized (
@@ -225,14 +225,15 @@ from (
 order by hits.score desc, hits.created_at desc, hits.id desc;
 
 -- name: search_sketched
--- As search_whole_of_few, for a metadata filter with one key and a single value. The candidates are the
+-- As search_whole_of_few, for a metadata filter that asks for one value of one key: `sketched`, an object of
+-- both. The candidates are the
 -- max_likely memories that score highest by their sketches, and up to max_lexical memories with a rare term
 -- of the query (rare_keys). If n of d signs differ, a sketch estimates the cosine as cos(pi n / d)
 -- (Charikar 2002). Sketches hold no terms.
 select q.search, hits.*
 from (
-    select {{search_parameters}}, :max_few::int as max_few, :max_likely::int as max_likely,
-        :rare_keys::bigint[] as rare_keys, :max_lexical::int as max_lexical
+    select {{search_parameters}}, :sketched::jsonb as sketched, :max_few::int as max_few,
+        :max_likely::int as max_likely, :rare_keys::bigint[] as rare_keys, :max_lexical::int as max_lexical
     where :generation::smallint = {{generation_in_use}}
 ) as q, lateral (
     with sketches as materialized (
@@ -244,7 +245,7 @@ from (
             + q.importance_weight * importance / 2 as score
         from memory_sketches
         where sketch_key = (
-                select sketch_key(q.agent_id, q.user_id, key, value) from jsonb_each(q.metadata)
+                select sketch_key(q.agent_id, q.user_id, key, value) from jsonb_each(q.sketched)
             )
             and {{in_type_and_time}}
         limit q.max_few + 1
@@ -266,7 +267,7 @@ from (
             where id = best.memory_id
                 and agent_id = q.agent_id and user_id = q.user_id and superseded_by is null
                 and {{in_type_and_time}}
-                and (q.metadata is null or metadata @> q.metadata)
+                and (q.metadata is null or metadata @@ q.metadata)
             offset 0
         ) as scored
     ),
@@ -278,7 +279,7 @@ from (
         where q.lexical_share > 0 and term_keys && q.rare_keys
             and agent_id = q.agent_id and user_id = q.user_id and superseded_by is null
             and {{in_type_and_time}}
-            and metadata @> (select q.metadata)
+            and metadata @@ (select q.metadata)
             and (select candidates from counted) between q.max_likely + 1 and q.max_few
         order by terms <#> q.terms
         limit q.max_lexical
@@ -320,7 +321,7 @@ from (
         from memories
         where agent_id = q.agent_id and user_id = q.user_id and superseded_by is null
             and {{in_type_and_time}}
-            and (q.metadata is null or metadata @> q.metadata)
+            and (q.metadata is null or metadata @@ q.metadata)
             and indexed
         order by embedding::halfvec({dimensions}) <=> q.embedding::halfvec({dimensions})
         limit q.max_nearest
@@ -331,7 +332,7 @@ from (
         where q.lexical_share > 0 and term_keys && q.rare_keys
             and agent_id = q.agent_id and user_id = q.user_id and superseded_by is null
             and {{in_type_and_time}}
-            and (q.metadata is null or metadata @> q.metadata)
+            and (q.metadata is null or metadata @@ q.metadata)
         order by terms <#> q.terms
         limit q.max_lexical
     ),
@@ -380,7 +381,7 @@ from (
             from memories
             where agent_id = q.agent_id and user_id = q.user_id and superseded_by is null
                 and {{in_type_and_time}}
-                and (q.metadata is null or metadata @> q.metadata)
+                and (q.metadata is null or metadata @@ q.metadata)
                 and created_at >= coalesce((select created_at from since), '-infinity')
             order by created_at desc, id desc
             limit q.max_newest
@@ -402,7 +403,7 @@ explain (format json)
 select from memories
 where agent_id = :agent_id and user_id = :user_id and superseded_by is null
     and (:memory_type::text is null or memory_type = :memory_type)
-    and (:metadata::jsonb is null or metadata @> :metadata)
+    and (:metadata::jsonpath is null or metadata @@ :metadata)
     and created_at > coalesce(:created_after::timestamptz, '-infinity')
     and created_at < coalesce(:created_before::timestamptz, 'infinity');
 

@@ -7,10 +7,8 @@ sketches after a move to another model. It also checks scopes that are new to th
 sketches.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from deployments.domain.errors import Unavailable
+from deployments.domain.metadata_filters import Equals, Key, MetadataTest, Scalar
 from deployments.store.generations.active import active_generation
 from deployments.store.postgres.pool import Pool
 from deployments.store.postgres.scope_pages import process_pages
@@ -45,6 +43,10 @@ async def _add(pool: Pool, agent_id: str, user_id: str) -> None:
         )
 
 
-def are_sketched(metadata: Mapping[str, Any]) -> bool:
-    """Whether sketches are stored by exactly this metadata filter: one key with a single value."""
-    return len(metadata) == 1 and not isinstance(next(iter(metadata.values())), dict | list)
+def sketched_by(metadata: MetadataTest | None) -> dict[str, Scalar] | None:
+    """The key and value by which the memories that pass the filter have sketches; None if the
+    filter asks for anything else."""
+    match metadata:
+        case Key(name, Equals(value)):
+            return {name: value}
+    return None

@@ -9,12 +9,14 @@ from deployments.domain.ranking import Fusion, Ranking, SearchMode
 from deployments.domain.search import SearchFilters, SearchQuery
 from deployments.runtime.ids import uuid7
 from serve_app.web.fields import (
+    FILTER,
     Content,
     FutureTime,
     Id,
     Importance,
     LexicalWeight,
     Metadata,
+    MetadataFilter,
     PastTime,
     Query,
     Score,
@@ -132,9 +134,7 @@ class SearchIn(Body):
         False, description="Also find memories that were condensed into a summary."
     )
     memory_type: MemoryType | None = None
-    metadata: Metadata | None = Field(
-        None, description="Only memories whose metadata contains all of this."
-    )
+    metadata: MetadataFilter | None = Field(None, description=FILTER)
     created_after: Time | None = None
     created_before: Time | None = None
     min_score: Score | None = None

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
 from deployments.domain.memories import ListFilters, MemoryType
-from serve_app.web.fields import Id, MetadataText, Time
+from serve_app.web.fields import FILTER, Id, MetadataFilterText, Time
 from serve_app.web.input_model import Input
 
 
@@ -40,9 +40,7 @@ class ListQuery(QueryString):
     agent_id: Id
     user_id: Id | None = Field(None, description="All users of the agent if it is left out.")
     memory_type: MemoryType | None = None
-    metadata: MetadataText | None = Field(
-        None, description="A JSON object; only memories whose metadata contains all of it."
-    )
+    metadata: MetadataFilterText | None = Field(None, description=f"A JSON object. {FILTER}")
     created_after: Time | None = None
     created_before: Time | None = None
     limit: Annotated[int, Field(ge=1, le=200)] = 50

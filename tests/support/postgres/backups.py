@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deployments.domain.memories import MemoryPatch, NewMemory, WriteKey
+from deployments.domain.metadata_filters import parse_filter
 from deployments.domain.ranking import Ranking
 from deployments.domain.search import SearchFilters, SearchQuery
 from deployments.runtime.ids import uuid7
@@ -77,7 +78,10 @@ async def client_view(dsn: str, settings: StoreSettings = SETTINGS) -> ClientVie
         searches = []
         for text, vector in QUERIES:
             for ranking in RANKINGS:
-                for filters in (SearchFilters(), SearchFilters(metadata={"even": True})):
+                for filters in (
+                    SearchFilters(),
+                    SearchFilters(metadata=parse_filter({"even": True})),
+                ):
                     query = SearchQuery("agent", "user", text, 20, ranking, filters, AS_OF)
                     hits = await store.searches.search(query, vector, generation, None)
                     searches.append([(hit.id, hit.score, hit.content) for hit in hits])

@@ -2,8 +2,10 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from deployments.domain.memories import ListFilters
+from deployments.domain.metadata_filters import parse_filter
 from deployments.store.memories.listing import list_statement
 from deployments.store.postgres.pool import Pool
 from deployments.store.sql import sql
@@ -85,17 +87,32 @@ async def test_list_with_a_selective_filter_uses_the_metadata_index(
     pool: Pool, postgres_store: PostgresStore
 ) -> None:
     memories, _, _ = await fill(postgres_store, 3_000)
-    filters = ListFilters(metadata={"rare": True})
+    rare = {"rare": True, "n": 1.5, "tags": ["new", "rare"], "of": {"rare": True}}
     async with pool.acquire() as connection:
         await connection.execute(
-            "update memories set metadata = jsonb_build_object('rare', true) where id = any($1)",
+            "update memories set metadata = $2 where id = any($1)",
             [memory.id for memory in memories[:3]],
+            rare,
         )
         await connection.execute("analyze memories")
-        async with connection.transaction():
+    values: tuple[dict[str, Any], ...] = (
+        {"rare": True},
+        {"rare": {"$eq": True}, "n": {"$gte": 0}},
+        {"rare": {"$in": [True, "yes"]}},
+        {"tags": "rare"},
+        {"tags": ["rare", "new"], "even": {"$exists": False}},
+        {"of": {"rare": True, "n": {"$ne": 1}}},
+        {"$and": [{"rare": True}, {"$not": {"even": False}}]},
+        {"$or": [{"rare": True}, {"tags": "new", "n": {"$gte": 0}}]},
+    )
+    for value in values:
+        filters = ListFilters(metadata=parse_filter(value))
+        async with pool.acquire() as connection, connection.transaction():
             await connection.execute(*sql.plan_for_values())
             text, *parameters = list_statement("agent", "user", filters, None, 51)
             rows = await connection.fetch(f"explain (costs off) {text}", *parameters)
-    assert "memories_metadata" in "\n".join(row[0] for row in rows)
-    page = await postgres_store.memories.list_page("agent", "user", page_size=50, filters=filters)
-    assert {memory.id for memory in page.memories} == {memory.id for memory in memories[:3]}
+        assert "memories_metadata" in "\n".join(row[0] for row in rows), value
+        page = await postgres_store.memories.list_page(
+            "agent", "user", page_size=50, filters=filters
+        )
+        assert {memory.id for memory in page.memories} == {memory.id for memory in memories[:3]}

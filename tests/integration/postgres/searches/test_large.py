@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from deployments.domain.memories import NewMemory
+from deployments.domain.metadata_filters import parse_filter
 from deployments.domain.ranking import Ranking
 from deployments.domain.search import SearchCall, SearchFilters, SearchQuery
 from deployments.runtime.ids import uuid7
@@ -44,7 +45,7 @@ async def test_large_scope_search_finds_the_hits_of_exact_scoring(
     for text, query_vector in zip(sentences(10, words=6), unit_vectors(10), strict=True):
         for filters, as_of in (
             (SearchFilters(), None),
-            (SearchFilters(metadata={"even": True}), None),
+            (SearchFilters(metadata=parse_filter({"even": True})), None),
             (SearchFilters(), datetime.now(UTC) - timedelta(hours=1_000)),
         ):
             query = SearchQuery("agent", "user", text, 10, ranking, filters, as_of)
@@ -109,7 +110,7 @@ async def test_number_of_recent_memories_is_the_planners_estimate(large_pool: Po
             (Ranking(1.0), SearchFilters(), None, 0),
             (Ranking(), SearchFilters(created_after=earlier), None, 1_500),
             (Ranking(), SearchFilters(created_before=earlier), None, 1_020),
-            (Ranking(), SearchFilters(metadata={"even": True}), None, 2_520),
+            (Ranking(), SearchFilters(metadata=parse_filter({"even": True})), None, 2_520),
         ):
             query = SearchQuery("agent", "user", "q", 10, ranking, filters, as_of)
             population = await populations.population(
@@ -130,7 +131,7 @@ async def test_selective_filter_of_a_large_scope_scores_all_matching_memories(
     await store.inserts.insert(rare, -vectors[:30], generation, None)
     async with large_pool.acquire() as connection:
         await connection.execute("analyze memories")
-    filters = SearchFilters(metadata={"rare": True})
+    filters = SearchFilters(metadata=parse_filter({"rare": True}))
     query = SearchQuery("agent", "user", "q", 50, Ranking(1.0, mode="semantic"), filters)
     hits = await store.searches.search(query, vectors[0], generation, None)
     assert {hit.id for hit in hits} == {memory.id for memory in rare}
@@ -174,7 +175,7 @@ async def test_estimate_of_a_metadata_filter_chooses_the_statement(
     rare = [NewMemory(uuid7(), "agent", "user", f"rare {n}", metadata=stored) for n in range(30)]
     await store.inserts.insert(rare, vectors[:30], generation, None)
 
-    filters = SearchFilters(metadata=metadata)
+    filters = SearchFilters(metadata=parse_filter(metadata))
     query = SearchQuery("agent", "user", "q", 50, Ranking(1.0, mode="semantic"), filters)
     try:
         hits = await store.searches.search(query, vectors[0], generation, None)
@@ -197,7 +198,7 @@ async def test_filtered_large_scope_has_the_hits_of_a_small_scope(
     vectors, generation = large_template.vectors, large_template.generation
     for ranking in (Ranking(), Ranking(fusion="rrf"), Ranking(mode="lexical")):
         for min_score in (None, 0.5, 0.99):
-            filters = SearchFilters(metadata={"even": True}, min_score=min_score)
+            filters = SearchFilters(metadata=parse_filter({"even": True}), min_score=min_score)
             query = SearchQuery("agent", "user", sentences(1)[0], 10, ranking, filters)
             query = replace(query, as_of=datetime.now(UTC) + timedelta(seconds=1))
             expected = await small.searches.search(query, vectors[0], generation, None)

@@ -10,6 +10,7 @@ import pytest
 
 from deployments.domain.errors import RateLimited
 from deployments.domain.memories import MemoryType, NewMemory
+from deployments.domain.metadata_filters import parse_filter
 from deployments.domain.ranking import Ranking
 from deployments.domain.rate_limits import RateLimit
 from deployments.domain.search import Deferred, SearchCall, SearchFilters, SearchQuery
@@ -47,7 +48,7 @@ async def test_scores_equal_those_of_the_in_memory_store(postgres_store: Postgre
     as_of = datetime.now(UTC) - timedelta(hours=100)
     for text, vector in zip(sentences(6, words=5), unit_vectors(6), strict=True):
         for ranking in RANKINGS:
-            for filters in (SearchFilters(), SearchFilters(metadata={"even": True})):
+            for filters in (SearchFilters(), SearchFilters(metadata=parse_filter({"even": True}))):
                 query = SearchQuery("agent", "user", text, 50, ranking, filters, as_of)
                 hits = await postgres_store.searches.search(query, vector, generation, None)
                 expected = await reference.searches.search(query, vector, generation, None)
@@ -125,7 +126,7 @@ async def test_searches_in_one_call_have_the_hits_of_single_searches(pool: Pool)
     as_of = datetime.now(UTC) + timedelta(seconds=1)
     filters = [
         SearchFilters(),
-        SearchFilters(metadata={"even": True}),
+        SearchFilters(metadata=parse_filter({"even": True})),
         SearchFilters(min_score=0.3, memory_type=MemoryType.EPISODIC),
         SearchFilters(created_after=as_of - timedelta(days=30), created_before=as_of),
     ]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from deployments.domain.memories import MemoryType, NewMemory
+from deployments.domain.metadata_filters import parse_filter
 from deployments.domain.ranking import Ranking
 from deployments.domain.search import SearchCall, SearchFilters, SearchQuery
 from deployments.runtime.ids import uuid7
@@ -68,7 +69,7 @@ async def test_search_by_sketches_finds_the_hits_of_exact_scoring(
         found = total = 0
         names.clear()
         for text, filters, as_of in queries:
-            filters = replace(filters, metadata={"even": True})
+            filters = replace(filters, metadata=parse_filter({"even": True}))
             query = SearchQuery("agent", "user", text, 10, ranking, filters, as_of or now)
             expected = await postgres_store.searches.search(query, query_vector, generation, None)
             hits = await sketch_store.searches.search(query, query_vector, generation, None)
@@ -96,7 +97,7 @@ async def test_search_by_sketches_returns_all_of_few_matching_memories(
     await put_in_index(store)
     for ranking in (Ranking(), Ranking(1.0), Ranking(mode="semantic")):
         for memory_type, count in ((None, 36), (MemoryType.PROCEDURAL, 18)):
-            filters = SearchFilters(memory_type, {"rare": True})
+            filters = SearchFilters(memory_type, parse_filter({"rare": True}))
             query = SearchQuery("agent", "user", "rare 3", 50, ranking, filters)
             query = replace(query, as_of=datetime.now(UTC) + timedelta(seconds=1))
             expected = await postgres_store.searches.search(query, vectors[0], generation, None)
@@ -111,16 +112,20 @@ async def test_sketches_compare_metadata_values_as_json(
     names, store = recording_store.names, recording_store.store
     _, vectors, generation = await fill(store, 700)
     values = [1, 1.0, "1", True, None, "", [1], {"a": 1}, 12345678901234567890, "é"]
+    values += [["é", 2, {"a": 3}, [4], "é"]]
     for value in values:
         await store.inserts.insert(
             memories_with_metadata(1, v=value), vectors[:1], generation, None
         )
     await put_in_index(store)
-    counts = [(1, 2), (1.0, 2), ("1", 1), (True, 1), (False, 0), (None, 1), ("", 1), ("é", 1)]
-    for value, count in [*counts, (12345678901234567890, 1)]:
-        query = SearchQuery("agent", "user", "q", 10, filters=SearchFilters(metadata={"v": value}))
+    counts = [(1, 3), (1.0, 3), ("1", 1), (True, 1), (False, 0), (None, 1), ("", 1), ("é", 2)]
+    for value, count in [*counts, (2, 1), (12345678901234567890, 1)]:
+        query = SearchQuery(
+            "agent", "user", "q", 10, filters=SearchFilters(metadata=parse_filter({"v": value}))
+        )
         hits = await store.searches.search(query, vectors[0], generation, None)
-        assert [hit.metadata["v"] for hit in hits] == [value] * count
+        assert len(hits) == count
+        assert all(hit.metadata["v"] == value or value in hit.metadata["v"] for hit in hits)
     assert set(names) == {"search_sketched"}
 
 
@@ -140,7 +145,9 @@ async def test_sketch_key_collision_with_another_scope_or_value_is_no_hit(
     for memory in other:
         await store.inserts.insert([memory], vectors[:1], generation, None)
     await put_in_index(store)
-    query = SearchQuery("agent", "user", "q", 10, filters=SearchFilters(metadata={"rare": 1}))
+    query = SearchQuery(
+        "agent", "user", "q", 10, filters=SearchFilters(metadata=parse_filter({"rare": 1}))
+    )
     async with pool.acquire() as connection:
         for memory in other:
             await connection.execute(
@@ -179,7 +186,7 @@ async def test_selective_filter_widens_term_lookup(
     far = NewMemory(uuid7(), "agent", "user", "that needle", metadata={"rare": 1})
     await store.inserts.insert([far], -query_vector[None], generation, None)
     await put_in_index(store)
-    filters = SearchFilters(metadata={"rare": 1})
+    filters = SearchFilters(metadata=parse_filter({"rare": 1}))
     ranking = Ranking(1.0, lexical_weight=10)
     query = SearchQuery("agent", "user", "haystack needle", 3, ranking, filters)
     hits = await store.searches.search(query, query_vector, generation, None)
@@ -193,7 +200,7 @@ async def test_search_reads_sketches_from_their_index_only(pool: Pool) -> None:
     await put_in_index(store)
     async with pool.acquire() as connection:
         await connection.execute("vacuum analyze memory_sketches")
-    filters = SearchFilters(metadata={"even": True})
+    filters = SearchFilters(metadata=parse_filter({"even": True}))
     call = SearchCall(SearchQuery("agent", "user", "q", filters=filters), vectors[0], 1, None)
     (search,) = await prepare_searches(store, call)
     large = build_store(pool, StoreSettings(exact_search_rows=2_000)).searches.large
@@ -213,7 +220,7 @@ async def test_lexical_mode_and_rank_fusion_score_all_matching_memories(
         memories_with_metadata(40, rare=1), unit_vectors(40), generation, None
     )
     await put_in_index(store)
-    filters = SearchFilters(metadata={"rare": 1})
+    filters = SearchFilters(metadata=parse_filter({"rare": 1}))
     query = SearchQuery("agent", "user", "rare 7", 50, ranking, filters)
     assert len(await store.searches.search(query, vectors[0], generation, None)) == 40
     assert names == ["search_whole_of_few"]

@@ -9,6 +9,7 @@ import pytest
 
 from deployments.domain.embeddings import ModelIdentity
 from deployments.domain.memories import Expiry, Memory, MemoryPatch, MemoryType, NewMemory
+from deployments.domain.metadata_filters import parse_filter
 from deployments.domain.search import SearchFilters, SearchQuery
 from deployments.domain.summaries import Condensation
 from deployments.runtime.ids import uuid7
@@ -29,11 +30,12 @@ from tests.support.postgres.reembedding import SAME_WIDTH, WIDER, Model, reembed
 # Compares the sketches with those computed from the memories.
 DIFFERENCES = """
 with expected as (
-    select key as sketch_key, m.created_at, m.id as memory_id, m.importance::real, m.memory_type,
+    select distinct key as sketch_key, m.created_at, m.id as memory_id, m.importance::real, m.memory_type,
         m.expires_at, binary_quantize(m.embedding)::varbit as signs
-    from memories m, jsonb_each(m.metadata) as e (name, value),
-        sketch_key(m.agent_id, m.user_id, e.name, e.value) as key
-    where m.indexed and m.superseded_by is null and jsonb_typeof(e.value) not in ('object', 'array')
+    from memories m, jsonb_path_query(m.metadata, '$.keyvalue()') as e,
+        jsonb_path_query(e -> 'value', '$[*]') as value,
+        sketch_key(m.agent_id, m.user_id, e ->> 'key', value) as key
+    where m.indexed and m.superseded_by is null and jsonb_typeof(value) not in ('object', 'array')
 )
 select (select count(*) from expected) as expected,
     (select count(*) from (table expected except table memory_sketches) as x) as missing,
@@ -79,10 +81,10 @@ async def test_sketches_follow_their_memories(pool: Pool) -> None:
     stored, vectors, generation = await fill(store, 20)
     await index_scope(store)
     assert await count_checked_sketches(pool) == 20
-    metadata = {"a": 1, "b": "x", "c": None, "d": [1], "e": {"f": 1}}
+    metadata = {"a": 1, "b": None, "c": [2, [3], {"f": 1}, 2.0], "d": [], "e": {"f": 1}}
     new = memories_with_metadata(5, **metadata)
     await store.inserts.insert(new, unit_vectors(5), generation, None)
-    assert await count_checked_sketches(pool) == 35  # three each: lists and objects have none
+    assert await count_checked_sketches(pool) == 35  # three each: none of objects and inner lists
 
     async def patch(memory: Memory, **changes: Any) -> None:
         vector = unit_vectors(1)[0] if "content" in changes else None
@@ -135,7 +137,9 @@ async def test_index_job_adds_missing_sketches_of_memories_that_are_not_locked(
     await put_in_index(store)
     await store.inserts.insert(memories_with_metadata(5, rare=1), vectors[:5], generation, None)
     await delete_sketches(pool)
-    query = SearchQuery("agent", "user", "q", 10, filters=SearchFilters(metadata={"rare": 1}))
+    query = SearchQuery(
+        "agent", "user", "q", 10, filters=SearchFilters(metadata=parse_filter({"rare": 1}))
+    )
     assert len(await store.searches.search(query, vectors[0], generation, None)) == 5
     writer = await asyncpg.connect(dsn)
     try:
@@ -167,7 +171,9 @@ async def test_reembedding_replaces_the_sketches(
     assert await has_sketches(pool) is False
     generation = await store.generations.adopt_generation(identity)
     vector = (await model.embed(["{'rare': 1} 3"], "passage", identity))[0]
-    query = SearchQuery("agent", "user", "q", 1, filters=SearchFilters(metadata={"rare": 1}))
+    query = SearchQuery(
+        "agent", "user", "q", 1, filters=SearchFilters(metadata=parse_filter({"rare": 1}))
+    )
     for _ in range(2):
         hits = await store.searches.search(query, vector, generation, None)
         assert [hit.content for hit in hits] == ["{'rare': 1} 3"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from deployments.domain.memories import InsertCall, Memory, MemoryType, NewMemory
+from deployments.domain.metadata_filters import parse_filter
 from deployments.domain.pickling import pickle_by_fields
 from deployments.domain.ranking import Explanation, Ranking, ScoreWeights
 from deployments.domain.rate_limits import RateLimit
@@ -21,7 +22,7 @@ MEMORY = Memory(
 )  # fmt: skip
 QUERY = SearchQuery(
     "agent", "user", "text", 3, Ranking(0.1, fusion="rrf"),
-    SearchFilters(MemoryType.EPISODIC, {"a": [1]}, NOW), NOW, True, True,
+    SearchFilters(MemoryType.EPISODIC, parse_filter({"a": [1]}), NOW), NOW, True, True,
 )  # fmt: skip
 NEW = NewMemory(uuid7(), "agent", "user", "text", 1.5, MemoryType.PROCEDURAL, {"b": None}, NOW)
 

@@ -102,6 +102,9 @@ async def test_filters_and_limits_apply(connect: Connect) -> None:
         assert await contents("search_memories", **search, metadata={"day": 3}) == [
             "note of procedural"
         ]
+        assert await contents("search_memories", **search, metadata={"day": {"$lt": 2}}) == [
+            "note of episodic"
+        ]
         past = "2020-01-01T00:00:00Z"
         assert await contents("search_memories", **search, created_before=past) == []
         assert len(await contents("search_memories", **search, created_after=past)) == 3
@@ -134,6 +137,11 @@ async def test_pages_skip_no_memory(connect: Connect) -> None:
             "top_k: Input should be a valid",
         ),
         ("search_memories", {**IDS, "query": "q", "k": 3}, "k: is unknown; did you mean top_k?"),
+        (
+            "search_memories",
+            {**IDS, "query": "x", "metadata": {"day": {"gte": 2}}},
+            "metadata: day.gte: \"gte\" is not an operator; the nearest is \"$gte\"",
+        ),
         ("search_memories", {**IDS, "query": "\ud800"}, "arguments: cannot be written as JSON"),
         ("store_memory", {**IDS, "content": "x" * 8_001}, "content: String should have at most"),
         ("store_memory", {**IDS, "content": "a\x00"}, "content: must not contain the NUL"),

@@ -78,6 +78,12 @@ async def test_errors_name_the_bad_field(
         ({"lexical_weight": -0.1}, "lexical_weight"),
         ({"lexical_weight": 10.1}, "lexical_weight"),
         ({"lexical_weight": 1e-300}, "lexical_weight"),
+        ({"metadata": []}, "metadata"),
+        ({"metadata": "{}"}, "metadata"),
+        ({"metadata": {"x": "a\x00"}}, "metadata"),
+        ({"metadata": {"x": "y" * 16_384}}, "metadata"),
+        ({"metadata": json.loads('{"a":' * 65 + "1" + "}" * 65)}, "metadata"),
+        ({"metadata": {"x": {"$in": list(range(300))}}}, "metadata"),
         ({"explain": "yes"}, "explain"),
         ({"created_after": "2024-13-01T00:00:00Z"}, "created_after"),
     ],
@@ -88,6 +94,28 @@ async def test_errors_name_the_bad_search_field(
     answer = await client.post("/v1/memories/search", json={**SEARCH, **fields})
     problem = assert_problem(answer, 422)
     assert [error["field"] for error in problem["errors"]] == [field]
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"priority": {"gte": 5}}, 'priority.gte: "gte" is not an operator; the nearest is "$gte"'),
+        ({"tags": {"in": ["red"]}}, 'tags.in: "in" is not an operator; the nearest is "$in"'),
+        ({"OR": [{"priority": 7}]}, 'OR: "OR" is not an operator; the nearest is "$or"'),
+        ({"name": {"$regex": "x"}}, 'name.$regex: "$regex" is not an operator; there are $eq, '),
+    ],
+)
+async def test_filters_that_cannot_work_are_refused_with_the_place(
+    client: httpx2.AsyncClient, value: dict[str, Any], words: str
+) -> None:
+    search = await client.post("/v1/memories/search", json={**SEARCH, "metadata": value})
+    listing = await client.get(
+        "/v1/memories", params={"agent_id": "a", "metadata": json.dumps(value)}
+    )
+    for answer in (search, listing):
+        problem = assert_problem(answer, 422)
+        assert problem["detail"].startswith(f"metadata: {words}")
+        assert [error["field"] for error in problem["errors"]] == ["metadata"]
 
 
 @pytest.mark.parametrize(

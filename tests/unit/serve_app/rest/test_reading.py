@@ -26,6 +26,8 @@ async def test_search_applies_every_parameter(client: httpx2.AsyncClient) -> Non
         ({"top_k": 1, "alpha": 0}, ["new"]),
         ({"memory_type": "semantic"}, ["new"]),
         ({"metadata": {"p": 2}}, []),
+        ({"metadata": {"p": {"$gte": 1}}, "memory_type": "semantic"}, ["new"]),
+        ({"metadata": {"$or": [{"p": {"$gt": 1}}, {"q": 1}]}}, []),
         ({"created_before": "2021-01-01T00:00:00Z"}, ["old"]),
         ({"created_after": "2021-01-01T00:00:00Z"}, ["new"]),
         ({"min_score": 0.9, "alpha": 0}, ["new"]),

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from deployments.domain.memories import MemoryType
+from deployments.domain.metadata_filters import parse_filter
 from deployments.domain.ranking import Ranking
 from deployments.domain.search import SearchFilters, SearchQuery
 from deployments.store.searches.candidates import Candidates, Population, max_likely
@@ -53,7 +54,7 @@ def test_time_filter_does_not_reduce_the_newest_candidates() -> None:
 
 
 def test_selective_metadata_filter_reduces_the_candidates() -> None:
-    filters = SearchFilters(metadata={"project": "memex"})
+    filters = SearchFilters(metadata=parse_filter({"project": "memex"}))
     tenth, fiftieth = (
         candidates_of(replace(MILLION, matching=n), filters=filters) for n in (100_000, 20_000)
     )

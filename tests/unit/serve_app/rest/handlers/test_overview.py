@@ -101,6 +101,7 @@ async def test_memory_listing_is_filtered(client: httpx2.AsyncClient) -> None:
     for params, expected in (
         ({"metadata": '{"even": true}'}, [2, 0]),
         ({"metadata": "{}"}, [3, 2, 1, 0]),
+        ({"metadata": '{"n": {"$gte": 1, "$ne": 2}}'}, [3, 1]),
         ({"created_after": "2024-01-02T00:00:00Z"}, [3, 2]),
         ({"created_before": "2024-01-02T01:00:00+01:00"}, [0]),
         ({"created_after": "2024-01-01T00:00:00Z", "metadata": '{"even": true}'}, [2]),
@@ -127,6 +128,7 @@ async def test_memory_listing_is_filtered(client: httpx2.AsyncClient) -> None:
         ("/v1/memories/timeline?agent_id=a&days=367", "days"),
         ("/v1/memories?agent_id=a&metadata=x", "metadata"),
         ("/v1/memories?agent_id=a&metadata=[]", "metadata"),
+        ('/v1/memories?agent_id=a&metadata={"a":{"$foo":1}}', "metadata"),
         ('/v1/memories?agent_id=a&metadata={"a":NaN}', "metadata"),
         ('/v1/memories?agent_id=a&metadata={"a":"\\ud800"}', "metadata"),
         (f"/v1/memories?agent_id=a&metadata={'[' * 3000}", "metadata"),

@@ -19,7 +19,7 @@ from (
     select n.*, true as by_rank from unnest(
         $1::text[], $2::text[], $3::vector[], $4::smallint[],
         $5::int[], $6::float8[], $7::float8[], $8::float8[],
-        $9::text[], $10::jsonb[], $11::timestamptz[],
+        $9::text[], $10::jsonpath[], $11::timestamptz[],
         $12::timestamptz[], $13::float8[], $14::timestamptz[],
         $15::sparsevec[], $16::float8[]
     ) with ordinality as n (
@@ -39,7 +39,7 @@ from (
             and created_at > coalesce(q.created_after, '-infinity')
             and created_at < coalesce(q.created_before, 'infinity')
             and created_at <= coalesce(q.as_of, 'infinity')
-            and (q.metadata is null or metadata @> q.metadata)
+            and (q.metadata is null or metadata @@ q.metadata)
     ),
     best as materialized (
         select greatest(0, max(bm25)) as bm25 from candidates

@@ -15,21 +15,22 @@
 -- $15 terms
 -- $16 lexical_share
 -- $17 by_rank
--- $18 max_few
--- $19 max_likely
--- $20 rare_keys
--- $21 max_lexical
+-- $18 sketched
+-- $19 max_few
+-- $20 max_likely
+-- $21 rare_keys
+-- $22 max_lexical
 select q.search, hits.*
 from (
     select 1 as search, $1::text as agent_id, $2::text as user_id, $3::vector as embedding,
         $4::smallint as generation, $5::int as top_k, $6::float8 as alpha,
         $7::float8 as half_life_days, $8::float8 as importance_weight,
-        $9::text as memory_type, $10::jsonb as metadata,
+        $9::text as memory_type, $10::jsonpath as metadata,
         $11::timestamptz as created_after,
         $12::timestamptz as created_before, $13::float8 as min_score,
         $14::timestamptz as as_of, $15::sparsevec as terms,
-        $16::float8 as lexical_share, $17::boolean as by_rank, $18::int as max_few, $19::int as max_likely,
-        $20::bigint[] as rare_keys, $21::int as max_lexical
+        $16::float8 as lexical_share, $17::boolean as by_rank, $18::jsonb as sketched, $19::int as max_few,
+        $20::int as max_likely, $21::bigint[] as rare_keys, $22::int as max_lexical
     where $4::smallint = (select generation from embedding_generations where state = 'active')
 ) as q, lateral (
     with sketches as materialized (
@@ -41,7 +42,7 @@ from (
             + q.importance_weight * importance / 2 as score
         from memory_sketches
         where sketch_key = (
-                select sketch_key(q.agent_id, q.user_id, key, value) from jsonb_each(q.metadata)
+                select sketch_key(q.agent_id, q.user_id, key, value) from jsonb_each(q.sketched)
             )
             and (expires_at is null or expires_at > now())
             and (q.memory_type is null or memory_type = q.memory_type)
@@ -72,7 +73,7 @@ from (
             and created_at > coalesce(q.created_after, '-infinity')
             and created_at < coalesce(q.created_before, 'infinity')
             and created_at <= coalesce(q.as_of, 'infinity')
-                and (q.metadata is null or metadata @> q.metadata)
+                and (q.metadata is null or metadata @@ q.metadata)
             offset 0
         ) as scored
     ),
@@ -87,7 +88,7 @@ from (
             and created_at > coalesce(q.created_after, '-infinity')
             and created_at < coalesce(q.created_before, 'infinity')
             and created_at <= coalesce(q.as_of, 'infinity')
-            and metadata @> (select q.metadata)
+            and metadata @@ (select q.metadata)
             and (select candidates from counted) between q.max_likely + 1 and q.max_few
         order by terms <#> q.terms
         limit q.max_lexical

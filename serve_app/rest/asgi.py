@@ -21,6 +21,7 @@ from serve_app.rest.errors import (
     on_memex_error,
     on_validation_error,
 )
+from serve_app.rest.input import refuse_unread
 from serve_app.rest.openapi import openapi_document
 from serve_app.rest.operation import Operation
 from serve_app.rest.pages.console import console_routes
@@ -119,7 +120,13 @@ def _endpoint(
                 {"Allow": ", ".join(allowed)},
             )
         method = "GET" if request.method == "HEAD" else request.method
-        return encoders[method](await operations[method].handler(service, request))
+        operation = operations[method]
+        await refuse_unread(
+            request,
+            has_query=operation.query is not None,
+            has_body=operation.body is not None or operation.body_lines is not None,
+        )
+        return encoders[method](await operation.handler(service, request))
 
     return endpoint
 

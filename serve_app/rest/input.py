@@ -21,6 +21,8 @@ from serve_app.web.headers import media_type
 
 KEY_HEADER = "Idempotency-Key"
 _KEY = re.compile(r"[ -~]{1,255}")
+_EMPTY_BODIES = (b"", b"{}", b"null")  # some clients send one with every request
+_MAX_EMPTY_BYTES = 16
 _TOO_LARGE = f"the body is larger than {MAX_BODY_BYTES} bytes"
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -58,6 +60,23 @@ def read_query(request: Request, schema: type[Query]) -> Query:
             raise InvalidInput(name, "is given more than once")
         values[name] = value
     return schema.model_validate(values)
+
+
+async def refuse_unread(request: Request, *, has_query: bool, has_body: bool) -> None:
+    """Refuse parameters or a body if the operation does not read them: a caller who sends them
+    expects an effect. Raises InvalidInput."""
+    if not has_query and request.scope["query_string"]:
+        raise InvalidInput("query string", "this route takes no parameters in its address")
+    headers = request.headers
+    if has_body or ("content-length" not in headers and "transfer-encoding" not in headers):
+        return
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MAX_EMPTY_BYTES:
+            break
+    if body.strip() not in _EMPTY_BODIES:
+        raise InvalidInput("body", "this route takes no body")
 
 
 def read_memory_id(request: Request) -> UUID:

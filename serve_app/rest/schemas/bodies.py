@@ -2,7 +2,7 @@
 
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from deployments.domain.memories import Expiry, MemoryPatch, MemoryType, NewMemory
 from deployments.domain.ranking import Fusion, Ranking, SearchMode
@@ -122,12 +122,12 @@ class SearchIn(Body):
     fusion: Fusion = Field(
         "weighted",
         description="How hybrid mode combines the two: weighted: as a weighted sum; rrf: by "
-        "reciprocal rank fusion.",
+        "reciprocal rank fusion. The other modes refuse rrf.",
     )
     lexical_weight: LexicalWeight | None = Field(
         None,
         description="In a weighted sum, the weight of words relative to a weight of 1 for meaning; "
-        "null: the service's setting.",
+        "null: the service's setting. Refused where there is no weighted sum.",
     )
     explain: bool = Field(False, description="Add the parts of its score to each result.")
     include_superseded: bool = Field(
@@ -141,6 +141,22 @@ class SearchIn(Body):
     as_of: Time | None = Field(
         None, description="Count ages up to this time, and ignore later memories; null: now."
     )
+
+    @field_validator("fusion")
+    @classmethod
+    def _of_both(cls, fusion: Fusion, info: ValidationInfo) -> Fusion:
+        # An invalid mode is not in `data` and has an error of its own.
+        if fusion == "rrf" and info.data.get("mode", "hybrid") != "hybrid":
+            raise ValueError("rrf fuses meaning and words: it needs mode hybrid")
+        return fusion
+
+    @field_validator("lexical_weight")
+    @classmethod
+    def _of_a_weighted_sum(cls, weight: float | None, info: ValidationInfo) -> float | None:
+        mode, fusion = info.data.get("mode", "hybrid"), info.data.get("fusion", "weighted")
+        if weight is not None and (mode, fusion) != ("hybrid", "weighted"):
+            raise ValueError("is used only in mode hybrid with fusion weighted: leave it out")
+        return weight
 
     def to_domain(self) -> SearchQuery:
         return SearchQuery(

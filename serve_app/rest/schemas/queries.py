@@ -32,8 +32,9 @@ class CountQuery(QueryString):
     )
 
 
-class ExportQuery(CountQuery):
-    pass
+class ExportQuery(QueryString):
+    agent_id: Id
+    user_id: Id | None = Field(None, description="All users of the agent if it is left out.")
 
 
 class ListQuery(QueryString):

@@ -140,7 +140,7 @@ async def test_pages_skip_no_memory(connect: Connect) -> None:
         (
             "search_memories",
             {**IDS, "query": "x", "metadata": {"day": {"gte": 2}}},
-            "metadata: day.gte: \"gte\" is not an operator; the nearest is \"$gte\"",
+            'metadata: day.gte: "gte" is not an operator; the nearest is "$gte"',
         ),
         ("search_memories", {**IDS, "query": "\ud800"}, "arguments: cannot be written as JSON"),
         ("store_memory", {**IDS, "content": "x" * 8_001}, "content: String should have at most"),

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest
 
-from tests.support.rest_calls import FUTURE, MEMORY, SEARCH, assert_problem
+from tests.support.rest_calls import FUTURE, MEMORY, SEARCH, add, assert_problem
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,12 @@ async def test_errors_name_the_bad_field(
         ({"lexical_weight": -0.1}, "lexical_weight"),
         ({"lexical_weight": 10.1}, "lexical_weight"),
         ({"lexical_weight": 1e-300}, "lexical_weight"),
+        # Without effect
+        ({"lexical_weight": 1, "mode": "semantic"}, "lexical_weight"),
+        ({"lexical_weight": 1, "mode": "lexical"}, "lexical_weight"),
+        ({"lexical_weight": 1, "fusion": "rrf"}, "lexical_weight"),
+        ({"fusion": "rrf", "mode": "semantic"}, "fusion"),
+        ({"fusion": "rrf", "mode": "lexical"}, "fusion"),
         ({"metadata": []}, "metadata"),
         ({"metadata": "{}"}, "metadata"),
         ({"metadata": {"x": "a\x00"}}, "metadata"),
@@ -116,6 +122,54 @@ async def test_filters_that_cannot_work_are_refused_with_the_place(
         problem = assert_problem(answer, 422)
         assert problem["detail"].startswith(f"metadata: {words}")
         assert [error["field"] for error in problem["errors"]] == ["metadata"]
+
+
+@pytest.mark.parametrize("path", ["/v1/memories", "/v1/memories/batch", "/v1/memories/search"])
+async def test_parameters_of_a_route_without_any_are_refused(
+    client: httpx2.AsyncClient, path: str
+) -> None:
+    problem = assert_problem(await client.post(f"{path}?agent_id=a", json=MEMORY), 422)
+    assert [error["field"] for error in problem["errors"]] == ["query string"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("DELETE", "/v1/memories?agent_id=a&user_id=u"),
+        ("DELETE", f"/v1/memories/{UUID(int=7)}?agent_id=a"),
+        ("GET", "/v1/memories?agent_id=a"),
+        ("HEAD", "/v1/memories?agent_id=a"),
+        ("POST", f"/v1/memories/{UUID(int=7)}/restore?agent_id=a"),
+        ("POST", "/v1/summaries/run?agent_id=a"),
+    ],
+)
+async def test_body_of_a_route_without_one_is_refused_unless_it_is_empty(
+    client: httpx2.AsyncClient, method: str, path: str
+) -> None:
+    """A caller may take it for a filter, above all of what is deleted."""
+    await add(client)
+
+    async def chunks() -> Any:
+        yield b'{"metadata":'
+        yield b'{"n": 1}}'
+
+    for body in (b'{"metadata": {"n": 1}}', b"[]", b"x" * 100_000, chunks()):
+        answer = await client.request(method, path, content=body)
+        assert answer.status_code == 422, answer.text
+        if method != "HEAD":
+            assert [error["field"] for error in answer.json()["errors"]] == ["body"]
+    count = await client.get("/v1/memories/count", params={"agent_id": "a"})
+    assert count.json()["count"] == 1
+    for body in (b"", b" {} ", b"null"):
+        answer = await client.request(method, path, content=body)
+        assert answer.status_code != 422, answer.text
+
+
+async def test_export_takes_no_filter(client: httpx2.AsyncClient) -> None:
+    """An export is complete, superseded memories included."""
+    path = "/v1/memories/export?agent_id=a&include_superseded=false"
+    problem = assert_problem(await client.get(path), 422)
+    assert [error["field"] for error in problem["errors"]] == ["include_superseded"]
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,13 @@ class Equals:
 
 
 @dataclass(frozen=True, slots=True)
+class OneOf:
+    """The value, or one entry of it if it is a list, equals one of `values`."""
+
+    values: tuple[Scalar, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Within:
     """The value, or one entry of it if it is a list, is within all `bounds`: an operator (`>`,
     `>=`, `<`, `<=`) and a limit each. The limits are all numbers or all strings, and only values of
@@ -83,7 +90,9 @@ class Not:
     test: "MetadataTest"
 
 
-MetadataTest: TypeAlias = Equals | Within | Exists | Entries | Keys | Key | All | AnyOf | Not
+MetadataTest: TypeAlias = (
+    Equals | OneOf | Within | Exists | Entries | Keys | Key | All | AnyOf | Not
+)
 
 _MAX_KEY_CHARS = 64  # of a key in an error
 
@@ -121,7 +130,9 @@ class _Parser:
 
     def filter(self, value: Mapping[str, Any], place: str) -> MetadataTest:
         """The test of an object whose keys are those of metadata, or `$and`, `$or` and `$not`."""
-        return _all([self._clause(key, item, _join(place, key)) for key, item in value.items()])
+        return _joined(
+            All, [self._clause(key, item, _join(place, key)) for key, item in value.items()]
+        )
 
     def _clause(self, key: str, item: Any, place: str) -> MetadataTest:
         if key == "$not":
@@ -130,7 +141,7 @@ class _Parser:
             if not isinstance(item, list) or not item:
                 raise _refused(place, f"{key} takes a list of at least one filter")
             tests = [self._operand(one, f"{place}[{n}]") for n, one in enumerate(item)]
-            return _all(tests) if key == "$and" else _any(tests)
+            return _joined(All if key == "$and" else AnyOf, tests)
         if key.startswith("$"):
             if key in OPERATORS:
                 raise _refused(place, f'{key} stands under a key: {{"key": {{"{key}": …}}}}')
@@ -177,7 +188,7 @@ class _Parser:
         bounds = {key: value[key] for key in value if key in _BOUNDS}
         if bounds:
             tests.append(self._within(bounds, place))
-        return _all(tests)
+        return _joined(All, tests)
 
     def _operator(self, operator: str, operand: Any, place: str) -> MetadataTest:
         if operator in ("$eq", "$ne"):
@@ -187,8 +198,9 @@ class _Parser:
             if not isinstance(operand, list) or not operand:
                 raise _refused(place, f"{operator} takes a list of at least one value")
             scalars = [_scalar(v, f"{place}[{n}]", operator) for n, v in enumerate(operand)]
-            is_in = _any([self._equals(scalar) for scalar in scalars])
-            return is_in if operator == "$in" else Not(is_in)
+            self._count(len(scalars))
+            one_of = OneOf(tuple(scalars))
+            return one_of if operator == "$in" else Not(one_of)
         if operator == "$exists":
             if not isinstance(operand, bool):
                 raise _refused(place, "$exists takes true or false")
@@ -223,18 +235,14 @@ class _Parser:
         self._count()
         return Equals(value)
 
-    def _count(self) -> None:
-        self._tests += 1
+    def _count(self, tests: int = 1) -> None:
+        self._tests += tests
         if self._tests > MAX_TESTS:
             raise ValueError(f"has more than {MAX_TESTS} values, lists and objects")
 
 
-def _all(tests: list[MetadataTest]) -> MetadataTest:
-    return tests[0] if len(tests) == 1 else All(tuple(tests))
-
-
-def _any(tests: list[MetadataTest]) -> MetadataTest:
-    return tests[0] if len(tests) == 1 else AnyOf(tuple(tests))
+def _joined(by: type[All] | type[AnyOf], tests: list[MetadataTest]) -> MetadataTest:
+    return tests[0] if len(tests) == 1 else by(tuple(tests))
 
 
 def _scalar(value: Any, place: str, operator: str) -> Scalar:

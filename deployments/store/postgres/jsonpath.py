@@ -19,6 +19,7 @@ from deployments.domain.metadata_filters import (
     Keys,
     MetadataTest,
     Not,
+    OneOf,
     Within,
 )
 
@@ -33,6 +34,10 @@ def _predicate(test: MetadataTest, at: str) -> str:
     match test:
         case Equals(value):
             return f"{at} == {_literal(value)}"
+        case OneOf(values):
+            # `?` has taken a list apart, and a comparison would do so with its entries.
+            is_one = _joined([f"@ == {_literal(value)}" for value in values], "||")
+            return f'exists({at} ? (@.type() != "array" && {is_one}))'
         case Within(bounds):
             tests = [f"@ {operator} {_literal(limit)}" for operator, limit in bounds]
             return _some(at, "string" if isinstance(bounds[0][1], str) else "number", tests)

@@ -15,6 +15,7 @@ from deployments.domain.metadata_filters import (
     Keys,
     MetadataTest,
     Not,
+    OneOf,
     Within,
 )
 from deployments.domain.search import SearchQuery
@@ -50,6 +51,8 @@ def matches(value: Any, test: MetadataTest) -> bool:
     match test:
         case Equals(expected):
             return any(_are_equal(entry, expected) for entry in _entries(value))
+        case OneOf(values):
+            return any(matches(value, Equals(expected)) for expected in values)
         case Within(bounds):
             return any(_is_within(entry, bounds) for entry in _entries(value))
         case Exists():

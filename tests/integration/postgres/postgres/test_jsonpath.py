@@ -2,12 +2,18 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from deployments.domain.memories import ListFilters, NewMemory
 from deployments.domain.metadata_filters import MetadataTest, parse_filter
+from deployments.domain.search import SearchFilters, SearchQuery
+from deployments.runtime.ids import uuid7
 from deployments.store.postgres.jsonpath import to_jsonpath
 from deployments.store.postgres.pool import Pool
+from deployments.store.store import PostgresStore
+from tests.support.fakes.embedder import IDENTITY, embed_words
 from tests.support.fakes.filters import matches
 
 # Few of each, so that filters and metadata often meet.
@@ -76,3 +82,40 @@ async def test_postgres_and_the_in_memory_store_agree(
             to_jsonpath(test),
         )
     assert [row["passes"] for row in rows] == [matches(one, test) for one in metadata]
+
+
+def nested(key: str, levels: int, inner: dict[str, Any]) -> dict[str, Any]:
+    for _ in range(levels):
+        inner = {key: inner}
+    return inner
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (nested("a", 62, {"b": 1}), True),
+        (nested("$not", 62, {"b": 1}), False),
+        ({"k" * 15_000: {"$in": list(range(250))}}, True),
+        ({"k" * 15_000: {"$nin": list(range(250))}}, False),
+        ({"$or": [{str(n): 10**4_000} for n in range(3)] + [{"n": 10**4_000}]}, True),
+        ({"n": {"$gt": 1.7e308}}, True),
+        ({"$and": [{"$or": [{"b": n}, {"n": {"$exists": True}}]} for n in range(120)]}, True),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+async def test_largest_filters_are_evaluated(
+    postgres_store: PostgresStore, value: dict[str, Any], found: bool
+) -> None:
+    generation = await postgres_store.generations.adopt_generation(IDENTITY)
+    metadata = {**nested("a", 62, {"b": 1}), "k" * 15_000: [0, 249], "n": 10**4_000}
+    memory = NewMemory(uuid7(), "agent", "user", "large", metadata=metadata)
+    await postgres_store.inserts.insert([memory], embed_words("large")[None], generation, None)
+    filters = ListFilters(metadata=parse_filter(value))
+    page = await postgres_store.memories.list_page("agent", "user", page_size=5, filters=filters)
+    assert len(page.memories) == found
+    query = SearchQuery(
+        "agent", "user", "large", filters=SearchFilters(metadata=parse_filter(value))
+    )
+    vector = embed_words("large")
+    hits = await postgres_store.searches.search(query, vector, generation, None)
+    assert len(hits) == found

@@ -192,13 +192,17 @@ async def test_estimate_of_a_metadata_filter_chooses_the_statement(
 async def test_filtered_large_scope_has_the_hits_of_a_small_scope(
     large_pool: Pool, large_template: LargeScope
 ) -> None:
-    """For each kind of ranking, with and without `min_score`."""
+    """For each kind of ranking, with and without `min_score` and operators."""
     small = build_store(large_pool, StoreSettings())
     large = build_store(large_pool, StoreSettings(exact_search_rows=2_000))
     vectors, generation = large_template.vectors, large_template.generation
     for ranking in (Ranking(), Ranking(fusion="rrf"), Ranking(mode="lexical")):
-        for min_score in (None, 0.5, 0.99):
-            filters = SearchFilters(metadata=parse_filter({"even": True}), min_score=min_score)
+        for value, min_score in (
+            ({"even": True}, None),
+            ({"even": {"$ne": False}}, 0.5),
+            ({"$not": {"even": {"$in": [False]}}}, 0.99),
+        ):
+            filters = SearchFilters(metadata=parse_filter(value), min_score=min_score)
             query = SearchQuery("agent", "user", sentences(1)[0], 10, ranking, filters)
             query = replace(query, as_of=datetime.now(UTC) + timedelta(seconds=1))
             expected = await small.searches.search(query, vectors[0], generation, None)

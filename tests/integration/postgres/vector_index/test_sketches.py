@@ -30,8 +30,8 @@ from tests.support.postgres.reembedding import SAME_WIDTH, WIDER, Model, reembed
 # Compares the sketches with those computed from the memories.
 DIFFERENCES = """
 with expected as (
-    select distinct key as sketch_key, m.created_at, m.id as memory_id, m.importance::real, m.memory_type,
-        m.expires_at, binary_quantize(m.embedding)::varbit as signs
+    select distinct key as sketch_key, m.created_at, m.id as memory_id, m.importance::real,
+        m.memory_type, m.expires_at, binary_quantize(m.embedding)::varbit as signs
     from memories m, jsonb_path_query(m.metadata, '$.keyvalue()') as e,
         jsonb_path_query(e -> 'value', '$[*]') as value,
         sketch_key(m.agent_id, m.user_id, e ->> 'key', value) as key

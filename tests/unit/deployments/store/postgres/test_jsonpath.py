@@ -13,7 +13,7 @@ from deployments.store.postgres.jsonpath import to_jsonpath
     [
         ({"project": "x"}, '$."project" == "x"'),
         ({"a": 1, "b": None}, '($."a" == 1 && $."b" == null)'),
-        ({"a": {"$in": [1, 2]}}, '($."a" == 1 || $."a" == 2)'),
+        ({"a": {"$in": [1, 2]}}, 'exists($."a" ? (@.type() != "array" && (@ == 1 || @ == 2)))'),
         ({'a"b\\': 'x") || (1 == 1'}, '$."a\\"b\\\\" == "x\\") || (1 == 1"'),
     ],
     ids=str,

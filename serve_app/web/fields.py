@@ -19,7 +19,6 @@ from pydantic import (
 )
 
 from deployments.domain.metadata_filters import MetadataTest, parse_filter
-
 from deployments.domain.text import MAX_ID_CHARS, id_fault, is_blank
 
 MAX_BODY_BYTES = 1024 * 1024

@@ -78,7 +78,7 @@ async def filled(scope: Scope) -> Scope:
         ({"$not": {"$not": {"project": "x"}}}, {"seven", "two"}),
         ({"project": "x", "$or": [{"priority": 2}, {"priority": 3}]}, {"two"}),
     ],
-    ids=str,
+    ids=lambda value: str(sorted(value) if isinstance(value, set) else value),
 )
 async def test_filters_select_memories(
     filled: Scope, value: dict[str, Any], expected: set[str]

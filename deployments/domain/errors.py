@@ -6,6 +6,7 @@
     ├── Superseded          the memory was condensed into a summary and cannot be changed
     ├── NotASummary         the memory has no sources to restore
     ├── AgentsNotListed     the operator has switched the listing of agents off
+    ├── PreconditionFailed  the memory was changed since the caller read it
     ├── KeyInUse            a write under the same idempotency key is still running
     ├── KeyReused           the idempotency key was used for another write before
     ├── RateLimited         the agent has used up its rate limit
@@ -90,6 +91,20 @@ class AgentsNotListed(MemexError):
 
     def __str__(self) -> str:
         return "agents are not listed here; the operator can allow it with MEMEX_LIST_AGENTS=true"
+
+
+class PreconditionFailed(MemexError):
+    """The memory is in another state than those that the caller named."""
+
+    def __init__(self, memory_id: str) -> None:
+        super().__init__(memory_id)
+        self.memory_id = memory_id
+
+    def __str__(self) -> str:
+        return (
+            f"memory {self.memory_id} was changed since you read it: read it again, and decide "
+            "anew what to change"
+        )
 
 
 class KeyInUse(MemexError):

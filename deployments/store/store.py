@@ -9,6 +9,7 @@ from deployments.store.generations.active import GenerationRepository
 from deployments.store.ids.renaming import IdRenaming
 from deployments.store.lexical.lexicon import Lexicon
 from deployments.store.lexical.upkeep import TermsUpkeep
+from deployments.store.memories.changes import MemoryChanges
 from deployments.store.memories.inserts import InsertRepository
 from deployments.store.memories.repository import MemoryRepository
 from deployments.store.memories.writer import MemoryWriter
@@ -64,6 +65,7 @@ def build_store(
     terms = TermsUpkeep(lexicon)
     index = VectorIndex(settings.exact_search_rows)
     writer = MemoryWriter(lexicon, terms, index, dedup)
+    changes = MemoryChanges(lexicon, terms)
     populations = Populations(tuning.search, tuning.expected_rows)
     large = LargeSearch(settings, index, tuning.search, populations)
     summaries = SummaryRepository(pool, writer, terms, count)
@@ -75,7 +77,7 @@ def build_store(
         generations=GenerationRepository(pool),
         inserts=InsertRepository(pool, writer, terms, count),
         searches=SearchRepository(pool, settings, lexicon, large, tuning.search, count),
-        memories=MemoryRepository(pool, lexicon, terms, count),
+        memories=MemoryRepository(pool, changes, count),
         summaries=summaries,
         condensing=summaries,
         transfers=TransferRepository(pool, export_pages, writer, count),

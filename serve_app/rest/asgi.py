@@ -21,7 +21,7 @@ from serve_app.rest.errors import (
     on_memex_error,
     on_validation_error,
 )
-from serve_app.rest.input import refuse_unread
+from serve_app.rest.input import refuse_headers, refuse_unread
 from serve_app.rest.openapi import openapi_document
 from serve_app.rest.operation import Operation
 from serve_app.rest.pages.console import console_routes
@@ -121,6 +121,7 @@ def _endpoint(
             )
         method = "GET" if request.method == "HEAD" else request.method
         operation = operations[method]
+        refuse_headers(request, operation)
         await refuse_unread(
             request,
             has_query=operation.query is not None,

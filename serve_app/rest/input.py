@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Collection
-from http import HTTPStatus
+from http import HTTPMethod, HTTPStatus
 from typing import TypeVar
 from urllib.parse import parse_qsl
 from uuid import UUID
@@ -16,6 +16,8 @@ from starlette.requests import Request
 
 from deployments.domain.errors import InvalidInput
 from deployments.domain.memories import WriteKey
+from serve_app.rest.conditions import IF_MATCH, IF_NONE_MATCH
+from serve_app.rest.operation import Operation
 from serve_app.web.fields import MAX_BODY_BYTES
 from serve_app.web.headers import media_type
 
@@ -104,6 +106,19 @@ def read_write_key(
         raise InvalidInput(KEY_HEADER, "can be used only if all memories belong to one agent")
     write = json.dumps([request.url.path, body.model_dump(mode="json")], sort_keys=True)
     return WriteKey(keys[0], hashlib.sha256(write.encode()).digest())
+
+
+def refuse_headers(request: Request, operation: Operation) -> None:
+    """Refuse headers that would change what the operation does, but that it does not evaluate.
+    Raises InvalidInput."""
+    is_safe = operation.method == HTTPMethod.GET
+    for name, is_read, instead in (
+        (KEY_HEADER, operation.is_keyed, "works where memories are stored"),
+        (IF_MATCH, operation.is_conditional, "works where one memory is changed or deleted"),
+        (IF_NONE_MATCH, is_safe, "works where one memory is read"),
+    ):
+        if not is_read and name in request.headers:
+            raise InvalidInput(name, f"is not accepted here: it {instead}")
 
 
 async def _read_bounded(request: Request) -> bytes:

@@ -1,12 +1,14 @@
 """Generates the OpenAPI 3.1 document from the table of operations and their schemas."""
 
+from collections.abc import Iterator
 from functools import cache
-from http import HTTPStatus
+from http import HTTPMethod, HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
+from serve_app.rest.conditions import IF_MATCH, IF_NONE_MATCH
 from serve_app.rest.input import KEY_HEADER
 from serve_app.rest.operation import Operation
 from serve_app.rest.routes import OPERATIONS
@@ -18,11 +20,15 @@ from serve_app.web.problem import Problem
 _REF = "#/components/schemas/{model}"
 _COMMON_ERRORS = (421, 422, 500, 503)
 _BODY_ERRORS = (400, 413, 415)
+_ETAG = {
+    "ETag": {"description": "A strong tag of the memory's state.", "schema": {"type": "string"}}
+}
 _ERROR_TEXTS = {
     400: "The body is not JSON",
     403: "The operator has disabled this",
     404: "No such memory belongs to this agent",
     409: "The request conflicts with a stored memory or a running write; see detail",
+    412: "The memory was changed since; no ETag in If-Match is current",
     413: "The body is larger than 1 MiB",
     415: "The body has another Content-Type than the documented one",
     421: "The service does not serve the host in the Host header",
@@ -126,23 +132,17 @@ def _describe(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
         )
     if operation.query is not None:
         parameters += schemas.parameters(operation.query)
-    if operation.is_keyed:
-        parameters.append(
-            {
-                "name": KEY_HEADER,
-                "in": "header",
-                "required": False,
-                "description": "Chosen by the caller. A write that is repeated with the same key "
-                "within 24 hours is made only once.",
-                "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-            }
-        )
+    parameters += [_header(name, text) for name, text in _headers(operation)]
     description: dict[str, Any] = {
         "operationId": operation.handler.__name__,
         "summary": operation.summary,
         "tags": ["memories"],
         "responses": {str(operation.status): _answer(operation.answer, operation.status, schemas)},
     }
+    if operation.has_etag:
+        description["responses"][str(operation.status)]["headers"] = _ETAG
+        if operation.method == HTTPMethod.GET:
+            description["responses"]["304"] = {"description": "Not Modified", "headers": _ETAG}
     if operation.lines:
         description["responses"][str(operation.status)]["content"] = _lines(
             [schemas.reference(line, "validation") for line in operation.lines]
@@ -165,6 +165,37 @@ def _describe(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
     for status in sorted(errors):
         description["responses"][str(status)] = _problem(status, schemas)
     return description
+
+
+def _headers(operation: Operation) -> Iterator[tuple[str, str]]:
+    """The request headers that the operation reads, with descriptions."""
+    if operation.is_keyed:
+        yield (
+            KEY_HEADER,
+            "Chosen by the caller. A write that is repeated with the same key within 24 hours is "
+            "made only once.",
+        )
+    if operation.is_conditional:
+        yield (
+            IF_MATCH,
+            "ETags of the memory, or *. The change is made only if one of them is the memory's "
+            "current ETag.",
+        )
+    if operation.has_etag and operation.method == HTTPMethod.GET:
+        yield IF_NONE_MATCH, "ETags of the memory, or *. If one of them is current: 304."
+
+
+def _header(name: str, description: str) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string", "minLength": 1}
+    if name == KEY_HEADER:
+        schema["maxLength"] = 255
+    return {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "description": description,
+        "schema": schema,
+    }
 
 
 def _lines(schemas: list[dict[str, Any]]) -> dict[str, Any]:

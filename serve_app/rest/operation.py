@@ -1,8 +1,8 @@
 """One operation of the API, from which its route and its documentation are made."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, TypeAdapter
 from starlette.requests import Request
@@ -11,6 +11,17 @@ from starlette.responses import Response
 from serve_app.services.memories import MemoryService
 
 Handler = Callable[[MemoryService, Request], Awaitable[Any]]
+"""Returns the answer's value, a Reply of it, or a whole Response."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply(Generic[T]):
+    """A value to answer with, and headers."""
+
+    value: T
+    headers: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +40,10 @@ class Operation:
     query: type[BaseModel] | None = None
     is_keyed: bool = False
     """Whether it accepts an Idempotency-Key."""
+    has_etag: bool = False
+    """Whether its answer has an ETag."""
+    is_conditional: bool = False
+    """Whether it accepts If-Match."""
     errors: tuple[int, ...] = ()
     """Error statuses, in addition to those that every operation can answer with."""
     lines: tuple[type, ...] = ()
@@ -37,11 +52,15 @@ class Operation:
 
     def encoder(self) -> Callable[[Any], Response]:
         """A function that makes the response from the handler's return value."""
-        if self.lines:
-            return lambda response: response
-        if self.answer is None:
-            return lambda _value: Response(status_code=self.status)
-        adapter: TypeAdapter[Any] = TypeAdapter(self.answer)
-        return lambda value: Response(
-            adapter.dump_json(value), self.status, media_type="application/json"
-        )
+        adapter: TypeAdapter[Any] | None = None if self.answer is None else TypeAdapter(self.answer)
+
+        def encode(answer: Any) -> Response:
+            if isinstance(answer, Response):
+                return answer
+            reply = answer if isinstance(answer, Reply) else Reply(answer, {})
+            if adapter is None:
+                return Response(None, self.status, reply.headers)
+            body = adapter.dump_json(reply.value)
+            return Response(body, self.status, reply.headers, media_type="application/json")
+
+        return encode

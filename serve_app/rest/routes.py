@@ -45,7 +45,7 @@ AGENTS = "/v1/agents"
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "POST", MEMORIES, memories.add, "Store a memory", 201, Memory, body=MemoryIn, is_keyed=True,
-        errors=(409, 429),
+        has_etag=True, errors=(409, 429),
     ),
     Operation(
         "POST",
@@ -113,7 +113,8 @@ OPERATIONS: tuple[Operation, ...] = (
         query=TimelineQuery,
     ),
     Operation(
-        "GET", MEMORY, memories.get, "Get a memory", 200, Memory, query=AgentQuery, errors=(404,)
+        "GET", MEMORY, memories.get, "Get a memory", 200, Memory, query=AgentQuery, has_etag=True,
+        errors=(404,),
     ),
     Operation(
         "PATCH",
@@ -124,7 +125,9 @@ OPERATIONS: tuple[Operation, ...] = (
         Memory,
         body=PatchIn,
         query=AgentQuery,
-        errors=(404, 409, 429),
+        has_etag=True,
+        is_conditional=True,
+        errors=(404, 409, 412, 429),
     ),
     Operation(
         "GET",
@@ -164,7 +167,8 @@ OPERATIONS: tuple[Operation, ...] = (
         204,
         None,
         query=AgentQuery,
-        errors=(404,),
+        is_conditional=True,
+        errors=(404, 412),
     ),
     Operation(
         "POST",

@@ -15,7 +15,7 @@ from datetime import date
 from typing import TypeVar
 from uuid import UUID
 
-from deployments.domain.embeddings import TextKind
+from deployments.domain.entity_tags import Precondition
 from deployments.domain.errors import AgentsNotListed, MemoryNotFound, Unavailable
 from deployments.domain.memories import (
     ExportPage,
@@ -33,19 +33,18 @@ from deployments.domain.overview import TallyPage, Timeline
 from deployments.domain.ports.embedding import Embedder
 from deployments.domain.ports.store import Store
 from deployments.domain.ports.summaries import Summariser
-from deployments.domain.rate_limits import Operation, RateLimit
+from deployments.domain.rate_limits import RateLimit
 from deployments.domain.search import SearchQuery
 from deployments.domain.summaries import PassReport
 from deployments.runtime.active_model import ActiveModel, Embedded
 from serve_app.services.imports import OutcomesById
-from serve_app.services.rate_refusals import RateRefusals
+from serve_app.services.limited_calls import LimitedCalls
 from serve_app.services.reranking import Reranking, SearchResult
 
 _HEALTH_TIMEOUT_S = 3.0
 _PASS_BUDGET_S = 10.0
 
 _T = TypeVar("_T")
-_StoreCall = Callable[[Embedded, RateLimit | None], Awaitable[_T]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +75,11 @@ class MemoryService:
         number of hits."""
         self._store = store
         self._model = ActiveModel(embedder, store.generations)
-        self._rate_limits = {
-            "write": RateLimit("write", writes_per_minute),
-            "search": RateLimit("search", searches_per_minute),
-        }
+        self._calls = LimitedCalls(self._model, writes_per_minute, searches_per_minute, monotonic_s)
         self._reranking = reranking
         self._summariser = summariser
         self._observe_hits = observe_hits
         self._lists_agents = lists_agents
-        self._refusals = RateRefusals(monotonic_s)
 
     async def adopt_model(self) -> None:
         """See `ActiveModel.adopt`."""
@@ -94,7 +89,7 @@ class MemoryService:
         """Store all or none; the stored memories, in order. The rate limit counts one write for
         each agent among them. With a write key, all memories are of one agent, and repeated calls
         store them once. Raises KeyInUse, KeyReused."""
-        limit = self._rate_limit("write", *{memory.agent_id for memory in memories})
+        limit = self._calls.rate_limit("write", *{memory.agent_id for memory in memories})
 
         async def store(embedded: Embedded, uncounted: RateLimit | None) -> list[Memory]:
             rows, generation = embedded.embeddings, embedded.generation
@@ -102,11 +97,12 @@ class MemoryService:
                 return await self._store.inserts.insert_once(memories, rows, generation, limit, key)
             return await self._store.inserts.insert(memories, rows, generation, uncounted)
 
-        return await self._with_embeddings([m.content for m in memories], "passage", limit, store)
+        contents = [memory.content for memory in memories]
+        return await self._calls.with_embeddings(contents, "passage", limit, store)
 
     async def search(self, query: SearchQuery) -> SearchResult:
         """The scope's best `top_k`, best first."""
-        limit = self._rate_limit("search", query.agent_id)
+        limit = self._calls.rate_limit("search", query.agent_id)
         widened = query if self._reranking is None else self._reranking.widen(query)
 
         async def find(embedded: Embedded, uncounted: RateLimit | None) -> list[Memory]:
@@ -114,7 +110,7 @@ class MemoryService:
                 widened, embedded.embeddings[0], embedded.generation, uncounted
             )
 
-        hits = await self._with_embeddings([query.text], "query", limit, find)
+        hits = await self._calls.with_embeddings([query.text], "query", limit, find)
         result = SearchResult(hits)
         if self._reranking is not None:
             result = await self._reranking.apply(query, hits)
@@ -139,18 +135,27 @@ class MemoryService:
             agent_id, user_id, page_size=page_size, after=after, filters=filters
         )
 
-    async def update(self, agent_id: str, memory_id: UUID, patch: MemoryPatch) -> Memory:
-        """Change some fields, and embed new content. Raises MemoryNotFound, Superseded."""
-        limit = self._rate_limit("write", agent_id)
-        update = functools.partial(self._store.memories.update, agent_id, memory_id, patch)
+    async def update(
+        self,
+        agent_id: str,
+        memory_id: UUID,
+        patch: MemoryPatch,
+        condition: Precondition | None = None,
+    ) -> Memory:
+        """Change some fields, and embed new content. Raises MemoryNotFound, Superseded,
+        PreconditionFailed."""
+        limit = self._calls.rate_limit("write", agent_id)
+        update = functools.partial(
+            self._store.memories.update, agent_id, memory_id, patch, condition=condition
+        )
         if patch.content is None:
-            with self._refusals.recording():
+            with self._calls.recording():
                 return _require(await update(None, None, limit), memory_id)
 
         async def store(embedded: Embedded, uncounted: RateLimit | None) -> Memory | None:
             return await update(embedded.embeddings[0], embedded.generation, uncounted)
 
-        memory = await self._with_embeddings([patch.content], "passage", limit, store)
+        memory = await self._calls.with_embeddings([patch.content], "passage", limit, store)
         return _require(memory, memory_id)
 
     async def history(
@@ -160,10 +165,12 @@ class MemoryService:
         versions = await self._store.memories.history(agent_id, memory_id, before, limit)
         return _require(versions, memory_id)
 
-    async def delete(self, agent_id: str, memory_id: UUID) -> None:
+    async def delete(
+        self, agent_id: str, memory_id: UUID, condition: Precondition | None = None
+    ) -> None:
         """Delete a memory. A summary's sources are deleted with it; a source's summary is deleted
-        with it, and the other sources are restored. Raises MemoryNotFound."""
-        if not await self._store.memories.delete(agent_id, memory_id):
+        with it, and the other sources are restored. Raises MemoryNotFound, PreconditionFailed."""
+        if not await self._store.memories.delete(agent_id, memory_id, condition):
             raise MemoryNotFound(str(memory_id))
 
     async def forget(self, agent_id: str, user_id: str) -> int:
@@ -208,7 +215,7 @@ class MemoryService:
         outcomes = OutcomesById(memories, known)
         missing = outcomes.missing()
         if missing:
-            limit = self._rate_limit("write", agent_id) if is_counted else None
+            limit = self._calls.rate_limit("write", agent_id) if is_counted else None
 
             async def store(embedded: Embedded, uncounted: RateLimit | None) -> list[ImportOutcome]:
                 return await self._store.transfers.insert_missing(
@@ -216,7 +223,9 @@ class MemoryService:
                 )
 
             contents = [memory.content for memory in missing]
-            outcomes.add(missing, await self._with_embeddings(contents, "passage", limit, store))
+            outcomes.add(
+                missing, await self._calls.with_embeddings(contents, "passage", limit, store)
+            )
         return outcomes.in_order()
 
     async def list_agents(self, limit: int, after: str | None) -> TallyPage:
@@ -237,28 +246,6 @@ class MemoryService:
             _is_answered(self._store.health.ping()), _is_answered(self._model.ping())
         )
         return Health(db, embedder)
-
-    async def _with_embeddings(
-        self, texts: Sequence[str], kind: TextKind, limit: RateLimit | None, call: _StoreCall[_T]
-    ) -> _T:
-        """Embed the texts and call the store by `call`; its result. If memories are re-embedded
-        meanwhile, `call` runs again, without the rate limit that the first call counted."""
-
-        async def call_store(embedded: Embedded) -> _T:
-            with self._refusals.recording():
-                return await call(embedded, limit if embedded.is_first_call else None)
-
-        return await self._model.with_embeddings(texts, kind, call_store)
-
-    def _rate_limit(self, operation: Operation, *agent_ids: str) -> RateLimit | None:
-        """None if the operation is not limited. Raises RateLimited if an agent is known to have
-        reached the limit."""
-        limit = self._rate_limits[operation]
-        if limit.per_minute == 0:
-            return None
-        for agent_id in agent_ids:
-            self._refusals.check(limit, agent_id)
-        return limit
 
 
 def _require(result: _T | None, memory_id: UUID) -> _T:

@@ -5,8 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deployments.domain.errors import GenerationRetired, KeyReused, ModelMismatch, RateLimited
+from deployments.domain.entity_tags import Precondition, entity_tag
+from deployments.domain.errors import (
+    GenerationRetired,
+    KeyReused,
+    ModelMismatch,
+    PreconditionFailed,
+    RateLimited,
+)
 from deployments.domain.memories import (
+    Expiry,
     Memory,
     MemoryPatch,
     NewMemory,
@@ -134,3 +142,35 @@ async def test_embeddings_of_another_generation_are_refused(scope: Scope) -> Non
     (only,) = (await store.memories.list_page(scope.agent, scope.user, page_size=10)).memories
     assert only == stored
     await store.inserts.insert_once(new, embeddings, scope.generation, None, key)
+
+
+async def test_condition_is_met_only_by_the_state_that_it_names(scope: Scope) -> None:
+    memories, agent = scope.store.memories, scope.agent
+    (old,) = await scope.add("a fox")
+    seen = Precondition(frozenset({entity_tag(old), "another"}))
+
+    async def update(patch: MemoryPatch, condition: Precondition) -> Memory | None:
+        vector = None if patch.content is None else embed_words(patch.content)
+        generation = None if patch.content is None else scope.generation
+        return await memories.update(agent, old.id, patch, vector, generation, None, condition)
+
+    new = await update(MemoryPatch(importance=0.5), seen)
+    assert new is not None
+    patches = (
+        MemoryPatch(importance=2.0),
+        MemoryPatch(content="a dog"),
+        MemoryPatch(expiry=Expiry(None)),
+    )
+    for patch in patches:
+        with pytest.raises(PreconditionFailed, match=str(old.id)):
+            await update(patch, seen)
+    with pytest.raises(PreconditionFailed):
+        await memories.delete(agent, old.id, seen)
+    assert await memories.get(agent, old.id) == new
+    for patch in patches:
+        new = await update(patch, Precondition(frozenset({entity_tag(new)})))
+        assert new is not None
+    assert not await memories.delete("another", old.id, seen)
+    assert await memories.delete(agent, old.id, Precondition(frozenset({entity_tag(new)})))
+    assert await update(MemoryPatch(importance=2.0), seen) is None
+    assert not await memories.delete(agent, old.id, seen)

@@ -6,7 +6,8 @@ returns has been committed.
 A call with a `rate_limit` raises RateLimited if the agent has used it up, and then changes nothing.
 A call with embeddings also takes their generation, and raises GenerationRetired if that generation
 is no longer in use. It has then changed nothing, except that its rate limit was counted; for a
-write under a key, not even that.
+write under a key, not even that. A call with a `condition` raises PreconditionFailed unless the
+memory meets it at the moment of the change.
 """
 
 from collections.abc import AsyncGenerator, Sequence
@@ -16,6 +17,7 @@ from typing import Protocol
 from uuid import UUID
 
 from deployments.domain.embeddings import Embeddings, ModelIdentity
+from deployments.domain.entity_tags import Precondition
 from deployments.domain.errors import MemexError
 from deployments.domain.memories import (
     ExportPage,
@@ -140,6 +142,7 @@ class Memories(Protocol):
         embedding: Embeddings | None,
         generation: int | None,
         rate_limit: RateLimit | None,
+        condition: Precondition | None = None,
     ) -> Memory | None:
         """The changed memory; None if the agent has no such memory. `embedding`, `(D,) float32`,
         and its generation are given if and only if the patch has content. Raises Superseded."""
@@ -152,7 +155,9 @@ class Memories(Protocol):
         such memory. Deleting a memory deletes its versions."""
         ...
 
-    async def delete(self, agent_id: str, memory_id: UUID) -> bool:
+    async def delete(
+        self, agent_id: str, memory_id: UUID, condition: Precondition | None = None
+    ) -> bool:
         """Whether the memory existed. Deleting a summary deletes its sources. Deleting a source
         deletes its summary and restores the other sources."""
         ...

@@ -24,6 +24,13 @@ select {{columns}}
 from memories
 where agent_id = :agent_id and id = :memory_id and {{alive}};
 
+-- name: lock_memory
+-- Waits for a running change of the memory, and returns what that left.
+select {{columns}}
+from memories
+where agent_id = :agent_id and id = :memory_id and {{alive}}
+for no key update;
+
 -- name: list_of_user
 -- In two parts, because superseded memories have their own index.
 (

@@ -3,7 +3,8 @@
 Reads are retried if their replica dies. So are writes that may be repeated: an insert's ids are the
 caller's, an update sets values, and a summary whose answer was lost is not made again, because its
 sources have changed. The rate limit does not count a second attempt, because it may have counted
-the first. Deletions are not retried: a second one would report that the memory does not exist.
+the first. Deletions are not retried: a second one would report that the memory does not exist. Nor
+are updates with a condition: the first attempt may have changed what the condition names.
 """
 
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
+from deployments.domain.errors import Unavailable
 from deployments.domain.ports.store import (
     BatchedInserts,
     BatchedSearches,
@@ -35,6 +37,12 @@ def drop_rate_limits(arguments: dict[str, Any]) -> None:
     arguments["calls"] = [replace(call, rate_limit=None) for call in arguments["calls"]]
 
 
+def retry_unconditional_update(arguments: dict[str, Any]) -> None:
+    if arguments.get("condition") is not None:
+        raise Unavailable("store")
+    drop_rate_limit(arguments)
+
+
 class RemoteHealth(Remote):
     ping = retried(Health.ping)
 
@@ -57,7 +65,7 @@ class RemoteSearches(Remote):
 class RemoteMemories(Remote):
     get = retried(Memories.get)
     list_page = retried(Memories.list_page)
-    update = retried(Memories.update, drop_rate_limit)
+    update = retried(Memories.update, retry_unconditional_update)
     history = retried(Memories.history)
     delete = once(Memories.delete)
     forget = once(Memories.forget, FORGET_TIMEOUT_S)

@@ -1,11 +1,14 @@
 """Handlers for memories and summaries: read the request, call the service, build the answer."""
 
 from starlette.requests import Request
+from starlette.responses import Response
 
 from deployments.domain.errors import InvalidInput
 from deployments.domain.memories import Memory
 from deployments.domain.summaries import PassReport
+from serve_app.rest.conditions import etag, read_precondition, reply_unless_known
 from serve_app.rest.input import read_body, read_memory_id, read_query, read_write_key
+from serve_app.rest.operation import Reply
 from serve_app.rest.schemas.answers import (
     BatchOut,
     CountOut,
@@ -28,11 +31,11 @@ from serve_app.services.memories import MemoryService
 from serve_app.web.cursor import decode_cursor, encode_cursor
 
 
-async def add(service: MemoryService, request: Request) -> Memory:
+async def add(service: MemoryService, request: Request) -> Reply[Memory]:
     body = await read_body(request, MemoryIn)
     key = read_write_key(request, body, {body.agent_id})
     (memory,) = await service.add([body.to_domain()], key)
-    return memory
+    return Reply(memory, etag(memory))
 
 
 async def add_batch(service: MemoryService, request: Request) -> BatchOut:
@@ -67,18 +70,21 @@ async def count(service: MemoryService, request: Request) -> CountOut:
     return CountOut(query.agent_id, query.user_id, memories)
 
 
-async def get(service: MemoryService, request: Request) -> Memory:
+async def get(service: MemoryService, request: Request) -> Reply[Memory] | Response:
     memory_id = read_memory_id(request)
-    return await service.get(read_query(request, AgentQuery).agent_id, memory_id)
+    memory = await service.get(read_query(request, AgentQuery).agent_id, memory_id)
+    return reply_unless_known(request, memory)
 
 
-async def update(service: MemoryService, request: Request) -> Memory:
+async def update(service: MemoryService, request: Request) -> Reply[Memory]:
     memory_id = read_memory_id(request)
     query = read_query(request, AgentQuery)
     patch = (await read_body(request, PatchIn)).to_domain()
     if patch == type(patch)():
         raise InvalidInput("body", "names no field to change")
-    return await service.update(query.agent_id, memory_id, patch)
+    condition = read_precondition(request)
+    memory = await service.update(query.agent_id, memory_id, patch, condition)
+    return Reply(memory, etag(memory))
 
 
 async def history(service: MemoryService, request: Request) -> HistoryOut:
@@ -110,7 +116,8 @@ async def summarise(service: MemoryService, request: Request) -> PassReport:
 
 async def delete(service: MemoryService, request: Request) -> None:
     memory_id = read_memory_id(request)
-    await service.delete(read_query(request, AgentQuery).agent_id, memory_id)
+    agent_id = read_query(request, AgentQuery).agent_id
+    await service.delete(agent_id, memory_id, read_precondition(request))
 
 
 async def forget(service: MemoryService, request: Request) -> DeletedOut:

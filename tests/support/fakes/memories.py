@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from deployments.domain.embeddings import Embeddings
+from deployments.domain.entity_tags import Precondition
 from deployments.domain.errors import Superseded
 from deployments.domain.memories import (
     ListFilters,
@@ -60,6 +61,7 @@ class InMemoryMemories:
         embedding: Embeddings | None,
         generation: int | None,
         rate_limit: RateLimit | None,
+        condition: Precondition | None = None,
     ) -> Memory | None:
         memory = await self._rows.get(agent_id, memory_id)
         self._rows.hit(agent_id, rate_limit)
@@ -69,6 +71,8 @@ class InMemoryMemories:
             return None
         if memory.superseded_by is not None:
             raise Superseded(str(memory_id), str(memory.superseded_by))
+        if condition is not None:
+            condition.check(memory)
         changes: dict[str, Any] = {
             name: value
             for name in ("content", "importance", "memory_type", "metadata")
@@ -105,10 +109,14 @@ class InMemoryMemories:
         versions = self._rows.versions.get(memory_id, [])
         return [v for v in reversed(versions) if before is None or v.version < before][:limit]
 
-    async def delete(self, agent_id: str, memory_id: UUID) -> bool:
+    async def delete(
+        self, agent_id: str, memory_id: UUID, condition: Precondition | None = None
+    ) -> bool:
         memory = await self._rows.get(agent_id, memory_id)
         if memory is None:
             return False
+        if condition is not None:
+            condition.check(memory)
         for source in self._rows.sources_of(memory_id):
             self._rows.drop(source.id)
         self._rows.drop(memory_id)

@@ -9,6 +9,7 @@
     ├── PreconditionFailed  the memory was changed since the caller read it
     ├── KeyInUse            a write under the same idempotency key is still running
     ├── KeyReused           the idempotency key was used for another write before
+    ├── DeletedSince        a repeated write was made, but its memory was deleted since
     ├── RateLimited         the agent has used up its rate limit
     ├── Unavailable         a part of the service does not answer now; trying again may help
     ├── GenerationRetired   an embedding is of a model that is no longer in use
@@ -129,6 +130,18 @@ class KeyReused(MemexError):
 
     def __str__(self) -> str:
         return f"the idempotency key {self.key!r} was used for another write: use a new one"
+
+
+class DeletedSince(MemexError):
+    """The write under this idempotency key was made, but its memory was deleted since, and with it
+    what the write answered."""
+
+    def __init__(self, memory_id: str) -> None:
+        super().__init__(memory_id)
+        self.memory_id = memory_id
+
+    def __str__(self) -> str:
+        return f"memory {self.memory_id} was changed under this idempotency key, and deleted since"
 
 
 class RateLimited(MemexError):

@@ -11,6 +11,7 @@ from deployments.store.lexical.lexicon import Lexicon
 from deployments.store.lexical.upkeep import TermsUpkeep
 from deployments.store.memories.changes import MemoryChanges
 from deployments.store.memories.inserts import InsertRepository
+from deployments.store.memories.keyed_writes import KeyedWriteRepository
 from deployments.store.memories.repository import MemoryRepository
 from deployments.store.memories.writer import MemoryWriter
 from deployments.store.overview.repository import OverviewRepository
@@ -78,6 +79,7 @@ def build_store(
         inserts=InsertRepository(pool, writer, terms, count),
         searches=SearchRepository(pool, settings, lexicon, large, tuning.search, count),
         memories=MemoryRepository(pool, changes, count),
+        keyed_writes=KeyedWriteRepository(pool, changes, terms, count),
         summaries=summaries,
         condensing=summaries,
         transfers=TransferRepository(pool, export_pages, writer, count),

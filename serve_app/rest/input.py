@@ -3,14 +3,16 @@
 import hashlib
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from http import HTTPMethod, HTTPStatus
 from typing import TypeVar
 from urllib.parse import parse_qsl
 from uuid import UUID
 
 import pydantic_core
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -90,11 +92,10 @@ def read_memory_id(request: Request) -> UUID:
         raise InvalidInput("id", "is not a UUID") from None
 
 
-def read_write_key(
-    request: Request, body: BaseModel, agent_ids: Collection[str]
-) -> WriteKey | None:
-    """The write key of the Idempotency-Key header, with a fingerprint of the path and body; None
-    without that header. Raises InvalidInput."""
+def read_write_key(request: Request, write: Callable[[], object]) -> WriteKey | None:
+    """The write key of the Idempotency-Key header, with a fingerprint of the path and of what
+    `write` returns, which tells this write from others and can be represented in JSON. None without
+    that header. Raises InvalidInput."""
     keys = request.headers.getlist(KEY_HEADER)
     if not keys:
         return None
@@ -102,10 +103,23 @@ def read_write_key(
         raise InvalidInput(KEY_HEADER, "is given more than once")
     if not _KEY.fullmatch(keys[0]):
         raise InvalidInput(KEY_HEADER, "must be 1 to 255 printable ASCII characters")
-    if len(agent_ids) > 1:
-        raise InvalidInput(KEY_HEADER, "can be used only if all memories belong to one agent")
-    write = json.dumps([request.url.path, body.model_dump(mode="json")], sort_keys=True)
-    return WriteKey(keys[0], hashlib.sha256(write.encode()).digest())
+    text = json.dumps([request.url.path, write()], sort_keys=True)
+    return WriteKey(keys[0], hashlib.sha256(text.encode()).digest())
+
+
+def check_expiries(times: Iterable[tuple[tuple[str | int, ...], datetime | None]]) -> None:
+    """Check the times of new `expires_at`, each with the place of its object in the body. The
+    schemas leave this out, because a write that is repeated under its key may come later than its
+    expiry. Raises ValidationError if any is in the past."""
+    now = datetime.now(UTC)
+    in_the_past = PydanticCustomError("past", "is in the past")
+    errors = [
+        InitErrorDetails(type=in_the_past, loc=(*place, "expires_at"), input=None)
+        for place, time in times
+        if time is not None and time <= now
+    ]
+    if errors:
+        raise ValidationError.from_exception_data("body", errors)
 
 
 def refuse_headers(request: Request, operation: Operation) -> None:
@@ -113,7 +127,7 @@ def refuse_headers(request: Request, operation: Operation) -> None:
     Raises InvalidInput."""
     is_safe = operation.method == HTTPMethod.GET
     for name, is_read, instead in (
-        (KEY_HEADER, operation.is_keyed, "works where memories are stored"),
+        (KEY_HEADER, operation.is_keyed, "works where memories are stored, changed or deleted"),
         (IF_MATCH, operation.is_conditional, "works where one memory is changed or deleted"),
         (IF_NONE_MATCH, is_safe, "works where one memory is read"),
     ):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import cache
 from http import HTTPMethod, HTTPStatus
+from types import UnionType
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
@@ -204,10 +205,12 @@ def _lines(schemas: list[dict[str, Any]]) -> dict[str, Any]:
     return {MEDIA_TYPE: {"schema": schema}}
 
 
-def _answer(of: type | None, status: int, schemas: _Schemas) -> dict[str, Any]:
+def _answer(of: Any, status: int, schemas: _Schemas) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": HTTPStatus(status).phrase}
     if of is not None:
-        schema = schemas.reference(of, "serialization")
+        types = of.__args__ if isinstance(of, UnionType) else (of,)
+        references = [schemas.reference(one, "serialization") for one in types]
+        schema = references[0] if len(references) == 1 else {"anyOf": references}
         answer["content"] = {"application/json": {"schema": schema}}
     return answer
 

@@ -33,7 +33,8 @@ class Operation:
     handler: Handler
     summary: str
     status: int
-    answer: type | None
+    answer: Any
+    """The type of the answer, or a union of types; None if there is no body, or lines."""
     body: type[BaseModel] | None = None
     body_lines: type[BaseModel] | None = None
     """The schema of each line, if the body is JSON Lines; `body` is then None."""

@@ -19,6 +19,7 @@ from serve_app.rest.operation import Operation
 from serve_app.rest.schemas.answers import (
     BatchOut,
     CountOut,
+    DeletedMemory,
     DeletedOut,
     HistoryOut,
     MemoriesOut,
@@ -74,7 +75,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "DELETE", MEMORIES, memories.forget, "Delete all memories of a user", 200, DeletedOut,
-        query=ScopeQuery,
+        query=ScopeQuery, is_keyed=True, errors=(409,),
     ),
     Operation(
         "GET", f"{MEMORIES}/count", memories.count, "Count memories", 200, CountOut,
@@ -122,9 +123,10 @@ OPERATIONS: tuple[Operation, ...] = (
         memories.update,
         "Change a memory",
         200,
-        Memory,
+        Memory | DeletedMemory,
         body=PatchIn,
         query=AgentQuery,
+        is_keyed=True,
         has_etag=True,
         is_conditional=True,
         errors=(404, 409, 412, 429),
@@ -167,8 +169,9 @@ OPERATIONS: tuple[Operation, ...] = (
         204,
         None,
         query=AgentQuery,
+        is_keyed=True,
         is_conditional=True,
-        errors=(404, 412),
+        errors=(404, 409, 412),
     ),
     Operation(
         "POST",

@@ -27,7 +27,6 @@ from deployments.domain.memories import (
     NewMemory,
     Page,
     PageKey,
-    WriteKey,
 )
 from deployments.domain.overview import TallyPage, Timeline
 from deployments.domain.ports.embedding import Embedder
@@ -38,6 +37,7 @@ from deployments.domain.search import SearchQuery
 from deployments.domain.summaries import PassReport
 from deployments.runtime.active_model import ActiveModel, Embedded
 from serve_app.services.imports import OutcomesById
+from serve_app.services.keyed_writes import KeyedWrites
 from serve_app.services.limited_calls import LimitedCalls
 from serve_app.services.reranking import Reranking, SearchResult
 
@@ -76,6 +76,7 @@ class MemoryService:
         self._store = store
         self._model = ActiveModel(embedder, store.generations)
         self._calls = LimitedCalls(self._model, writes_per_minute, searches_per_minute, monotonic_s)
+        self.keyed = KeyedWrites(store, self._calls)
         self._reranking = reranking
         self._summariser = summariser
         self._observe_hits = observe_hits
@@ -85,17 +86,15 @@ class MemoryService:
         """See `ActiveModel.adopt`."""
         await self._model.adopt()
 
-    async def add(self, memories: Sequence[NewMemory], key: WriteKey | None = None) -> list[Memory]:
+    async def add(self, memories: Sequence[NewMemory]) -> list[Memory]:
         """Store all or none; the stored memories, in order. The rate limit counts one write for
-        each agent among them. With a write key, all memories are of one agent, and repeated calls
-        store them once. Raises KeyInUse, KeyReused."""
+        each agent among them."""
         limit = self._calls.rate_limit("write", *{memory.agent_id for memory in memories})
 
         async def store(embedded: Embedded, uncounted: RateLimit | None) -> list[Memory]:
-            rows, generation = embedded.embeddings, embedded.generation
-            if key is not None:  # a refused write with a key was not counted
-                return await self._store.inserts.insert_once(memories, rows, generation, limit, key)
-            return await self._store.inserts.insert(memories, rows, generation, uncounted)
+            return await self._store.inserts.insert(
+                memories, embedded.embeddings, embedded.generation, uncounted
+            )
 
         contents = [memory.content for memory in memories]
         return await self._calls.with_embeddings(contents, "passage", limit, store)

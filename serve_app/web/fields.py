@@ -147,12 +147,6 @@ def _check_not_in_future(value: datetime) -> datetime:
     return value
 
 
-def _check_in_future(value: datetime) -> datetime:
-    if value <= datetime.now(UTC):
-        raise ValueError("is in the past")
-    return value
-
-
 def expires_at(time: datetime | None, ttl_s: int | None) -> datetime | None:
     """The expiry, from the argument that is set; None if neither is. Raises ValueError if both
     are."""
@@ -211,6 +205,5 @@ Time = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 PastTime = Annotated[Time, AfterValidator(_check_not_in_future)]
-FutureTime = Annotated[Time, AfterValidator(_check_in_future)]
 Ttl = Annotated[int, Field(ge=1, le=MAX_TTL_S)]
 Score = Annotated[float, Field(allow_inf_nan=False)]

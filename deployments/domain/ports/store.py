@@ -33,6 +33,7 @@ from deployments.domain.memories import (
     WriteKey,
 )
 from deployments.domain.overview import TallyPage, Timeline
+from deployments.domain.ports.keyed_writes import KeyedWrites
 from deployments.domain.ports.summaries import Condensing, Summaries
 from deployments.domain.rate_limits import RateLimit
 from deployments.domain.search import Deferred, SearchCall, SearchQuery
@@ -79,6 +80,13 @@ class Inserts(Protocol):
     ) -> list[Memory]:
         """As `insert`, for one agent's memories. If the key was used in the last 24 hours, nothing
         is stored and the first call's answer is returned. Raises KeyInUse, KeyReused."""
+        ...
+
+    async def first_insert(
+        self, memories: Sequence[NewMemory], key: WriteKey
+    ) -> list[Memory] | None:
+        """What `insert_once` returned first for these memories and this key; None if the key was
+        not used. Raises KeyReused."""
         ...
 
 
@@ -221,6 +229,7 @@ class Store:
     inserts: Inserts
     searches: Searches
     memories: Memories
+    keyed_writes: KeyedWrites
     summaries: Summaries
     transfers: Transfers
     overview: Overview

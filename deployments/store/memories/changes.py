@@ -111,6 +111,7 @@ class MemoryChanges:
         memory = {"agent_id": agent_id, "memory_id": memory_id}
         user_id = await connection.fetchval(*sql.user_of_any(**memory))
         if user_id is None:
+            await connection.execute(*sql.drop_kept_answers_of_memory(**memory))
             return False
         async with connection.transaction():
             await connection.execute(*sql.lock_scope(agent_id=agent_id, user_id=user_id))
@@ -131,6 +132,9 @@ class MemoryChanges:
             await connection.execute(*sql.lock_scope(**scope))
             deleted = await connection.fetchval(
                 *sql.forget_scope(**scope), timeout=FORGET_TIMEOUT_S
+            )
+            await connection.execute(
+                *sql.drop_kept_answers_of_user(**scope), timeout=FORGET_TIMEOUT_S
             )
         return int(deleted)
 

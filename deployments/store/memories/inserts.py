@@ -8,7 +8,7 @@ from deployments.domain.errors import MemexError
 from deployments.domain.memories import InsertCall, Memory, NewMemory, WriteKey
 from deployments.domain.rate_limits import RateLimit
 from deployments.store.lexical.upkeep import TermsUpkeep
-from deployments.store.memories.idempotency import write_once
+from deployments.store.memories.idempotency import claim_key, first_insert, keep_insert, used_key
 from deployments.store.memories.rate_limits import hit_each, hit_one, hit_together
 from deployments.store.memories.writer import MemoryWriter
 from deployments.store.postgres.pool import Pool
@@ -78,15 +78,24 @@ class InsertRepository:
         async with self._pool.acquire() as connection:
             # In its own transaction, so that a rollback of the write does not undo it.
             await self._terms.adopt(connection)
-
-            async def write() -> list[Memory]:
-                await hit_one(connection, memories[0].agent_id, rate_limit)
+            agent_id = memories[0].agent_id
+            async with connection.transaction():
+                key_row = await claim_key(connection, agent_id, key)
+                if key_row is not None:
+                    return await first_insert(connection, memories, key_row)
+                await hit_one(connection, agent_id, rate_limit)
                 (outcome,) = await self._writer.write(connection, [call], terms)
                 stored = _memories(outcome)
-                self._count("insert", len(stored))
-                return stored
+                await keep_insert(connection, agent_id, key, stored)
+        self._count("insert", len(stored))
+        return stored
 
-            return await write_once(connection, key, memories, write)
+    async def first_insert(
+        self, memories: Sequence[NewMemory], key: WriteKey
+    ) -> list[Memory] | None:
+        async with self._pool.acquire() as connection:
+            key_row = await used_key(connection, memories[0].agent_id, key)
+            return None if key_row is None else await first_insert(connection, memories, key_row)
 
 
 def _memories(outcome: list[Memory] | MemexError) -> list[Memory]:

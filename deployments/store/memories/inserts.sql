@@ -81,32 +81,5 @@ where m.agent_id = n.agent_id and m.id = n.id
 returning n.requested_id, m.id, m.agent_id, m.user_id, m.content, m.importance, m.memory_type,
     m.metadata, m.created_at, m.updated_at, m.expires_at, m.superseded_by;
 
--- name: try_idempotency_key
--- The lock is held until the end of the transaction; false if another call holds it.
-select pg_try_advisory_xact_lock(hashtext(:agent_id::text), hashtext(:key::text));
-
--- name: idempotency_key
-select fingerprint, ids, created_at, expires_at, stored_at
-from idempotency_keys
-where agent_id = :agent_id and key = :key and stored_at > now() - interval '24 hours';
-
--- name: add_idempotency_key
--- Replaces an existing key of the same name, which is too old to count.
-insert into idempotency_keys (
-    agent_id, key, fingerprint, ids, created_at, expires_at, stored_at
-)
-values (:agent_id, :key, :fingerprint, :ids, :created_at, :expires_at, :stored_at)
-on conflict (agent_id, key) do update set
-    fingerprint = excluded.fingerprint, ids = excluded.ids, created_at = excluded.created_at,
-    expires_at = excluded.expires_at, stored_at = excluded.stored_at;
-
--- name: purge_idempotency_keys
-delete from idempotency_keys
-where ctid = any(array(
-    select ctid from idempotency_keys
-    where stored_at <= now() - interval '24 hours'
-    for update skip locked
-));
-
 -- name: known_ids
 select id from memories where agent_id = :agent_id and id = any(:ids::uuid[]);

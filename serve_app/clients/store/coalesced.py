@@ -73,6 +73,11 @@ class CoalescedInserts:
     ) -> list[Memory]:
         return await self._inner.insert_once(memories, embeddings, generation, rate_limit, key)
 
+    async def first_insert(
+        self, memories: Sequence[NewMemory], key: WriteKey
+    ) -> list[Memory] | None:
+        return await self._inner.first_insert(memories, key)
+
 
 class CoalescedSearches:
     """The Searches port over another."""

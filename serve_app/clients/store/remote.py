@@ -4,7 +4,9 @@ Reads are retried if their replica dies. So are writes that may be repeated: an 
 caller's, an update sets values, and a summary whose answer was lost is not made again, because its
 sources have changed. The rate limit does not count a second attempt, because it may have counted
 the first. Deletions are not retried: a second one would report that the memory does not exist. Nor
-are updates with a condition: the first attempt may have changed what the condition names.
+are updates with a condition: the first attempt may have changed what the condition names. Writes
+under a key are retried, because their first attempt's answer is kept; only to forget a scope takes
+longer than an attempt may.
 """
 
 from dataclasses import replace
@@ -13,6 +15,7 @@ from typing import Any
 from ray.serve.handle import DeploymentHandle
 
 from deployments.domain.errors import Unavailable
+from deployments.domain.ports.keyed_writes import KeyedWrites
 from deployments.domain.ports.store import (
     BatchedInserts,
     BatchedSearches,
@@ -55,6 +58,7 @@ class RemoteInserts(Remote):
     insert = retried(BatchedInserts.insert, drop_rate_limit)
     insert_each = retried(BatchedInserts.insert_each, drop_rate_limits)
     insert_once = retried(BatchedInserts.insert_once)  # its transaction counts the write
+    first_insert = retried(BatchedInserts.first_insert)
 
 
 class RemoteSearches(Remote):
@@ -70,6 +74,13 @@ class RemoteMemories(Remote):
     delete = once(Memories.delete)
     forget = once(Memories.forget, FORGET_TIMEOUT_S)
     count = retried(Memories.count)
+
+
+class RemoteKeyedWrites(Remote):
+    update_once = retried(KeyedWrites.update_once)
+    first_update = retried(KeyedWrites.first_update)
+    delete_once = retried(KeyedWrites.delete_once)
+    forget_once = once(KeyedWrites.forget_once, FORGET_TIMEOUT_S)
 
 
 class RemoteSummaries(Remote):
@@ -104,6 +115,7 @@ def remote_store(handle: DeploymentHandle, timeout_s: float) -> BatchedStore:
         inserts=RemoteInserts(edge),
         searches=RemoteSearches(edge),
         memories=RemoteMemories(edge),
+        keyed_writes=RemoteKeyedWrites(edge),
         summaries=RemoteSummaries(edge),
         transfers=RemoteTransfers(edge),
         overview=RemoteOverview(edge),

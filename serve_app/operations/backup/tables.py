@@ -24,6 +24,7 @@ FUNCTIONS = (
     "count_changed_terms",
     "keep_version",
     "drop_versions",
+    "drop_kept_answers",
     "forget_next_embedding",
     "begin_reembedding",
     "abandon_reembedding",

@@ -3,15 +3,23 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from deployments.domain.errors import InvalidInput
+from deployments.domain.errors import DeletedSince, InvalidInput
 from deployments.domain.memories import Memory
 from deployments.domain.summaries import PassReport
-from serve_app.rest.conditions import etag, read_precondition, reply_unless_known
-from serve_app.rest.input import read_body, read_memory_id, read_query, read_write_key
+from serve_app.rest.conditions import IF_MATCH, etag, read_precondition, reply_unless_known
+from serve_app.rest.input import (
+    KEY_HEADER,
+    check_expiries,
+    read_body,
+    read_memory_id,
+    read_query,
+    read_write_key,
+)
 from serve_app.rest.operation import Reply
 from serve_app.rest.schemas.answers import (
     BatchOut,
     CountOut,
+    DeletedMemory,
     DeletedOut,
     HistoryOut,
     MemoriesOut,
@@ -33,15 +41,27 @@ from serve_app.web.cursor import decode_cursor, encode_cursor
 
 async def add(service: MemoryService, request: Request) -> Reply[Memory]:
     body = await read_body(request, MemoryIn)
-    key = read_write_key(request, body, {body.agent_id})
-    (memory,) = await service.add([body.to_domain()], key)
-    return Reply(memory, etag(memory))
+    key = read_write_key(request, lambda: body.model_dump(mode="json"))
+    new = [body.to_domain()]
+    stored = None if key is None else await service.keyed.first_add(new, key)
+    if stored is None:
+        check_expiries([((), body.expires_at)])
+        stored = await (service.add(new) if key is None else service.keyed.add(new, key))
+    return Reply(stored[0], etag(stored[0]))
 
 
 async def add_batch(service: MemoryService, request: Request) -> BatchOut:
     body = await read_body(request, BatchIn)
-    key = read_write_key(request, body, {entry.agent_id for entry in body.memories})
-    return BatchOut(await service.add([entry.to_domain() for entry in body.memories], key))
+    key = read_write_key(request, lambda: body.model_dump(mode="json"))
+    if key is not None and len({entry.agent_id for entry in body.memories}) > 1:
+        raise InvalidInput(KEY_HEADER, "can be used only if all memories belong to one agent")
+    new = [entry.to_domain() for entry in body.memories]
+    stored = None if key is None else await service.keyed.first_add(new, key)
+    if stored is None:
+        entries = enumerate(body.memories)
+        check_expiries([(("memories", index), entry.expires_at) for index, entry in entries])
+        stored = await (service.add(new) if key is None else service.keyed.add(new, key))
+    return BatchOut(stored)
 
 
 async def search(service: MemoryService, request: Request) -> SearchOut:
@@ -76,14 +96,32 @@ async def get(service: MemoryService, request: Request) -> Reply[Memory] | Respo
     return reply_unless_known(request, memory)
 
 
-async def update(service: MemoryService, request: Request) -> Reply[Memory]:
+async def update(service: MemoryService, request: Request) -> Reply[Memory] | DeletedMemory:
     memory_id = read_memory_id(request)
-    query = read_query(request, AgentQuery)
-    patch = (await read_body(request, PatchIn)).to_domain()
+    agent_id = read_query(request, AgentQuery).agent_id
+    body = await read_body(request, PatchIn)
+    patch = body.to_domain()
     if patch == type(patch)():
         raise InvalidInput("body", "names no field to change")
     condition = read_precondition(request)
-    memory = await service.update(query.agent_id, memory_id, patch, condition)
+    key = read_write_key(
+        request,
+        lambda: [
+            "PATCH",
+            body.model_dump(mode="json", exclude_unset=True),
+            request.headers.getlist(IF_MATCH),
+        ],
+    )
+    try:
+        memory = None if key is None else await service.keyed.first_update(agent_id, key)
+        if memory is None:
+            check_expiries([((), body.expires_at)])
+            change = agent_id, memory_id, patch, condition
+            memory = await (
+                service.update(*change) if key is None else service.keyed.update(*change, key)
+            )
+    except DeletedSince:
+        return DeletedMemory(memory_id)
     return Reply(memory, etag(memory))
 
 
@@ -117,9 +155,17 @@ async def summarise(service: MemoryService, request: Request) -> PassReport:
 async def delete(service: MemoryService, request: Request) -> None:
     memory_id = read_memory_id(request)
     agent_id = read_query(request, AgentQuery).agent_id
-    await service.delete(agent_id, memory_id, read_precondition(request))
+    condition = read_precondition(request)
+    key = read_write_key(request, lambda: ["DELETE", request.headers.getlist(IF_MATCH)])
+    if key is None:
+        await service.delete(agent_id, memory_id, condition)
+    else:
+        await service.keyed.delete(agent_id, memory_id, condition, key)
 
 
 async def forget(service: MemoryService, request: Request) -> DeletedOut:
     query = read_query(request, ScopeQuery)
-    return DeletedOut(await service.forget(query.agent_id, query.user_id))
+    key = read_write_key(request, lambda: ["DELETE", query.user_id])
+    if key is None:
+        return DeletedOut(await service.forget(query.agent_id, query.user_id))
+    return DeletedOut(await service.keyed.forget(query.agent_id, query.user_id, key))

@@ -2,10 +2,19 @@
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
+from uuid import UUID
 
 from pydantic import Field
 
 from deployments.domain.memories import Memory, MemoryVersion
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedMemory:
+    """Answers a change that is repeated under its key after the memory was deleted."""
+
+    id: UUID
+    deleted: Literal[True] = True
 
 
 @dataclass(frozen=True, slots=True)

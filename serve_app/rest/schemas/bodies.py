@@ -11,7 +11,6 @@ from deployments.runtime.ids import uuid7
 from serve_app.web.fields import (
     FILTER,
     Content,
-    FutureTime,
     Id,
     Importance,
     LexicalWeight,
@@ -46,7 +45,7 @@ class MemoryIn(Body):
     created_at: PastTime | None = Field(
         None, description="When the memory was made; now if it is left out."
     )
-    expires_at: FutureTime | None = Field(None, description="When the memory expires; null: never.")
+    expires_at: Time | None = Field(None, description="When the memory expires; null: never.")
     ttl_seconds: Ttl | None = Field(
         None, description="Seconds from now until the memory expires, instead of expires_at."
     )
@@ -83,7 +82,7 @@ class PatchIn(Body):
     importance: Importance | None = None
     memory_type: MemoryType | None = None
     metadata: Metadata | None = Field(None, description="Replaces the whole metadata object.")
-    expires_at: FutureTime | None = Field(
+    expires_at: Time | None = Field(
         None, description="When the memory expires; null: never. Leave it out to change nothing."
     )
     ttl_seconds: Ttl | None = Field(

@@ -18,8 +18,8 @@ class Handle:
     def options(self, **_options: Any) -> Any:
         return type("Method", (), {"remote": staticmethod(self._remote)})
 
-    async def _remote(self, *args: Any) -> Any:
-        self.calls.append(args)
+    async def _remote(self, *args: Any, **kwargs: Any) -> Any:
+        self.calls.append((*args, *kwargs.values()))
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if isinstance(answer, Exception):
             raise answer

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from deployments.domain.embeddings import Embeddings
-from deployments.domain.errors import KeyReused, MemexError
+from deployments.domain.errors import MemexError
 from deployments.domain.memories import InsertCall, Memory, NewMemory, WriteKey
 from deployments.domain.rate_limits import RateLimit
 from tests.support.fakes.rows import Rows
@@ -12,7 +12,6 @@ from tests.support.fakes.rows import Rows
 class InMemoryInserts:
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
-        self._keys: dict[tuple[str, str], tuple[bytes, list[Memory]]] = {}
 
     async def insert(
         self,
@@ -39,15 +38,18 @@ class InMemoryInserts:
         rate_limit: RateLimit | None,
         key: WriteKey,
     ) -> list[Memory]:
-        first = self._keys.get((memories[0].agent_id, key.key))
+        first = await self.first_insert(memories, key)
         if first is None:
             self._rows.check(generation)
-            stored = await self.insert(memories, embeddings, generation, rate_limit)
-            self._keys[memories[0].agent_id, key.key] = (key.fingerprint, stored)
-            return stored
-        if first[0] != key.fingerprint:
-            raise KeyReused(key.key)
-        return first[1]
+            first = await self.insert(memories, embeddings, generation, rate_limit)
+            self._rows.keep_answer(memories[0].agent_id, key, first)
+        return first
+
+    async def first_insert(
+        self, memories: Sequence[NewMemory], key: WriteKey
+    ) -> list[Memory] | None:
+        first: list[Memory] | None = await self._rows.first_answer(memories[0].agent_id, key)
+        return first
 
     async def insert_each(self, calls: Sequence[InsertCall]) -> list[list[Memory] | MemexError]:
         return [await self._outcome(call) for call in calls]

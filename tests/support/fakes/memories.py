@@ -114,6 +114,7 @@ class InMemoryMemories:
     ) -> bool:
         memory = await self._rows.get(agent_id, memory_id)
         if memory is None:
+            self._rows.drop_answers(agent_id, memory_id=memory_id)
             return False
         if condition is not None:
             condition.check(memory)
@@ -135,6 +136,7 @@ class InMemoryMemories:
         ]
         for memory in forgotten:
             self._rows.drop(memory.id)
+        self._rows.drop_answers(agent_id, user_id=user_id)
         return sum(memory.superseded_by is None for memory in forgotten)
 
     async def count(

@@ -3,11 +3,19 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from deployments.domain.embeddings import Embeddings, ModelIdentity
-from deployments.domain.errors import GenerationRetired, ModelMismatch, RateLimited, Unavailable
-from deployments.domain.memories import Memory, MemoryVersion, NewMemory
+from deployments.domain.errors import (
+    DeletedSince,
+    GenerationRetired,
+    KeyReused,
+    ModelMismatch,
+    RateLimited,
+    Unavailable,
+)
+from deployments.domain.memories import Memory, MemoryVersion, NewMemory, WriteKey
 from deployments.domain.rate_limits import RateLimit
 
 
@@ -28,6 +36,7 @@ class Rows:
         self.versions: dict[UUID, list[MemoryVersion]] = {}
         self.uncondensable: set[UUID] = set()
         """Summaries and restored sources, which are never condensed again."""
+        self._answers: dict[tuple[str, str], tuple[bytes, Any]] = {}
         self._hits: dict[tuple[str, str], list[float]] = {}
         self._identity: ModelIdentity | None = None
         self._generation = 1
@@ -38,7 +47,7 @@ class Rows:
             raise Unavailable("database")
         for memory, _ in list(self.by_id.values()):
             if memory.expires_at is not None and memory.expires_at <= self.now():
-                self.drop(memory.id)
+                self._drop(memory.id)
 
     async def adopt_generation(self, identity: ModelIdentity) -> int:
         await self.ping()
@@ -94,10 +103,41 @@ class Rows:
         self.by_id[memory.id] = (memory, self.by_id[memory.id][1])
 
     def drop(self, memory_id: UUID) -> None:
-        """Delete the memory and its history."""
+        """Delete the memory, its history, and the answers to its changes."""
+        agent_id = self.by_id[memory_id][0].agent_id
+        self._drop(memory_id)
+        self.drop_answers(agent_id, memory_id=memory_id)
+
+    def _drop(self, memory_id: UUID) -> None:
         del self.by_id[memory_id]
         self.versions.pop(memory_id, None)
         self.uncondensable.discard(memory_id)
+
+    def drop_answers(
+        self, agent_id: str, *, memory_id: UUID | None = None, user_id: str | None = None
+    ) -> None:
+        """Drop the answers to changes of the agent's memory with this id, or of this user."""
+        for key, (fingerprint, answer) in self._answers.items():
+            if (
+                isinstance(answer, Memory)
+                and answer.agent_id == agent_id
+                and (answer.id == memory_id or answer.user_id == user_id)
+            ):
+                self._answers[key] = (fingerprint, DeletedSince(str(answer.id)))
+
+    async def first_answer(self, agent_id: str, key: WriteKey) -> Any:
+        """What the write under the key answered; None if the key is unused. Raises KeyReused,
+        DeletedSince."""
+        await self.ping()
+        fingerprint, answer = self._answers.get((agent_id, key.key), (key.fingerprint, None))
+        if fingerprint != key.fingerprint:
+            raise KeyReused(key.key)
+        if isinstance(answer, DeletedSince):
+            raise answer
+        return answer
+
+    def keep_answer(self, agent_id: str, key: WriteKey, answer: object) -> None:
+        self._answers[agent_id, key.key] = (key.fingerprint, answer)
 
     def sources_of(self, summary_id: UUID) -> list[Memory]:
         sources = (row[0] for row in self.by_id.values() if row[0].superseded_by == summary_id)

@@ -7,6 +7,7 @@ from datetime import datetime
 from deployments.domain.overview import CountBounds
 from deployments.domain.ports.store import BatchedStore
 from tests.support.fakes.inserts import InMemoryInserts
+from tests.support.fakes.keyed_writes import InMemoryKeyedWrites
 from tests.support.fakes.memories import InMemoryMemories
 from tests.support.fakes.overview import InMemoryOverview
 from tests.support.fakes.rows import Rows, now
@@ -35,6 +36,7 @@ def in_memory_store(
         inserts=inserts,
         searches=InMemorySearches(rows),
         memories=memories,
+        keyed_writes=InMemoryKeyedWrites(rows, memories),
         summaries=summaries,
         condensing=summaries,
         transfers=InMemoryTransfers(rows, memories, inserts),

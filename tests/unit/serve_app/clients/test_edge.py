@@ -9,8 +9,9 @@ import pytest
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError
 
+from deployments.domain.entity_tags import Precondition
 from deployments.domain.errors import Fault, RateLimited, Unavailable
-from deployments.domain.memories import InsertCall, NewMemory
+from deployments.domain.memories import InsertCall, MemoryPatch, NewMemory, WriteKey
 from deployments.domain.ports.store import BatchedStore
 from deployments.domain.rate_limits import RateLimit
 from deployments.runtime.ids import uuid7
@@ -20,6 +21,9 @@ from tests.support.fakes.embedder import embed_words
 
 LIMIT = RateLimit("write", 60)
 MEMORY = NewMemory(uuid7(), "agent", "user", "text")
+PATCH = MemoryPatch(importance=2.0)
+KEY = WriteKey("k", b"1")
+SEEN = Precondition(frozenset({"tag"}))
 VECTORS = np.stack([embed_words("text")])
 
 
@@ -57,13 +61,38 @@ async def test_retries_are_limited() -> None:
     [
         lambda store: store.memories.delete("agent", MEMORY.id),
         lambda store: store.memories.forget("agent", "user"),
+        lambda store: store.keyed_writes.forget_once("agent", "user", KEY),
+        lambda store: store.memories.update("agent", MEMORY.id, PATCH, None, None, LIMIT, SEEN),
+        lambda store: store.memories.update(
+            "agent", MEMORY.id, PATCH, None, None, LIMIT, condition=SEEN
+        ),
     ],
 )
-async def test_deletions_are_not_retried(call: Callable[[BatchedStore], Any]) -> None:
+async def test_deletions_and_updates_with_a_condition_are_not_retried(
+    call: Callable[[BatchedStore], Any],
+) -> None:
     handle = Handle(actor_unavailable())
     with pytest.raises(Unavailable):
         await call(remote_store(handle, 5))
     assert len(handle.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda store: store.keyed_writes.update_once(
+            "agent", MEMORY.id, PATCH, None, None, LIMIT, KEY, SEEN
+        ),
+        lambda store: store.keyed_writes.delete_once("agent", MEMORY.id, KEY, SEEN),
+        lambda store: store.memories.update("agent", MEMORY.id, PATCH, None, None, None),
+    ],
+)
+async def test_writes_under_a_key_and_unconditional_updates_are_retried(
+    call: Callable[[BatchedStore], Any],
+) -> None:
+    handle = Handle(actor_unavailable(), "done")
+    assert await call(remote_store(handle, 5)) == "done"
+    assert handle.calls[0] == handle.calls[1]
 
 
 @pytest.mark.parametrize("wrapped", [False, True])

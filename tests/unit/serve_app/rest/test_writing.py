@@ -1,6 +1,5 @@
-"""Storing, changing and deleting memories, and writes under a key."""
+"""Storing, changing and deleting memories."""
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -118,55 +117,6 @@ async def test_memory_can_have_an_expiry(client: httpx2.AsyncClient) -> None:
         await client.post("/v1/memories", json={**MEMORY, **both}),
     ):
         assert "give either expires_at or ttl_seconds" in assert_problem(answer, 422)["detail"]
-
-
-@pytest.mark.parametrize("path", ["/v1/memories", "/v1/memories/batch"])
-async def test_write_under_a_key_is_made_once(client: httpx2.AsyncClient, path: str) -> None:
-    body = {"memories": [MEMORY]} if path.endswith("batch") else MEMORY
-    key = {"Idempotency-Key": "8f14e45f"}
-    first = await client.post(path, json=body, headers=key)
-    spaced = json.dumps(body, indent=2)
-    again = await client.post(
-        path, content=spaced, headers={**key, "content-type": "application/json"}
-    )
-    assert (first.status_code, again.status_code) == (201, 201)
-    assert again.json() == first.json()
-    other = json.loads(json.dumps(body).replace("green tea", "coffee"))
-    problem = assert_problem(await client.post(path, json=other, headers=key), 422)
-    assert "'8f14e45f' was used for another write" in problem["detail"]
-    await client.post(path, json=body)
-    count = await client.get("/v1/memories/count", params={"agent_id": "a"})
-    assert count.json()["count"] == 2
-
-
-async def test_key_belongs_to_one_route(client: httpx2.AsyncClient) -> None:
-    key = {"Idempotency-Key": "k"}
-    await client.post("/v1/memories", json=MEMORY, headers=key)
-    batch = await client.post("/v1/memories/batch", json={"memories": [MEMORY]}, headers=key)
-    assert_problem(batch, 422)
-
-
-@pytest.mark.parametrize(
-    ("keys", "message"),
-    [
-        ([""], "1 to 255 printable"),
-        (["x" * 256], "1 to 255 printable"),
-        (["é"], "1 to 255 printable"),
-        (["a", "b"], "more than once"),
-    ],
-)
-async def test_invalid_keys_are_refused(
-    client: httpx2.AsyncClient, keys: list[str], message: str
-) -> None:
-    headers = [(b"Idempotency-Key", key.encode("latin-1")) for key in keys]
-    answer = await client.post("/v1/memories", json=MEMORY, headers=headers)
-    assert message in assert_problem(answer, 422)["detail"]
-
-
-async def test_keyed_batch_must_have_one_agent(client: httpx2.AsyncClient) -> None:
-    both = {"memories": [MEMORY, {**MEMORY, "agent_id": "b"}]}
-    answer = await client.post("/v1/memories/batch", json=both, headers={"Idempotency-Key": "k"})
-    assert "all memories belong to one agent" in assert_problem(answer, 422)["detail"]
 
 
 @pytest.mark.parametrize(

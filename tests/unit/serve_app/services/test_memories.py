@@ -129,7 +129,7 @@ async def test_calls_continue_with_the_model_after_a_reembedding(
     for call in (
         lambda: service.search(SearchQuery("agent", "user", "fox")),
         lambda: service.add([memory(content="a dog")]),
-        lambda: service.add([memory(content="a cow")], WriteKey("key", b"1")),
+        lambda: service.keyed.add([memory(content="a cow")], WriteKey("key", b"1")),
         lambda: service.update("agent", stored.id, MemoryPatch(content="a cat")),
     ):
         store.rows.switch(IDENTITY)

@@ -32,6 +32,7 @@ pickle, so each passes all its arguments, which are positional, to `super().__in
 """
 
 from deployments.domain.embeddings import ModelIdentity
+from deployments.domain.rate_limits import WINDOW_S, Operation
 
 
 class MemexError(Exception):
@@ -148,7 +149,7 @@ class RateLimited(MemexError):
     """The agent made `per_minute` `operation` calls in the last 60 s."""
 
     def __init__(
-        self, agent_id: str, operation: str, per_minute: int, retry_after_s: float
+        self, agent_id: str, operation: Operation, per_minute: int, retry_after_s: float
     ) -> None:
         super().__init__(agent_id, operation, per_minute, retry_after_s)
         self.agent_id = agent_id
@@ -157,9 +158,17 @@ class RateLimited(MemexError):
         self.retry_after_s = retry_after_s
 
     def __str__(self) -> str:
+        return self._say("the agent")  # a log line may have it
+
+    @property
+    def for_caller(self) -> str:
+        """The message with the agent's id, for an answer to the agent."""
+        return self._say(f"agent {self.agent_id!r}")
+
+    def _say(self, agent: str) -> str:
         return (
-            f"this agent may make {self.per_minute} {self.operation} calls a minute; "
-            f"the next is possible in {self.retry_after_s:.1f} s"
+            f"{agent} has reached the {self.operation} limit, {self.per_minute} {self.operation} "
+            f"calls in any {WINDOW_S} s; the next is possible in {self.retry_after_s:.1f} s"
         )
 
 

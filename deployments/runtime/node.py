@@ -10,7 +10,7 @@ from contextlib import aclosing, contextmanager
 from typing import Any, TypeVar
 
 from deployments.domain.errors import Fault, MemexError, StartupError, Unavailable
-from deployments.runtime import logs, tracing
+from deployments.runtime import logs, quota_reports, tracing
 
 _logger = logging.getLogger(logs.NAME)
 # How many young objects start a garbage collection. Every request makes hundreds that need none;
@@ -45,8 +45,8 @@ def answering(*ports: type) -> Callable[[_Node], _Node]:
 
 def answering_by_parts(parts: type) -> Callable[[_Node], _Node]:
     """As `answering`, for a class whose attribute `parts` is of this dataclass, with a port in each
-    field. The class gets the methods of all ports. Raises TypeError if two ports have a method of
-    the same name."""
+    field. The class gets the methods of all ports; one that reports quotas returns its result as
+    WithQuotas. Raises TypeError if two ports have a method of the same name."""
 
     def decorate(node: _Node) -> _Node:
         for field in dataclasses.fields(parts):
@@ -69,7 +69,9 @@ def _forward(part: str, name: str, declared: _Method) -> _Method:
 
         @functools.wraps(declared)
         async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-            return await getattr(getattr(self.parts, part), name)(*args, **kwargs)
+            with quota_reports.collecting() as quotas:
+                result = await getattr(getattr(self.parts, part), name)(*args, **kwargs)
+            return quota_reports.WithQuotas(result, quotas) if quotas else result
 
         return call
 

@@ -8,7 +8,7 @@ import asyncpg
 
 from deployments.domain.errors import BadSetting, Unavailable
 from deployments.domain.ports.store import BatchedStore
-from deployments.runtime import node
+from deployments.runtime import node, quota_reports
 from deployments.runtime.metrics import StoreMetrics, count_cpu
 from deployments.runtime.periodic import run_periodically
 from deployments.store.jobs import jobs
@@ -42,7 +42,14 @@ class MemoryStore:
         count_cpu(metrics)
         observe = store_metrics.observe_query if metrics else None
         pool = Pool(dsn, settings, prepare=_migrate, observe=observe)
-        self.parts = build_store(pool, settings, search, dedup=dedup, count=store_metrics.count)
+        self.parts = build_store(
+            pool,
+            settings,
+            search,
+            dedup=dedup,
+            count=store_metrics.count,
+            observe_quota=quota_reports.report,
+        )
         with contextlib.suppress(Unavailable):
             await pool.open()
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from deployments.domain.overview import CountBounds
 from deployments.domain.ports.store import BatchedStore
+from deployments.domain.rate_limits import ObserveQuota
 from deployments.store.generations.active import GenerationRepository
 from deployments.store.ids.renaming import IdRenaming
 from deployments.store.lexical.lexicon import Lexicon
@@ -12,6 +13,7 @@ from deployments.store.lexical.upkeep import TermsUpkeep
 from deployments.store.memories.changes import MemoryChanges
 from deployments.store.memories.inserts import InsertRepository
 from deployments.store.memories.keyed_writes import KeyedWriteRepository
+from deployments.store.memories.rate_limits import RateLimits
 from deployments.store.memories.repository import MemoryRepository
 from deployments.store.memories.writer import MemoryWriter
 from deployments.store.overview.repository import OverviewRepository
@@ -58,15 +60,17 @@ def build_store(
     *,
     dedup: Dedup = "off",
     count: Callable[[str, int], None] = lambda _operation, _memories: None,
+    observe_quota: ObserveQuota = lambda _quota: None,
     tuning: Tuning = Tuning(),
 ) -> PostgresStore:
     """Connect the repositories. `count` is called with an operation's name and the number of
-    memories it affected."""
+    memories it affected, `observe_quota` for each call that a rate limit counted."""
     lexicon = Lexicon(search)
     terms = TermsUpkeep(lexicon)
     index = VectorIndex(settings.exact_search_rows)
     writer = MemoryWriter(lexicon, terms, index, dedup)
     changes = MemoryChanges(lexicon, terms)
+    rate_limits = RateLimits(observe_quota)
     populations = Populations(tuning.search, tuning.expected_rows)
     large = LargeSearch(settings, index, tuning.search, populations)
     summaries = SummaryRepository(pool, writer, terms, count)
@@ -76,13 +80,15 @@ def build_store(
     return PostgresStore(
         health=PoolHealth(pool),
         generations=GenerationRepository(pool),
-        inserts=InsertRepository(pool, writer, terms, count),
-        searches=SearchRepository(pool, settings, lexicon, large, tuning.search, count),
-        memories=MemoryRepository(pool, changes, count),
-        keyed_writes=KeyedWriteRepository(pool, changes, terms, count),
+        inserts=InsertRepository(pool, writer, terms, rate_limits, count),
+        searches=SearchRepository(
+            pool, settings, lexicon, large, tuning.search, rate_limits, count
+        ),
+        memories=MemoryRepository(pool, changes, rate_limits, count),
+        keyed_writes=KeyedWriteRepository(pool, changes, terms, rate_limits, count),
         summaries=summaries,
         condensing=summaries,
-        transfers=TransferRepository(pool, export_pages, writer, count),
+        transfers=TransferRepository(pool, export_pages, writer, rate_limits, count),
         overview=OverviewRepository(pool, tuning.counts),
         upkeep=StoreUpkeep(pool, terms, index, count),
         ids=IdRenaming(pool, lexicon, terms),

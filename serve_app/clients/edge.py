@@ -12,6 +12,8 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from deployments.domain.errors import Fault, MemexError, Unavailable
+from deployments.domain.rate_limits import ObserveQuota
+from deployments.runtime.quota_reports import WithQuotas
 from serve_app.clients.propagation import propagate_request_context
 
 _ATTEMPTS = 3
@@ -35,13 +37,21 @@ class Edge:
     cancelled in its replica; without, the replica finishes it."""
 
     def __init__(
-        self, part: str, handle: DeploymentHandle, timeout_s: float, *, cancel_late: bool = False
+        self,
+        part: str,
+        handle: DeploymentHandle,
+        timeout_s: float,
+        *,
+        cancel_late: bool = False,
+        observe_quota: ObserveQuota = lambda _quota: None,
     ) -> None:
-        """`part` names the deployment in errors. `timeout_s` covers all attempts of a call."""
+        """`part` names the deployment in errors. `timeout_s` covers all attempts of a call.
+        `observe_quota` is called with the quotas that come with results."""
         self._part = part
         self._handle = handle
         self._timeout_s = timeout_s
         self._cancel_late = cancel_late
+        self._observe_quota = observe_quota
         self._methods: dict[tuple[str, bool], DeploymentHandle] = {}
 
     async def retried(self, call: Call, build_retry: Callable[[], Call] | None = None) -> Any:
@@ -106,11 +116,16 @@ class Edge:
         ):
             response = self._method(call.method).remote(*call.args, **call.kwargs, **extra)
             try:
-                return await response
+                result = await response
             except asyncio.CancelledError:  # timed out, or the request was cancelled
                 if self._cancel_late:
                     response.cancel()
                 raise
+        if not isinstance(result, WithQuotas):
+            return result
+        for quota in result.quotas:
+            self._observe_quota(quota)
+        return result.result
 
     def _method(self, name: str, stream: bool = False) -> DeploymentHandle:
         method = self._methods.get((name, stream))

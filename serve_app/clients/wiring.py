@@ -19,6 +19,7 @@ from serve_app.clients.store.coalesced import coalesced_store
 from serve_app.clients.store.remote import remote_store
 from serve_app.clients.summariser import RemoteSummariser
 from serve_app.services.memories import MemoryService
+from serve_app.services.rate_quotas import RateQuotas
 from serve_app.services.reranking import Reranking
 from serve_app.settings import EdgeSettings, Settings
 
@@ -32,13 +33,15 @@ def build_service(settings: Settings, nodes: Nodes) -> MemoryService:
     timeout_s, metrics = settings.request_timeout_s, EdgeMetrics(settings.metrics)
     count_cpu(settings.metrics)
     by_model = embedder_by_model(nodes["Embedder"], timeout_s, metrics)
-    store = remote_store(nodes["MemoryStore"], timeout_s)
+    quotas = RateQuotas()
+    store = remote_store(nodes["MemoryStore"], timeout_s, quotas.record)
     reranker, summariser = nodes.get("Reranker"), nodes.get("Summariser")
     return MemoryService(
         _embedder(settings.edge, by_model, metrics),
         _store(settings.edge, store, metrics),
         writes_per_minute=settings.rate_limit.writes_per_minute,
         searches_per_minute=settings.rate_limit.searches_per_minute,
+        quotas=quotas,
         reranking=None if reranker is None else _reranking(settings, reranker),
         summariser=None if summariser is None else RemoteSummariser(summariser, timeout_s),
         observe_hits=metrics.observe_results,

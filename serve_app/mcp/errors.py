@@ -45,7 +45,7 @@ def explanation(tool: str, error: MemexError | ValidationError) -> str:
             "change the summary instead."
         )
     if isinstance(error, RateLimited):
-        return f"{error}. Wait until then and call {tool} again; nothing was changed."
+        return f"{error.for_caller}. Wait until then and call {tool} again; nothing was changed."
     if tool == "store_memory":
         return (
             f"{error}. It may or may not have been stored: "

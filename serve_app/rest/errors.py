@@ -23,8 +23,16 @@ from deployments.domain.errors import (
     TooManyExports,
     Unavailable,
 )
+from deployments.domain.rate_limits import WINDOW_S, Quota, RateLimit
 from serve_app.web.input_model import reason
-from serve_app.web.problem import FieldError, problem, retry_after
+from serve_app.web.problem import (
+    FieldError,
+    ReachedLimit,
+    problem,
+    retry_after,
+    too_many_requests,
+)
+from serve_app.web.rate_limits import rate_limit_headers
 from serve_app.web.request_telemetry import has_answered, record_failure
 
 _STATUS: dict[type[MemexError], HTTPStatus] = {
@@ -51,12 +59,23 @@ async def on_memex_error(request: Request, error: Exception) -> Response:
     record_failure(request.scope, error)
     if isinstance(error, InvalidInput):
         return problem(status, str(error), [FieldError(error.field, error.reason)])
-    if isinstance(error, RateLimited | Unavailable | TooManyExports | KeyInUse):
+    if isinstance(error, RateLimited):
+        return _on_rate_limit(error)
+    if isinstance(error, Unavailable | TooManyExports | KeyInUse):
         return problem(status, str(error), headers=retry_after(error.retry_after_s))
     if isinstance(error, StartupError):  # only the operator can fix it
         detail = "the service is not configured correctly; its log says what to change"
         return problem(status, detail, headers=retry_after(60))
     return problem(status, str(error))
+
+
+def _on_rate_limit(error: RateLimited) -> Response:
+    limit = RateLimit(error.operation, error.per_minute)
+    quota = Quota(error.agent_id, limit, 0, error.retry_after_s)
+    reached = ReachedLimit(
+        error.operation, error.agent_id, error.per_minute, WINDOW_S, error.retry_after_s
+    )
+    return too_many_requests(error.for_caller, reached, rate_limit_headers(quota))
 
 
 async def on_validation_error(_request: Request, error: Exception) -> Response:

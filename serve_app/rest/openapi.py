@@ -24,6 +24,17 @@ _BODY_ERRORS = (400, 413, 415)
 _ETAG = {
     "ETag": {"description": "A strong tag of the memory's state.", "schema": {"type": "string"}}
 }
+_RATE_LIMIT = {
+    "RateLimit-Policy": {
+        "description": 'The limit: "write" or "search";q=CALLS;w=SECONDS;pk=:BASE64 OF AGENT_ID:. '
+        "Left out if there is none.",
+        "schema": {"type": "string"},
+    },
+    "RateLimit": {
+        "description": 'What is left: "write" or "search";r=CALLS;t=SECONDS UNTIL ONE MORE;pk=….',
+        "schema": {"type": "string"},
+    },
+}
 _ERROR_TEXTS = {
     400: "The body is not JSON",
     403: "The operator has disabled this",
@@ -140,10 +151,14 @@ def _describe(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
         "tags": ["memories"],
         "responses": {str(operation.status): _answer(operation.answer, operation.status, schemas)},
     }
-    if operation.has_etag:
-        description["responses"][str(operation.status)]["headers"] = _ETAG
-        if operation.method == HTTPMethod.GET:
-            description["responses"]["304"] = {"description": "Not Modified", "headers": _ETAG}
+    headers = {
+        **(_ETAG if operation.has_etag else {}),
+        **(_RATE_LIMIT if HTTPStatus.TOO_MANY_REQUESTS in operation.errors else {}),
+    }
+    if headers:
+        description["responses"][str(operation.status)]["headers"] = headers
+    if operation.has_etag and operation.method == HTTPMethod.GET:
+        description["responses"]["304"] = {"description": "Not Modified", "headers": _ETAG}
     if operation.lines:
         description["responses"][str(operation.status)]["content"] = _lines(
             [schemas.reference(line, "validation") for line in operation.lines]
@@ -223,7 +238,8 @@ def _problem(status: int, schemas: _Schemas) -> dict[str, Any]:
     }
     if status in (429, 503):
         answer["headers"] = {
-            "Retry-After": {"description": "In seconds.", "schema": {"type": "integer"}}
+            "Retry-After": {"description": "In seconds.", "schema": {"type": "integer"}},
+            **(_RATE_LIMIT if status == HTTPStatus.TOO_MANY_REQUESTS else {}),
         }
     return answer
 

@@ -1,12 +1,13 @@
 """Calls to the store that count against a rate limit."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from deployments.domain.embeddings import TextKind
-from deployments.domain.rate_limits import Operation, RateLimit
+from deployments.domain.rate_limits import Operation, Quota, RateLimit
 from deployments.runtime.active_model import ActiveModel, Embedded
+from serve_app.services.rate_quotas import RateQuotas
 from serve_app.services.rate_refusals import RateRefusals
 
 _T = TypeVar("_T")
@@ -21,6 +22,7 @@ class LimitedCalls:
         model: ActiveModel,
         writes_per_minute: int,
         searches_per_minute: int,
+        quotas: RateQuotas,
         monotonic_s: Callable[[], float],
     ) -> None:
         self._model = model
@@ -28,6 +30,7 @@ class LimitedCalls:
             "write": RateLimit("write", writes_per_minute),
             "search": RateLimit("search", searches_per_minute),
         }
+        self._quotas = quotas
         self._refusals = RateRefusals(monotonic_s)
 
     def rate_limit(self, operation: Operation, *agent_ids: str) -> RateLimit | None:
@@ -39,6 +42,10 @@ class LimitedCalls:
         for agent_id in agent_ids:
             self._refusals.check(limit, agent_id)
         return limit
+
+    def quota(self, operation: Operation, agent_ids: Collection[str]) -> Quota | None:
+        """See `RateQuotas.lowest`; None if the operation is not limited."""
+        return self._quotas.lowest(self._rate_limits[operation], agent_ids)
 
     def recording(self) -> AbstractContextManager[None]:
         """Around a call to the store: remembers its refusal for `rate_limit`."""

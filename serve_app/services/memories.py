@@ -32,13 +32,14 @@ from deployments.domain.overview import TallyPage, Timeline
 from deployments.domain.ports.embedding import Embedder
 from deployments.domain.ports.store import Store
 from deployments.domain.ports.summaries import Summariser
-from deployments.domain.rate_limits import RateLimit
+from deployments.domain.rate_limits import Operation, Quota, RateLimit
 from deployments.domain.search import SearchQuery
 from deployments.domain.summaries import PassReport
 from deployments.runtime.active_model import ActiveModel, Embedded
 from serve_app.services.imports import OutcomesById
 from serve_app.services.keyed_writes import KeyedWrites
 from serve_app.services.limited_calls import LimitedCalls
+from serve_app.services.rate_quotas import RateQuotas
 from serve_app.services.reranking import Reranking, SearchResult
 
 _HEALTH_TIMEOUT_S = 3.0
@@ -65,17 +66,24 @@ class MemoryService:
         *,
         writes_per_minute: int = 0,
         searches_per_minute: int = 0,
+        quotas: RateQuotas | None = None,
         reranking: Reranking | None = None,
         summariser: Summariser | None = None,
         observe_hits: Callable[[int], None] = lambda _hits: None,
         lists_agents: bool = True,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Rates are for each agent; 0 means no limit. `observe_hits` is called with each search's
-        number of hits."""
+        """Rates are for each agent; 0 means no limit. `quotas` has what the store's calls report.
+        `observe_hits` is called with each search's number of hits."""
         self._store = store
         self._model = ActiveModel(embedder, store.generations)
-        self._calls = LimitedCalls(self._model, writes_per_minute, searches_per_minute, monotonic_s)
+        self._calls = LimitedCalls(
+            self._model,
+            writes_per_minute,
+            searches_per_minute,
+            quotas or RateQuotas(monotonic_s),
+            monotonic_s,
+        )
         self.keyed = KeyedWrites(store, self._calls)
         self._reranking = reranking
         self._summariser = summariser
@@ -115,6 +123,11 @@ class MemoryService:
             result = await self._reranking.apply(query, hits)
         self._observe_hits(len(result.hits))
         return result
+
+    def quota(self, operation: Operation, *agent_ids: str) -> Quota | None:
+        """After a call: the quota of the agent that has the fewest calls left; None if the
+        operation is not limited, or no call was counted."""
+        return self._calls.quota(operation, agent_ids)
 
     async def get(self, agent_id: str, memory_id: UUID) -> Memory:
         """Raises MemoryNotFound."""

@@ -4,6 +4,7 @@ import pytest
 
 from deployments.domain.overview import CountBounds
 from deployments.domain.ports.store import BatchedStore
+from deployments.domain.rate_limits import Quota
 from deployments.store.postgres.pool import Pool
 from deployments.store.settings import StoreSettings
 from deployments.store.store import Tuning, build_store
@@ -26,6 +27,19 @@ def store(kind: str, pool: Pool) -> BatchedStore:
     if kind == "in memory":
         return in_memory_store()
     return build_store(pool, StoreSettings(), tuning=Tuning(export_page_rows=EXPORT_PAGE_ROWS))
+
+
+@pytest.fixture
+def quotas() -> list[Quota]:
+    """What `counting_store` reports."""
+    return []
+
+
+@pytest.fixture
+def counting_store(kind: str, pool: Pool, quotas: list[Quota]) -> BatchedStore:
+    if kind == "in memory":
+        return in_memory_store(observe_quota=quotas.append)
+    return build_store(pool, StoreSettings(), observe_quota=quotas.append)
 
 
 @pytest.fixture

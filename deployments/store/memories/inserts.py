@@ -9,7 +9,7 @@ from deployments.domain.memories import InsertCall, Memory, NewMemory, WriteKey
 from deployments.domain.rate_limits import RateLimit
 from deployments.store.lexical.upkeep import TermsUpkeep
 from deployments.store.memories.idempotency import claim_key, first_insert, keep_insert, used_key
-from deployments.store.memories.rate_limits import hit_each, hit_one, hit_together
+from deployments.store.memories.rate_limits import RateLimits
 from deployments.store.memories.writer import MemoryWriter
 from deployments.store.postgres.pool import Pool
 
@@ -22,11 +22,13 @@ class InsertRepository:
         pool: Pool,
         writer: MemoryWriter,
         terms: TermsUpkeep,
+        rate_limits: RateLimits,
         count: Callable[[str, int], None],
     ) -> None:
         self._pool = pool
         self._writer = writer
         self._terms = terms
+        self._rate_limits = rate_limits
         self._count = count
 
     async def insert(
@@ -43,7 +45,7 @@ class InsertRepository:
             return _memories(outcome)
         terms = await self._writer.analyse([call])
         async with self._pool.acquire() as connection:
-            await hit_together(connection, agent_ids, rate_limit)
+            await self._rate_limits.hit_together(connection, agent_ids, rate_limit)
             (outcome,) = await self._writer.write(connection, [call], terms)
         stored = _memories(outcome)
         self._count("insert", len(stored))
@@ -52,7 +54,7 @@ class InsertRepository:
     async def insert_each(self, calls: Sequence[InsertCall]) -> list[list[Memory] | MemexError]:
         terms = await self._writer.analyse(calls)
         async with self._pool.acquire() as connection:
-            refusals = await hit_each(
+            refusals = await self._rate_limits.hit_each(
                 connection, [(call.memories[0].agent_id, call.rate_limit) for call in calls]
             )
             is_granted = [refusal is None for refusal in refusals]
@@ -83,7 +85,7 @@ class InsertRepository:
                 key_row = await claim_key(connection, agent_id, key)
                 if key_row is not None:
                     return await first_insert(connection, memories, key_row)
-                await hit_one(connection, agent_id, rate_limit)
+                await self._rate_limits.hit_one(connection, agent_id, rate_limit)
                 (outcome,) = await self._writer.write(connection, [call], terms)
                 stored = _memories(outcome)
                 await keep_insert(connection, agent_id, key, stored)

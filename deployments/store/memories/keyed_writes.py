@@ -17,7 +17,7 @@ from deployments.store.memories.idempotency import (
     keep_deletion,
     used_key,
 )
-from deployments.store.memories.rate_limits import hit_one
+from deployments.store.memories.rate_limits import RateLimits
 from deployments.store.postgres.pool import Pool
 
 
@@ -29,11 +29,13 @@ class KeyedWriteRepository:
         pool: Pool,
         changes: MemoryChanges,
         terms: TermsUpkeep,
+        rate_limits: RateLimits,
         count: Callable[[str, int], None],
     ) -> None:
         self._pool = pool
         self._changes = changes
         self._terms = terms
+        self._rate_limits = rate_limits
         self._count = count
 
     async def update_once(
@@ -54,7 +56,7 @@ class KeyedWriteRepository:
                 key_row = await claim_key(connection, agent_id, key)
                 if key_row is not None:
                     return first_change(agent_id, key_row)
-                await hit_one(connection, agent_id, rate_limit)
+                await self._rate_limits.hit_one(connection, agent_id, rate_limit)
                 memory = await self._changes.update(
                     connection, agent_id, memory_id, patch, embedding, generation, condition
                 )

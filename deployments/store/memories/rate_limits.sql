@@ -3,8 +3,7 @@
 -- name: hit_rate_limits
 -- Counts calls[i] calls of agent_ids[i] (each agent once, sorted). A true sliding window: each row keeps
 -- the times of the last minute's hits, and is locked while they change. Grants as many calls as fit; a
--- refused call is not a hit. retry_after_s is the time until the hit that blocks the next call leaves the
--- window; null if none blocks it.
+-- refused call is not a hit. reset_s is the time until one more call is possible than the remaining ones.
 insert into rate_limits as r (agent_id, operation, hits, granted)
 select n.agent_id, :operation::text, array_fill(clock_timestamp(), array[n.calls]), n.calls
 from (
@@ -24,10 +23,12 @@ on conflict (agent_id, operation) do update set (hits, granted) = (
                 as calls
         ) as allowed
 )
-returning agent_id, granted, date_part(
-    'epoch',
-    r.hits[cardinality(r.hits) - :per_minute::int + 1] + interval '1 minute' - clock_timestamp()
-) as retry_after_s;
+returning agent_id, granted, greatest(0, :per_minute::int - cardinality(r.hits)) as remaining,
+    date_part(
+        'epoch',
+        r.hits[greatest(1, cardinality(r.hits) - :per_minute::int + 1)] + interval '1 minute'
+            - clock_timestamp()
+    ) as reset_s;
 
 -- name: purge_rate_limits
 -- Skips locked rows instead of waiting, because hits lock several agents' rows in another order.

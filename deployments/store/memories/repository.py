@@ -17,7 +17,7 @@ from deployments.domain.memories import (
 from deployments.domain.rate_limits import RateLimit
 from deployments.store.memories.changes import MemoryChanges
 from deployments.store.memories.listing import count, list_statement
-from deployments.store.memories.rate_limits import hit_one
+from deployments.store.memories.rate_limits import RateLimits
 from deployments.store.postgres.pool import Pool
 from deployments.store.postgres.rows import memory_of, version_of
 from deployments.store.sql import sql
@@ -30,10 +30,12 @@ class MemoryRepository:
         self,
         pool: Pool,
         changes: MemoryChanges,
+        rate_limits: RateLimits,
         count: Callable[[str, int], None],
     ) -> None:
         self._pool = pool
         self._changes = changes
+        self._rate_limits = rate_limits
         self._count = count
 
     async def get(self, agent_id: str, memory_id: UUID) -> Memory | None:
@@ -75,7 +77,7 @@ class MemoryRepository:
         condition: Precondition | None = None,
     ) -> Memory | None:
         async with self._pool.acquire() as connection:
-            await hit_one(connection, agent_id, rate_limit)
+            await self._rate_limits.hit_one(connection, agent_id, rate_limit)
             memory = await self._changes.update(
                 connection, agent_id, memory_id, patch, embedding, generation, condition
             )

@@ -14,7 +14,7 @@ from deployments.domain.rate_limits import RateLimit
 from deployments.domain.search import Deferred, SearchCall, SearchQuery
 from deployments.store.generations.active import active_generation
 from deployments.store.lexical.lexicon import Lexicon, QueryTerms
-from deployments.store.memories.rate_limits import hit_each
+from deployments.store.memories.rate_limits import RateLimits
 from deployments.store.postgres.pool import Connection, Pool
 from deployments.store.postgres.rows import memory_of
 from deployments.store.searches.explanation import explanation
@@ -38,6 +38,7 @@ class SearchRepository:
         lexicon: Lexicon,
         large: LargeSearch,
         tuning: SearchTuning,
+        rate_limits: RateLimits,
         count: Callable[[str, int], None],
     ) -> None:
         self._pool = pool
@@ -45,6 +46,7 @@ class SearchRepository:
         self._lexicon = lexicon
         self.large = large
         self._tuning = tuning
+        self._rate_limits = rate_limits
         self._count = count
 
     async def search(
@@ -65,7 +67,7 @@ class SearchRepository:
         self, calls: Sequence[SearchCall]
     ) -> list[list[Memory] | MemexError | Deferred]:
         async with self._pool.acquire() as connection:
-            refusals = await hit_each(
+            refusals = await self._rate_limits.hit_each(
                 connection, [(call.query.agent_id, call.rate_limit) for call in calls]
             )
             is_granted = [refusal is None for refusal in refusals]

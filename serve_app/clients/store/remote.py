@@ -27,6 +27,7 @@ from deployments.domain.ports.store import (
     Transfers,
 )
 from deployments.domain.ports.summaries import Condensing, Summaries
+from deployments.domain.rate_limits import ObserveQuota
 from deployments.store.settings import FORGET_TIMEOUT_S
 from serve_app.clients.edge import Edge
 from serve_app.clients.policies import Remote, once, retried, streamed
@@ -107,8 +108,13 @@ class RemoteCondensing(Remote):
     purge_superseded = retried(Condensing.purge_superseded)
 
 
-def remote_store(handle: DeploymentHandle, timeout_s: float) -> BatchedStore:
-    edge = Edge("store", handle, timeout_s)
+def remote_store(
+    handle: DeploymentHandle,
+    timeout_s: float,
+    observe_quota: ObserveQuota = lambda _quota: None,
+) -> BatchedStore:
+    """`observe_quota` is called with each agent's quota when calls that count return."""
+    edge = Edge("store", handle, timeout_s, observe_quota=observe_quota)
     return BatchedStore(
         health=RemoteHealth(edge),
         generations=RemoteGenerations(edge),

@@ -23,6 +23,7 @@ from serve_app.rest.schemas.queries import AgentQuery
 from serve_app.services.memories import MemoryService
 from serve_app.web.headers import media_type
 from serve_app.web.jsonl import MEDIA_TYPE, TOO_LONG, LineSplitter, parse_end_line
+from serve_app.web.rate_limits import rate_limit_headers
 
 _BATCH_MEMORIES = 128
 _BATCH_CHARS = 128_000  # about 2 s of work for an embedder
@@ -54,7 +55,8 @@ async def import_memories(service: MemoryService, request: Request) -> Response:
         if isinstance(error, MemexError):
             await _drain(request)
         raise
-    return StreamingResponse(_answer(refusals, result), media_type=MEDIA_TYPE)
+    headers = rate_limit_headers(service.quota("write", agent_id))
+    return StreamingResponse(_answer(refusals, result), headers=headers, media_type=MEDIA_TYPE)
 
 
 class Import:

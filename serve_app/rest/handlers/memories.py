@@ -37,6 +37,7 @@ from serve_app.rest.schemas.queries import (
 )
 from serve_app.services.memories import MemoryService
 from serve_app.web.cursor import decode_cursor, encode_cursor
+from serve_app.web.rate_limits import rate_limit_headers
 
 
 async def add(service: MemoryService, request: Request) -> Reply[Memory]:
@@ -47,13 +48,15 @@ async def add(service: MemoryService, request: Request) -> Reply[Memory]:
     if stored is None:
         check_expiries([((), body.expires_at)])
         stored = await (service.add(new) if key is None else service.keyed.add(new, key))
-    return Reply(stored[0], etag(stored[0]))
+    headers = rate_limit_headers(service.quota("write", body.agent_id))
+    return Reply(stored[0], {**etag(stored[0]), **headers})
 
 
-async def add_batch(service: MemoryService, request: Request) -> BatchOut:
+async def add_batch(service: MemoryService, request: Request) -> Reply[BatchOut]:
     body = await read_body(request, BatchIn)
     key = read_write_key(request, lambda: body.model_dump(mode="json"))
-    if key is not None and len({entry.agent_id for entry in body.memories}) > 1:
+    agent_ids = {entry.agent_id for entry in body.memories}
+    if key is not None and len(agent_ids) > 1:
         raise InvalidInput(KEY_HEADER, "can be used only if all memories belong to one agent")
     new = [entry.to_domain() for entry in body.memories]
     stored = None if key is None else await service.keyed.first_add(new, key)
@@ -61,13 +64,14 @@ async def add_batch(service: MemoryService, request: Request) -> BatchOut:
         entries = enumerate(body.memories)
         check_expiries([(("memories", index), entry.expires_at) for index, entry in entries])
         stored = await (service.add(new) if key is None else service.keyed.add(new, key))
-    return BatchOut(stored)
+    return Reply(BatchOut(stored), rate_limit_headers(service.quota("write", *agent_ids)))
 
 
-async def search(service: MemoryService, request: Request) -> SearchOut:
+async def search(service: MemoryService, request: Request) -> Reply[SearchOut]:
     body = await read_body(request, SearchIn)
     result = await service.search(body.to_domain())
-    return SearchOut(result.hits, body.query, len(result.hits), result.reranked)
+    answer = SearchOut(result.hits, body.query, len(result.hits), result.reranked)
+    return Reply(answer, rate_limit_headers(service.quota("search", body.agent_id)))
 
 
 async def list_memories(service: MemoryService, request: Request) -> PageOut:
@@ -122,7 +126,8 @@ async def update(service: MemoryService, request: Request) -> Reply[Memory] | De
             )
     except DeletedSince:
         return DeletedMemory(memory_id)
-    return Reply(memory, etag(memory))
+    headers = rate_limit_headers(service.quota("write", agent_id))
+    return Reply(memory, {**etag(memory), **headers})
 
 
 async def history(service: MemoryService, request: Request) -> HistoryOut:

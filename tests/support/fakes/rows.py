@@ -16,7 +16,7 @@ from deployments.domain.errors import (
     Unavailable,
 )
 from deployments.domain.memories import Memory, MemoryVersion, NewMemory, WriteKey
-from deployments.domain.rate_limits import RateLimit
+from deployments.domain.rate_limits import ObserveQuota, Quota, RateLimit
 
 
 def now() -> datetime:
@@ -37,6 +37,7 @@ class Rows:
         self.uncondensable: set[UUID] = set()
         """Summaries and restored sources, which are never condensed again."""
         self._answers: dict[tuple[str, str], tuple[bytes, Any]] = {}
+        self.observe_quota: ObserveQuota = lambda _quota: None
         self._hits: dict[tuple[str, str], list[float]] = {}
         self._identity: ModelIdentity | None = None
         self._generation = 1
@@ -75,8 +76,11 @@ class Rows:
         live = [hit_s for hit_s in self._hits.get(key, []) if hit_s > now_s - 60]
         if len(live) >= rate_limit.per_minute:
             retry_after_s = live[-rate_limit.per_minute] + 60 - now_s
+            self.observe_quota(Quota(agent_id, rate_limit, 0, retry_after_s))
             raise RateLimited(agent_id, rate_limit.operation, rate_limit.per_minute, retry_after_s)
-        self._hits[key] = [*live, now_s]
+        self._hits[key] = live = [*live, now_s]
+        remaining = rate_limit.per_minute - len(live)
+        self.observe_quota(Quota(agent_id, rate_limit, remaining, live[0] + 60 - now_s))
 
     async def get(self, agent_id: str, memory_id: UUID) -> Memory | None:
         await self.ping()

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from deployments.domain.overview import CountBounds
 from deployments.domain.ports.store import BatchedStore
+from deployments.domain.rate_limits import ObserveQuota
 from tests.support.fakes.inserts import InMemoryInserts
 from tests.support.fakes.keyed_writes import InMemoryKeyedWrites
 from tests.support.fakes.memories import InMemoryMemories
@@ -24,9 +25,12 @@ class InMemoryStore(BatchedStore):
 
 
 def in_memory_store(
-    now: Callable[[], datetime] = now, bounds: CountBounds = CountBounds()
+    now: Callable[[], datetime] = now,
+    bounds: CountBounds = CountBounds(),
+    observe_quota: ObserveQuota = lambda _quota: None,
 ) -> InMemoryStore:
     rows = Rows(now)
+    rows.observe_quota = observe_quota
     inserts = InMemoryInserts(rows)
     memories = InMemoryMemories(rows)
     summaries = InMemorySummaries(rows, inserts)

@@ -7,6 +7,7 @@ import pytest
 
 from serve_app.rest.asgi import build_rest_app
 from serve_app.services.memories import MemoryService
+from serve_app.services.rate_quotas import RateQuotas
 from tests.support.event_loop import turns
 from tests.support.fakes.embedder import FakeEmbedder
 from tests.support.fakes.store import InMemoryStore, in_memory_store
@@ -40,8 +41,14 @@ async def client(
     async def exposition() -> str:
         return "memex_up 1\n"
 
+    quotas = RateQuotas()
+    store.rows.observe_quota = quotas.record
     service = MemoryService(
-        embedder, store, writes_per_minute=limits[0], searches_per_minute=limits[1]
+        embedder,
+        store,
+        writes_per_minute=limits[0],
+        searches_per_minute=limits[1],
+        quotas=quotas,
     )
     app = build_rest_app(service, metrics, exposition, ["memex.example.org"], "1.2.3")
     transport = httpx2.ASGITransport(app)

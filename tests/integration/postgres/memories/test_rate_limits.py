@@ -9,12 +9,14 @@ from deployments.domain.memories import NewMemory
 from deployments.domain.rate_limits import RateLimit
 from deployments.domain.search import SearchQuery
 from deployments.runtime.ids import uuid7
-from deployments.store.memories.rate_limits import hit_each
+from deployments.store.memories.rate_limits import RateLimits
 from deployments.store.postgres.pool import Pool
 from deployments.store.settings import StoreSettings
 from deployments.store.store import PostgresStore, build_store
 from tests.support.fakes.embedder import IDENTITY
 from tests.support.postgres.memories import unit_vectors
+
+LIMITS = RateLimits(lambda _quota: None)
 
 
 async def test_each_call_counts_for_60_seconds(pool: Pool, postgres_store: PostgresStore) -> None:
@@ -46,8 +48,8 @@ async def test_each_call_counts_for_60_seconds(pool: Pool, postgres_store: Postg
 async def test_lowered_limit_counts_only_as_many_calls_as_it_allows(pool: Pool) -> None:
     async with pool.acquire() as connection:
         for _ in range(5):
-            assert await hit_each(connection, [("agent", RateLimit("write", 10))]) == [None]
-        (refusal,) = await hit_each(connection, [("agent", RateLimit("write", 2))])
+            assert await LIMITS.hit_each(connection, [("agent", RateLimit("write", 10))]) == [None]
+        (refusal,) = await LIMITS.hit_each(connection, [("agent", RateLimit("write", 2))])
     assert refusal is not None
     assert refusal.retry_after_s == pytest.approx(60, abs=1)
 
@@ -56,9 +58,11 @@ async def test_calls_in_one_batch_are_counted_separately(pool: Pool) -> None:
     writes, searches = RateLimit("write", 3), RateLimit("search", 2)
     calls = [("a", writes), ("b", writes), ("a", None), *[("a", searches), ("a", writes)] * 3]
     async with pool.acquire() as connection:
-        refusals = await hit_each(connection, calls)
-        next_refusals = await hit_each(connection, [("a", writes), ("b", writes), ("a", searches)])
-        none = await hit_each(connection, [])
+        refusals = await LIMITS.hit_each(connection, calls)
+        next_refusals = await LIMITS.hit_each(
+            connection, [("a", writes), ("b", writes), ("a", searches)]
+        )
+        none = await LIMITS.hit_each(connection, [])
     operations = [None if refusal is None else refusal.operation for refusal in refusals]
     assert operations == [None] * 3 + [None, None, None, None, "search", "write"]
     assert {refusal.retry_after_s for refusal in refusals if refusal} <= {59.9, 60.0}
@@ -73,7 +77,7 @@ async def test_batches_in_opposite_orders_do_not_deadlock(pool: Pool) -> None:
     async def hit(names: list[str]) -> None:
         for _ in range(20):
             async with pool.acquire() as connection:
-                await hit_each(connection, [(name, limit) for name in names])
+                await LIMITS.hit_each(connection, [(name, limit) for name in names])
 
     await asyncio.gather(*(hit(agents[::step]) for step in (1, -1) * 4))
     async with pool.acquire() as connection:

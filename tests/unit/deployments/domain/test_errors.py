@@ -25,5 +25,10 @@ def test_errors_are_equal_after_pickling(error: errors.MemexError) -> None:
     assert str(copy) == str(error)
 
 
-def test_message_of_rate_limited_does_not_name_the_agent() -> None:
-    assert "secret-agent" not in str(errors.RateLimited("secret-agent", "write", 60, 1.5))
+def test_rate_limited_names_the_agent_only_to_its_caller() -> None:
+    error = errors.RateLimited("secret-agent", "write", 60, 1.5)
+    assert "secret-agent" not in str(error)
+    assert error.for_caller == (
+        "agent 'secret-agent' has reached the write limit, 60 write calls in any 60 s; "
+        "the next is possible in 1.5 s"
+    )

@@ -12,8 +12,9 @@ import pytest
 from deployments.domain.errors import Fault, ModelMismatch, RateLimited, Unavailable
 from deployments.domain.ports.embedding import BatchedEmbedder
 from deployments.domain.ports.store import BatchedStore
+from deployments.domain.rate_limits import Quota, RateLimit
 from deployments.embedder.deployment import Embedder
-from deployments.runtime import node
+from deployments.runtime import node, quota_reports
 from deployments.store.deployment import MemoryStore
 
 CONTENT = "her secret is a blue door"
@@ -137,6 +138,25 @@ async def test_node_of_parts_has_the_methods_of_its_parts(caplog: pytest.LogCapt
     with pytest.raises(Fault):
         await of_parts.through(error=KeyError(CONTENT))
     assert [record.getMessage() for record in caplog.records] == ["OfParts.through failed"]
+
+
+async def test_quotas_that_a_part_reports_go_with_its_result() -> None:
+    quota = Quota("agent", RateLimit("write", 60), 59, 60.0)
+
+    class Counting(Part):
+        async def one(self, error: Exception | None) -> str:
+            quota_reports.report(quota)
+            return await super().one(error)
+
+    @node.answering_by_parts(Parts)
+    class OfParts:
+        parts = Parts(Counting())
+
+    of_parts: Any = OfParts()
+    for _ in range(2):
+        counted = await of_parts.one(None)
+        assert counted == quota_reports.WithQuotas("of a part", [quota])
+    quota_reports.report(quota)  # outside a call: nobody collects it
 
 
 def test_two_parts_with_a_method_of_the_same_name_are_refused() -> None:

@@ -13,8 +13,9 @@ from deployments.domain.entity_tags import Precondition
 from deployments.domain.errors import Fault, RateLimited, Unavailable
 from deployments.domain.memories import InsertCall, MemoryPatch, NewMemory, WriteKey
 from deployments.domain.ports.store import BatchedStore
-from deployments.domain.rate_limits import RateLimit
+from deployments.domain.rate_limits import Quota, RateLimit
 from deployments.runtime.ids import uuid7
+from deployments.runtime.quota_reports import WithQuotas
 from serve_app.clients.store.remote import remote_store
 from tests.support.clients.handles import Handle, actor_unavailable, as_task_error
 from tests.support.fakes.embedder import embed_words
@@ -47,6 +48,16 @@ async def test_batched_writes_are_retried_and_counted_once() -> None:
     assert [call.rate_limit for call in first] == [LIMIT, None]
     assert [call.rate_limit for call in second] == [None, None]
     assert [call.generation for call in second] == [1, 2]
+
+
+async def test_quotas_are_taken_from_results() -> None:
+    quotas = [Quota("agent", LIMIT, 3, 1.5), Quota("another", LIMIT, 0, 2.5)]
+    seen: list[Quota] = []
+    handle = Handle(WithQuotas("stored", quotas))
+    store = remote_store(handle, 5, seen.append)
+    answer: object = await store.inserts.insert([MEMORY], VECTORS, 1, LIMIT)
+    assert answer == "stored"
+    assert seen == quotas
 
 
 async def test_retries_are_limited() -> None:

@@ -288,7 +288,7 @@ async def test_rate_limits_apply_as_in_rest(connect: Connect, metrics: RecordedM
             data_of(await client.call_tool(tool, {**IDS, **fields}))
             refused = await client.call_tool(tool, {**IDS, **fields})
             assert refused.is_error
-            assert "this agent may make 1" in text(refused)
+            assert "agent 'a' has reached the" in text(refused)
             assert "the next is possible in" in text(refused)
     assert metrics.limited == ["write", "search"]
 

@@ -9,9 +9,14 @@ export class Failure extends Error {
   }
 }
 
-// The JSON of the answer; null if there is none. Undefined, null and empty query parameters are left
-// out. Throws Failure, or an AbortError.
-async function call(method, address, { query = {}, body, signal } = {}) {
+// The JSON of the answer; null if there is none. Throws Failure, or an AbortError.
+async function call(method, address, request) {
+  const answer = await send(method, address, request);
+  return answer.status === 204 ? null : parsed(await answer.text());
+}
+
+// Undefined, null and empty query parameters are left out.
+async function send(method, address, { query = {}, body, etag, signal } = {}) {
   const parameters = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "");
   const search = parameters.length ? `?${new URLSearchParams(parameters)}` : "";
   const options = { method, signal, headers: { Accept: "application/json" } };
@@ -19,6 +24,7 @@ async function call(method, address, { query = {}, body, signal } = {}) {
     options.headers["Content-Type"] = "application/json";
     options.body = JSON.stringify(body);
   }
+  if (etag !== undefined) options.headers["If-Match"] = etag;
   let answer;
   try {
     answer = await fetch(address + search, options);
@@ -27,7 +33,7 @@ async function call(method, address, { query = {}, body, signal } = {}) {
     throw new Failure("The service does not answer.");
   }
   if (!answer.ok) throw await failure(answer);
-  return answer.status === 204 ? null : parsed(await answer.text());
+  return answer;
 }
 
 // Parses JSON. Integers too large for JavaScript stay as written, if the browser supports that.
@@ -50,6 +56,8 @@ async function failure(answer) {
 
 const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1).replace(/\.$/, "")}.`;
 
+const CHANGED = "Somebody else has changed this memory meanwhile. Load the memories again, and then change it.";
+
 const path = (memory) => `v1/memories/${encodeURIComponent(memory.id)}`;
 const agentOf = (memory) => ({ agent_id: memory.agent_id });
 
@@ -60,7 +68,16 @@ export const count = (scope, signal) => call("GET", "v1/memories/count", { query
 export const list = (query, signal) => call("GET", "v1/memories", { query, signal });
 export const search = (body, signal) => call("POST", "v1/memories/search", { body, signal });
 export const timeline = (query, signal) => call("GET", "v1/memories/timeline", { query, signal });
-export const change = (memory, patch) => call("PATCH", path(memory), { query: agentOf(memory), body: patch });
+
+// Fails if somebody else has changed the memory since it was read.
+export async function change(memory, patch) {
+  const answer = await send("GET", path(memory), { query: agentOf(memory) });
+  const now = parsed(await answer.text());
+  if (now.updated_at !== memory.updated_at) throw new Failure(CHANGED, 412);
+  const etag = answer.headers.get("ETag");
+  return call("PATCH", path(memory), { query: agentOf(memory), body: patch, etag });
+}
+
 export const remove = (memory) => call("DELETE", path(memory), { query: agentOf(memory) });
 export const sources = (memory) => call("GET", `${path(memory)}/sources`, { query: agentOf(memory) });
 export const restore = (memory) => call("POST", `${path(memory)}/restore`, { query: agentOf(memory) });

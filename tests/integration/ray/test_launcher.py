@@ -48,12 +48,17 @@ def test_service_starts_stops_and_recovers_from_a_kill(service: Service) -> None
     assert open_to_others(service.data_dir) == []
     stored = httpx2.post(f"{service.url}/v1/memories", json=MEMORY)
     assert stored.status_code == 201
+    assert stored.headers["ratelimit-policy"] == '"write";q=2;w=60;pk=:YQ==:'
+    assert stored.headers["ratelimit"].startswith('"write";r=1;t=')
 
     # The limit comes from the profile or the environment and holds over all replicas.
-    assert httpx2.post(f"{service.url}/v1/memories", json=MEMORY).status_code == 201
+    last = httpx2.post(f"{service.url}/v1/memories", json=MEMORY)
+    assert last.status_code == 201
+    assert last.headers["ratelimit"].startswith('"write";r=0;t=')
     refused = httpx2.post(f"{service.url}/v1/memories", json=MEMORY)
     assert refused.status_code == 429
     assert 1 <= int(refused.headers["retry-after"]) <= 60
+    assert refused.json()["rate_limit"]["policy"] == "write"
 
     assert "already running with the data folder" in refusal(service)
     with tempfile.TemporaryDirectory(prefix="memex-") as other:

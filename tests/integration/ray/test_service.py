@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -50,6 +51,31 @@ async def test_memory_is_stored_changed_found_and_deleted(
     assert (await client.delete(url, params=owner)).status_code == 204
     assert (await client.delete(url, params=owner)).status_code == 404
     assert await search(client, agent, "musical instrument") == []
+
+
+async def test_changes_under_a_key_and_a_condition(client: httpx2.AsyncClient, agent: str) -> None:
+    soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    body, key = {**memory(agent, "brief"), "expires_at": soon}, {"Idempotency-Key": "brief"}
+    brief = await client.post("/v1/memories", json=body, headers=key)
+    created = await client.post("/v1/memories", json=memory(agent, "first"))
+    url, owner = f"/v1/memories/{created.json()['id']}", {"agent_id": agent}
+    seen = {"If-Match": created.headers["etag"]}
+    results = await asyncio.gather(
+        *(
+            client.patch(url, params=owner, json={"content": f"by {n}"}, headers=seen)
+            for n in range(10)
+        )
+    )
+    assert sorted(result.status_code for result in results) == [200] + [412] * 9
+    (changed,) = [result for result in results if result.status_code == 200]
+    known = {"If-None-Match": changed.headers["etag"]}
+    assert (await client.get(url, params=owner, headers=known)).status_code == 304
+    deletion = {"Idempotency-Key": "delete", "If-Match": changed.headers["etag"]}
+    for _ in range(2):
+        assert (await client.delete(url, params=owner, headers=deletion)).status_code == 204
+    await asyncio.sleep(1)
+    again = await client.post("/v1/memories", json=body, headers=key)
+    assert (again.status_code, again.json()) == (201, brief.json())
 
 
 async def test_end_of_a_long_memory_is_searched(client: httpx2.AsyncClient, agent: str) -> None:

@@ -146,6 +146,21 @@ async def test_memory_is_edited_and_deleted(
     assert (await client.get(f"/v1/memories/{kept_id}", params=owner)).status_code == 200
 
 
+async def test_edit_does_not_overwrite_another_change(
+    console: Console, client: httpx2.AsyncClient, agent: str
+) -> None:
+    (memory_id,) = await add(client, agent, "as listed")
+    await console.open(agent=agent, user="ana")
+    await console.card("as listed").get_by_role("button", name="Edit").click()
+    url, owner = f"/v1/memories/{memory_id}", {"agent_id": agent}
+    other = await client.patch(url, params=owner, json={"metadata": {"by": "another"}})
+    await console.dialog.get_by_label("Content").fill("overwritten")
+    await console.dialog.get_by_role("button", name="Save").click()
+    alert = console.dialog.get_by_role("alert")
+    await expect(alert).to_contain_text("Somebody else has changed this memory")
+    assert (await client.get(url, params=owner)).json() == other.json()
+
+
 async def test_unlisted_agents_can_be_typed(
     console: Console, client: httpx2.AsyncClient, agent: str
 ) -> None:

@@ -1,7 +1,6 @@
 """Changes under a key or a condition, in Postgres: at once, and what is kept of them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -41,17 +40,17 @@ async def test_one_of_many_changes_on_the_same_condition_is_made(
     stores = [build_store(pool, StoreSettings()) for pool in pools]
     (memory,) = await add(stores[0], "a fox")
     seen = Precondition(frozenset({entity_tag(memory)}))
-    update: Callable[[int], Awaitable[object]] = lambda n: stores[n % 2].memories.update(  # noqa: E731
-        "agent", memory.id, patch, None, None, None, seen
+    results = await asyncio.gather(
+        *(
+            stores[n % 2].memories.update("agent", memory.id, patch, None, None, None, seen)
+            for n in range(40)
+        ),
+        return_exceptions=True,
     )
-    delete: Callable[[int], Awaitable[object]] = lambda n: stores[n % 2].memories.delete(  # noqa: E731
-        "agent", memory.id, seen
-    )
-    results = await asyncio.gather(*map(update, range(40)), return_exceptions=True)
     assert sum(isinstance(result, Memory) for result in results) == 1
     assert sum(isinstance(result, PreconditionFailed) for result in results) == 39
     with pytest.raises(PreconditionFailed):
-        await delete(0)
+        await stores[0].memories.delete("agent", memory.id, seen)
     for pool in pools:
         await pool.close()
 

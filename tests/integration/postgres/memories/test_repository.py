@@ -35,7 +35,7 @@ async def test_purge_of_rate_limits_skips_locked_rows(pool: Pool) -> None:
 
 def test_every_statement_on_memories_is_scoped() -> None:
     # These count, read memories only to write derived values back to them, delete expired or
-    # superseded memories, list scopes that need work, or list the agents' ids.
+    # superseded memories, list scopes that need work or another id, or list the agents' ids.
     unscoped = {
         "has_memories",
         "count_missing_next",
@@ -47,6 +47,7 @@ def test_every_statement_on_memories_is_scoped() -> None:
         "purge_superseded",
         "scopes_to_condense",
         "agents",
+        "uncommon_scopes",
     }
     scoped = {
         name: statement.source

@@ -118,6 +118,8 @@ class ListFilters:
     metadata: MetadataTest | None = None
     """The memory's metadata must pass this test."""
     created_after: datetime | None = None
+    """The window is half-open: memories were created at `created_after` or later, and before
+    `created_before`."""
     created_before: datetime | None = None
     include_superseded: bool = False
 

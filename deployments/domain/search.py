@@ -20,6 +20,8 @@ class SearchFilters:
     metadata: MetadataTest | None = None
     """The hit's metadata must pass this test."""
     created_after: datetime | None = None
+    """The window is half-open: hits were created at `created_after` or later, and before
+    `created_before`."""
     created_before: datetime | None = None
     min_score: float | None = None
 

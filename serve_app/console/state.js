@@ -44,20 +44,19 @@ export function write(state, isStep) {
 
 export const hasFilters = (state) => Object.keys(FILTERS).some((name) => state[name] !== "");
 
-// The filters, as parameters of the API. Throws an Error if the metadata cannot be read.
+// The filters, as parameters of the API, whose windows are half-open. Throws an Error if the days are in the
+// wrong order or the metadata cannot be read.
 export function filters(state) {
+  if (state.from && state.to && state.from > state.to) throw new Error("The first day is after the last.");
   return {
     memory_type: state.type || undefined,
     metadata: metadata(state.meta),
-    created_after: state.from ? justBefore(state.from) : undefined,
+    created_after: state.from ? startOf(state.from) : undefined,
     created_before: state.to ? startOf(state.to, 1) : undefined,
   };
 }
 
-const startOf = (date, daysLater) => new Date(Date.parse(date) + daysLater * 86_400_000).toISOString();
-
-// The API's bounds are exclusive, and its times have microseconds.
-const justBefore = (date) => new Date(Date.parse(date) - 1).toISOString().replace("999Z", "999999Z");
+const startOf = (date, daysLater = 0) => new Date(Date.parse(date) + daysLater * 86_400_000).toISOString();
 
 // Parses `{"a": 1}`, or `a=1, b=text`; undefined if the text is empty. Throws an Error.
 export function metadata(text) {

@@ -17,7 +17,8 @@ from serve_app.web.fields import (
     Metadata,
     MetadataFilter,
     Query,
-    Time,
+    WindowEnd,
+    WindowStart,
 )
 from serve_app.web.input_model import Input
 
@@ -86,12 +87,8 @@ class SearchMemories(Arguments):
     ] = 10
     memory_type: TypeArgument | None = None
     metadata: Annotated[MetadataFilter | None, Field(description=FILTER)] = None
-    created_after: Annotated[
-        Time | None, Field(description="Only memories made after this time.")
-    ] = None
-    created_before: Annotated[
-        Time | None, Field(description="Only memories made before this time.")
-    ] = None
+    created_after: WindowStart = None
+    created_before: WindowEnd = None
     max_tokens: MaxTokens = DEFAULT_MAX_TOKENS
 
     def to_domain(self) -> SearchQuery:

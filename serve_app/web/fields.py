@@ -15,6 +15,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     PlainValidator,
+    ValidationInfo,
     WithJsonSchema,
 )
 
@@ -147,6 +148,14 @@ def _check_not_in_future(value: datetime) -> datetime:
     return value
 
 
+def _check_window(end: datetime, info: ValidationInfo) -> datetime:
+    """The start is not in `data` if it is invalid; it then has an error of its own."""
+    start = info.data.get("created_after")
+    if start is not None and end < start:
+        raise ValueError("is before created_after")
+    return end
+
+
 def expires_at(time: datetime | None, ttl_s: int | None) -> datetime | None:
     """The expiry, from the argument that is set; None if neither is. Raises ValueError if both
     are."""
@@ -204,6 +213,13 @@ Time = Annotated[
     AfterValidator(_to_utc),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
+WindowStart = Annotated[Time | None, Field(description="Only memories made at this time or later.")]
+WindowEnd = Annotated[
+    Annotated[Time, AfterValidator(_check_window)] | None,
+    Field(description="Only memories made before this time; not earlier than created_after."),
+]
+"""A half-open window. The end's field comes after a field `created_after`."""
+
 PastTime = Annotated[Time, AfterValidator(_check_not_in_future)]
 Ttl = Annotated[int, Field(ge=1, le=MAX_TTL_S)]
 Score = Annotated[float, Field(allow_inf_nan=False)]

@@ -162,10 +162,11 @@ async def test_list_filters_by_metadata_and_time(store: BatchedStore, user: str 
         assert await list_ages(limit, metadata=parse_filter({"even": True})) == [0, 2, 4]
     assert await list_ages(metadata=parse_filter({"tags": ["all", "t3"]})) == [3]
     assert await list_ages(metadata=parse_filter({})) == [0, 1, 2, 3, 4, 5]
-    assert await list_ages(created_after=ages[2]) == [0, 1]
+    assert await list_ages(created_after=ages[2]) == [0, 1, 2]
     assert await list_ages(created_before=ages[2]) == [3, 4, 5]
     between = {"created_after": ages[5], "created_before": ages[0]}
-    assert await list_ages(1, **between, metadata=parse_filter({"even": False})) == [1, 3]
+    assert await list_ages(1, **between, metadata=parse_filter({"even": False})) == [1, 3, 5]
+    assert await list_ages(created_after=ages[2], created_before=ages[2]) == []
     page = await store.memories.list_page(
         "agent",
         user,

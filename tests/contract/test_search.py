@@ -149,7 +149,9 @@ async def test_equal_scores_are_ordered_by_time_then_id(scope: Scope) -> None:
         (SearchFilters(metadata=parse_filter({})), {"a", "b", "c"}),
         (SearchFilters(created_after=NOW - timedelta(days=2)), {"b", "c"}),
         (SearchFilters(created_before=NOW - timedelta(days=2)), {"a"}),
-        (SearchFilters(created_after=NOW - timedelta(days=1)), {"c"}),
+        (SearchFilters(created_after=NOW - timedelta(days=1)), {"b", "c"}),
+        (SearchFilters(created_before=NOW - timedelta(days=1)), {"a"}),
+        (SearchFilters(created_after=NOW, created_before=NOW), set()),
         (SearchFilters(min_score=2.0), set()),
     ],
 )

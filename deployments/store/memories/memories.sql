@@ -12,7 +12,7 @@ id, agent_id, user_id, content, importance, memory_type, metadata, created_at, u
 -- The filters of a listing, and the start of its page.
 (:memory_type::text is null or memory_type = :memory_type)
         and (:metadata::jsonpath is null or metadata @@ :metadata)
-        and created_at > coalesce(:created_after::timestamptz, '-infinity')
+        and created_at >= coalesce(:created_after::timestamptz, '-infinity')
         and created_at < coalesce(:created_before::timestamptz, 'infinity')
         and (created_at, id) < (
             coalesce(:after_created_at::timestamptz, 'infinity'),

@@ -41,7 +41,7 @@ id, created_at, importance, 1 - (embedding <=> q.embedding) as cosine,
 -- The time bounds are written so that a generic plan can use the index of scopes.
 (expires_at is null or expires_at > now())
             and (q.memory_type is null or memory_type = q.memory_type)
-            and created_at > coalesce(q.created_after, '-infinity')
+            and created_at >= coalesce(q.created_after, '-infinity')
             and created_at < coalesce(q.created_before, 'infinity')
             and created_at <= coalesce(q.as_of, 'infinity')
 
@@ -404,7 +404,7 @@ select from memories
 where agent_id = :agent_id and user_id = :user_id and superseded_by is null
     and (:memory_type::text is null or memory_type = :memory_type)
     and (:metadata::jsonpath is null or metadata @@ :metadata)
-    and created_at > coalesce(:created_after::timestamptz, '-infinity')
+    and created_at >= coalesce(:created_after::timestamptz, '-infinity')
     and created_at < coalesce(:created_before::timestamptz, 'infinity');
 
 -- name: term_frequencies
@@ -437,7 +437,7 @@ select s.place, null, case
         from (
             select from memories m
             where m.agent_id = s.agent_id and m.user_id = s.user_id and m.superseded_by is null
-                and m.created_at > coalesce(s.created_after, '-infinity')
+                and m.created_at >= coalesce(s.created_after, '-infinity')
                 and m.created_at < coalesce(s.created_before, 'infinity')
             limit :exact_rows + 1
         ) as first_rows

@@ -22,6 +22,8 @@ from serve_app.web.fields import (
     Time,
     Ttl,
     Weight,
+    WindowEnd,
+    WindowStart,
     expires_at,
 )
 from serve_app.web.input_model import Input
@@ -134,8 +136,8 @@ class SearchIn(Body):
     )
     memory_type: MemoryType | None = None
     metadata: MetadataFilter | None = Field(None, description=FILTER)
-    created_after: Time | None = None
-    created_before: Time | None = None
+    created_after: WindowStart = None
+    created_before: WindowEnd = None
     min_score: Score | None = None
     as_of: Time | None = Field(
         None, description="Count ages up to this time, and ignore later memories; null: now."

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
 from deployments.domain.memories import ListFilters, MemoryType
-from serve_app.web.fields import FILTER, Id, MetadataFilterText, Time
+from serve_app.web.fields import FILTER, Id, MetadataFilterText, WindowEnd, WindowStart
 from serve_app.web.input_model import Input
 
 
@@ -42,8 +42,8 @@ class ListQuery(QueryString):
     user_id: Id | None = Field(None, description="All users of the agent if it is left out.")
     memory_type: MemoryType | None = None
     metadata: MetadataFilterText | None = Field(None, description=f"A JSON object. {FILTER}")
-    created_after: Time | None = None
-    created_before: Time | None = None
+    created_after: WindowStart = None
+    created_before: WindowEnd = None
     limit: Annotated[int, Field(ge=1, le=200)] = 50
     cursor: Annotated[str, Field(max_length=128)] | None = Field(
         None, description="next_cursor of the previous page."

@@ -27,7 +27,7 @@ def passes(memory: Memory, filters: ListFilters) -> bool:
         filters.memory_type in (None, memory.memory_type)
         and (filters.include_superseded or memory.superseded_by is None)
         and (filters.metadata is None or matches(memory.metadata, filters.metadata))
-        and (filters.created_after is None or memory.created_at > filters.created_after)
+        and (filters.created_after is None or memory.created_at >= filters.created_after)
         and (filters.created_before is None or memory.created_at < filters.created_before)
     )
 
@@ -39,7 +39,7 @@ def is_candidate(memory: Memory, query: SearchQuery) -> bool:
         (memory.agent_id, memory.user_id) == (query.agent_id, query.user_id)
         and filters.memory_type in (None, memory.memory_type)
         and (filters.metadata is None or matches(memory.metadata, filters.metadata))
-        and (filters.created_after is None or memory.created_at > filters.created_after)
+        and (filters.created_after is None or memory.created_at >= filters.created_after)
         and (filters.created_before is None or memory.created_at < filters.created_before)
         and (query.as_of is None or memory.created_at <= query.as_of)
         and (query.include_superseded or memory.superseded_by is None)

@@ -88,6 +88,8 @@ async def test_memories_are_filtered_by_type_day_and_metadata(
     await console.shows("after", "late", "edge")
     await page.get_by_label("To (UTC)").fill(day[2])
     await console.shows("late", "edge")
+    await page.get_by_label("From (UTC)").fill(day[1])
+    await expect(page.get_by_text("The first day is after the last.")).to_be_visible()
     await page.locator("#filters").get_by_role("button", name="Clear filters").click()
     metadata = page.get_by_role("textbox", name="Metadata")
     await metadata.fill("n=1")

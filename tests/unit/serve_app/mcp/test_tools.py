@@ -108,6 +108,8 @@ async def test_filters_and_limits_apply(connect: Connect) -> None:
         past = "2020-01-01T00:00:00Z"
         assert await contents("search_memories", **search, created_before=past) == []
         assert len(await contents("search_memories", **search, created_after=past)) == 3
+        empty = {"created_after": past, "created_before": past}
+        assert await contents("search_memories", **search, **empty) == []
         assert await contents("list_memories", memory_type="episodic") == ["note of episodic"]
 
 

@@ -92,6 +92,10 @@ async def test_errors_name_the_bad_field(
         ({"metadata": {"x": {"$in": list(range(300))}}}, "metadata"),
         ({"explain": "yes"}, "explain"),
         ({"created_after": "2024-13-01T00:00:00Z"}, "created_after"),
+        (
+            {"created_after": "2024-13-01T00:00:00Z", "created_before": "2024-01-01T00:00:00Z"},
+            "created_after",
+        ),
     ],
 )
 async def test_errors_name_the_bad_search_field(

@@ -36,7 +36,7 @@ from (
         where agent_id = q.agent_id and user_id = q.user_id and superseded_by is null
             and (expires_at is null or expires_at > now())
             and (q.memory_type is null or memory_type = q.memory_type)
-            and created_at > coalesce(q.created_after, '-infinity')
+            and created_at >= coalesce(q.created_after, '-infinity')
             and created_at < coalesce(q.created_before, 'infinity')
             and created_at <= coalesce(q.as_of, 'infinity')
             and (q.metadata is null or metadata @@ q.metadata)

@@ -38,8 +38,8 @@ class SearchQuery:
     ranking: Ranking = Ranking()
     filters: SearchFilters = SearchFilters()
     as_of: datetime | None = None
-    """Ages are measured at this time, and memories created later are left out. None: ages are
-    measured now, and no memory is left out."""
+    """The scope is searched as it was at this time, and ages are measured at it. A time in the
+    future changes ages only; None is now."""
     explain: bool = False
     include_superseded: bool = False
 

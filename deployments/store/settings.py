@@ -39,6 +39,12 @@ class StoreSettings(BaseModel):
         description="In larger scopes: the most nearest memories that become candidates, for 10 "
         "hits.",
     )
+    expired_retention_hours: float = Field(
+        24.0,
+        ge=0,
+        le=87_600,
+        description="How long expired memories are kept for searches as of an earlier time.",
+    )
 
     @model_validator(mode="after")
     def _min_within_max(self) -> Self:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from deployments.domain.overview import CountBounds
 from deployments.domain.ports.store import BatchedStore
@@ -90,7 +91,13 @@ def build_store(
         condensing=summaries,
         transfers=TransferRepository(pool, export_pages, writer, rate_limits, count),
         overview=OverviewRepository(pool, tuning.counts),
-        upkeep=StoreUpkeep(pool, terms, index, count),
+        upkeep=StoreUpkeep(
+            pool,
+            terms,
+            index,
+            count,
+            expired_retention=timedelta(hours=settings.expired_retention_hours),
+        ),
         ids=IdRenaming(pool, lexicon, terms),
         pool=pool,
     )

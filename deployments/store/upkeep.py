@@ -2,6 +2,7 @@
 expired rows."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 from deployments.domain.errors import BadSetting
 from deployments.store.lexical.upkeep import TermsUpkeep
@@ -22,11 +23,14 @@ class StoreUpkeep:
         terms: TermsUpkeep,
         index: VectorIndex,
         count: Callable[[str, int], None],
+        *,
+        expired_retention: timedelta,
     ) -> None:
         self._pool = pool
         self._terms = terms
         self._index = index
         self._count = count
+        self._expired_retention = expired_retention
 
     async def renew_terms(self) -> None:
         """Renew the terms that an older lexicon made, unless a newer lexicon is in use."""
@@ -71,10 +75,14 @@ class StoreUpkeep:
         progress(total, total)
 
     async def purge_expired(self) -> None:
-        """Delete expired memories. No call has returned them since they expired."""
+        """Delete expired memories, and what was kept of those that expired longer ago than the
+        retention. Only searches as of an earlier time have returned them since they expired."""
+        bounds = {"retention": self._expired_retention, "max_rows": _PURGE_ROWS}
         async with self._pool.acquire() as connection:
-            while purged := await connection.fetchval(*sql.purge_expired(max_rows=_PURGE_ROWS)):
+            while purged := await connection.fetchval(*sql.purge_expired(**bounds)):
                 self._count("expire", purged)
+            while await connection.fetchval(*sql.purge_kept(**bounds)):
+                pass
 
     async def purge_idempotency_keys(self) -> None:
         """Delete the write keys that are too old to be compared."""

@@ -154,6 +154,8 @@ async def test_no_call_sees_an_expired_memory(scope: Scope) -> None:
         await store.memories.update(agent, expired.id, patch, embedding, scope.generation, None)
         is None
     )
+    assert await store.memories.history(agent, expired.id, None, 10) is None
+    assert await store.memories.delete(agent, expired.id)  # a search as of before had found it
     assert not await store.memories.delete(agent, expired.id)
     assert await store.memories.forget(agent, "user") == 2
 

@@ -109,7 +109,13 @@ class Searches(Protocol):
         rate_limit: RateLimit | None,
     ) -> list[Memory]:
         """The hits, best first: by score, then newest, then id (descending). `embedding` is `(D,)
-        float32`."""
+        float32`.
+
+        With `as_of`, memories are found and returned as they were then: in the version of that
+        time, superseded ones if they were not yet, expired ones if they had not and are still
+        kept. Memories deleted since are not found; nor are summaries made since, as long as their
+        sources exist.
+        """
         ...
 
 
@@ -167,11 +173,13 @@ class Memories(Protocol):
         self, agent_id: str, memory_id: UUID, condition: Precondition | None = None
     ) -> bool:
         """Whether the memory existed. Deleting a summary deletes its sources. Deleting a source
-        deletes its summary and restores the other sources."""
+        deletes its summary and restores the other sources. An expired memory exists as long as
+        searches as of an earlier time find it."""
         ...
 
     async def forget(self, agent_id: str, user_id: str) -> int:
-        """Delete the whole scope; return how many memories it had, without superseded ones."""
+        """Delete the whole scope; return how many memories it had, without superseded and expired
+        ones."""
         ...
 
     async def count(

@@ -17,8 +17,13 @@ values (:analyzer_version, :language, :k1, :b, :average_terms)
 returning lexicon;
 
 -- name: count_outdated
--- The number of memories of all agents whose terms are missing or outdated. Returns nothing else.
-select count(*) from memories where lexicon is null or lexicon < :lexicon;
+-- The number of memories and versions of all agents whose terms are missing or outdated. Returns nothing
+-- else.
+select (
+    select count(*) from memories where lexicon is null or lexicon < :lexicon
+) + (
+    select count(*) from memory_versions where lexicon is null or lexicon < :lexicon
+);
 
 -- name: outdated_memories
 -- Memories of all agents, for renew_terms, which writes the terms of a memory to that memory only. Locked
@@ -36,6 +41,21 @@ set lexicon = :lexicon::smallint, terms = n.terms, term_keys = n.term_keys::bigi
 from unnest(:ids::uuid[], :agent_ids::text[], :terms::sparsevec[], :term_keys::text[])
     as n (id, agent_id, terms, term_keys)
 where m.agent_id = n.agent_id and m.id = n.id;
+
+-- name: outdated_versions
+-- As outdated_memories, for renew_versions.
+select memory_id as id, version, agent_id, user_id, content
+from memory_versions
+where lexicon is null or lexicon < :lexicon
+limit :max_rows
+for update skip locked;
+
+-- name: renew_versions
+update memory_versions v
+set lexicon = :lexicon::smallint, terms = n.terms
+from unnest(:ids::uuid[], :versions::int[], :agent_ids::text[], :terms::sparsevec[])
+    as n (id, version, agent_id, terms)
+where v.agent_id = n.agent_id and v.memory_id = n.id and v.version = n.version;
 
 -- name: wait_for_folding
 -- Waits for the lock of try_folding.

@@ -93,14 +93,18 @@ class QueryTerms:
     counts: Mapping[int, int]
     """How often the query has the term of each key."""
 
-    def weights(self, frequencies: Mapping[int, int]) -> SparseVector:
+    def weights(
+        self, frequencies: Mapping[int, int], *, with_unknown: bool = False
+    ) -> SparseVector:
         """idf · count, for the terms that any memory has. `frequencies` is the number of the
-        scope's memories that have each key."""
+        scope's memories that have each key. `with_unknown`: also for terms that no memory has
+        now."""
         memories = frequencies.get(self.scope_key, 0)
         weights: dict[int, float] = {}
         for key, count in self.counts.items():
-            if frequencies.get(key, 0) > 0:
-                _add(weights, key, count * idf(memories, frequencies[key]))
+            containing = frequencies.get(key, 0)
+            if with_unknown or containing > 0:
+                _add(weights, key, count * idf(memories, containing))
         return SparseVector(weights, SPARSE_DIMENSIONS)
 
     def rarest(

@@ -34,7 +34,7 @@ class TermsUpkeep:
         return self._number
 
     async def outdated(self, connection: Connection) -> int:
-        """How many memories have no terms, or those of an older lexicon."""
+        """How many memories and versions have no terms, or those of an older lexicon."""
         number = await self.adopt(connection)
         return int(
             await connection.fetchval(
@@ -48,9 +48,14 @@ class TermsUpkeep:
         return active is None or self._is_ours(active)
 
     async def renew(self, connection: Connection) -> int:
-        """Renew the terms of up to 200 memories that have none or those of an older lexicon.
-        Returns how many."""
+        """Renew the terms of up to 200 memories that have none or those of an older lexicon; of
+        versions, if no memory is left. Returns how many."""
         number = await self.adopt(connection)
+        return await self._renew_memories(connection, number) or await self._renew_versions(
+            connection, number
+        )
+
+    async def _renew_memories(self, connection: Connection, number: int) -> int:
         async with connection.transaction():
             rows = await connection.fetch(
                 *sql.outdated_memories(lexicon=number, max_rows=_RENEW_ROWS)
@@ -66,6 +71,26 @@ class TermsUpkeep:
                         lexicon=number,
                         terms=[entry.weights for entry in terms],
                         term_keys=[entry.keys_text() for entry in terms],
+                    )
+                )
+        return len(rows)
+
+    async def _renew_versions(self, connection: Connection, number: int) -> int:
+        async with connection.transaction():
+            rows = await connection.fetch(
+                *sql.outdated_versions(lexicon=number, max_rows=_RENEW_ROWS)
+            )
+            if rows:
+                terms = await self._lexicon.index_all(
+                    [(row["agent_id"], row["user_id"], row["content"]) for row in rows]
+                )
+                await connection.execute(
+                    *sql.renew_versions(
+                        ids=[row["id"] for row in rows],
+                        versions=[row["version"] for row in rows],
+                        agent_ids=[row["agent_id"] for row in rows],
+                        lexicon=number,
+                        terms=[entry.weights for entry in terms],
                     )
                 )
         return len(rows)

@@ -112,7 +112,9 @@ class MemoryChanges:
         user_id = await connection.fetchval(*sql.user_of_any(**memory))
         if user_id is None:
             await connection.execute(*sql.drop_kept_answers_of_memory(**memory))
-            return False
+            if condition is not None:  # no read answers with an expired memory's tag
+                return False
+            return bool(await connection.fetchval(*sql.erase_expired(**memory)))
         async with connection.transaction():
             await connection.execute(*sql.lock_scope(agent_id=agent_id, user_id=user_id))
             if condition is not None:

@@ -105,6 +105,7 @@ union all
     join memory_versions v on v.memory_id = m.id and v.agent_id = m.agent_id
     where m.agent_id = :agent_id and m.id = :memory_id
         and (m.expires_at is null or m.expires_at > now())
+        and v.ended_by = 'change'
         and v.version < coalesce(:before_version::int, 2147483647)
     order by v.version desc
     limit :max_versions::int
@@ -123,6 +124,24 @@ delete from memories
 where agent_id = :agent_id and id = :memory_id and {{alive}}
 returning id, superseded_by;
 
+-- name: erase_expired
+-- Deletes an expired memory and what is kept of it. Returns whether there was anything. Of superseded
+-- memories nothing is kept.
+with purged as (
+    delete from memories
+    where agent_id = :agent_id and id = :memory_id and superseded_by is null and not {{alive}}
+    returning 1
+), kept as (
+    delete from memory_versions
+    where agent_id = :agent_id and memory_id = :memory_id
+        and not exists (
+            select from memories
+            where agent_id = :agent_id and id = :memory_id and {{alive}}
+        )
+    returning 1
+)
+select exists (select from purged) or exists (select from kept);
+
 -- name: forget_scope
 -- Deletes a scope, and returns how many memories it had, without superseded ones.
 with shown as (
@@ -134,6 +153,8 @@ with shown as (
     where agent_id = :agent_id and user_id = :user_id and superseded_by is not null
 ), unlisted as (
     delete from indexed_scopes where agent_id = :agent_id and user_id = :user_id
+), unkept as (
+    delete from memory_versions where agent_id = :agent_id and user_id = :user_id
 )
 select count(*) from shown where {{alive}};
 
@@ -170,12 +191,40 @@ select (
 );
 
 -- name: purge_expired
--- Deletes up to max_rows expired memories of all agents, and returns only their number.
-with deleted as (
-    delete from memories
-    where ctid = any(array(
-        select ctid from memories where expires_at <= now() limit :max_rows for update skip locked
-    ))
+-- Deletes up to max_rows expired memories of all agents, and returns only their number. For searches as of
+-- an earlier time it keeps their last versions, but not those of superseded memories.
+with expired as materialized (
+    select * from memories where expires_at <= now() limit :max_rows for update skip locked
+), kept as (
+    insert into memory_versions (
+        memory_id, version, agent_id, user_id, content, importance, memory_type, metadata,
+        created_at, expires_at, written_at, replaced_at, ended_by, embedding, generation, lexicon,
+        terms
+    )
+    select e.id, (
+            select coalesce(max(v.version), 0) + 1 from memory_versions v where v.memory_id = e.id
+        ),
+        e.agent_id, e.user_id, e.content, e.importance, e.memory_type, e.metadata, e.created_at,
+        e.expires_at, e.updated_at, e.expires_at, 'expiry', e.embedding, {{generation_in_use}},
+        e.lexicon, e.terms
+    from expired e
+    where e.superseded_by is null and e.expires_at > now() - :retention::interval
+), deleted as (
+    delete from memories m using expired e where m.id = e.id
     returning 1
 )
 select count(*) from deleted;
+
+-- name: purge_kept
+-- Deletes the versions of up to max_rows memories of all agents that expired longer ago than :retention.
+-- Returns only how many memories. An id may have been imported again since: later versions stay.
+with overdue as materialized (
+    select memory_id, agent_id, version from memory_versions
+    where ended_by = 'expiry' and replaced_at <= now() - :retention::interval
+    limit :max_rows
+    for update skip locked
+), deleted as (
+    delete from memory_versions v using overdue o
+    where v.memory_id = o.memory_id and v.agent_id = o.agent_id and v.version <= o.version
+)
+select count(*) from overdue;

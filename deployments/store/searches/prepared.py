@@ -31,6 +31,8 @@ class Prepared:
     """All memories of the scope whose terms are indexed."""
     is_large: bool
     """Whether `rows` is more than `exact_search_rows`."""
+    has_changed: bool
+    """Whether the scope has changed since the query's `as_of`."""
 
     @property
     def fuses_by_rank(self) -> bool:

@@ -101,14 +101,37 @@ class SearchRepository:
                 exact_rows=self._settings.exact_search_rows,
             )
         )
+        changed = await self._changed_since(connection, calls)
         # No two scopes share a key.
         frequencies = {row["term_key"]: row["memories"] for row in rows if row["scope"] is None}
         sizes = {row["scope"]: row["memories"] for row in rows if row["scope"] is not None}
         rows_of_spans = {span: sizes[number] for number, span in enumerate(spans, 1)}
         return [
-            self._prepared(call, entry, frequencies, share, rows_of_spans[_span(call, entry)])
-            for call, entry, share in zip(calls, terms, shares, strict=True)
+            self._prepared(
+                call,
+                entry,
+                frequencies,
+                share,
+                rows_of_spans[_span(call, entry)],
+                index in changed,
+            )
+            for index, (call, entry, share) in enumerate(zip(calls, terms, shares, strict=True))
         ]
+
+    async def _changed_since(self, connection: Connection, calls: Sequence[SearchCall]) -> set[int]:
+        """The indexes of the calls whose scope has changed since their `as_of`."""
+        with_time = [index for index, call in enumerate(calls) if call.query.as_of is not None]
+        if not with_time:
+            return set()
+        queries = [calls[index].query for index in with_time]
+        rows = await connection.fetch(
+            *sql.scopes_changed_since(
+                agent_ids=[query.agent_id for query in queries],
+                user_ids=[query.user_id for query in queries],
+                as_of=[query.as_of for query in queries],
+            )
+        )
+        return {with_time[row["place"] - 1] for row in rows}
 
     def _prepared(
         self,
@@ -117,8 +140,10 @@ class SearchRepository:
         frequencies: Mapping[int, int],
         share: float,
         rows: int,
+        has_changed: bool,
     ) -> Prepared:
-        weights = terms.weights(frequencies)
+        # Memories may have had terms then that none has now.
+        weights = terms.weights(frequencies, with_unknown=has_changed)
         return Prepared(
             call=call,
             weights=weights,
@@ -128,6 +153,7 @@ class SearchRepository:
             rows=rows,
             scope_rows=frequencies.get(terms.scope_key, 0),
             is_large=rows > self._settings.exact_search_rows,
+            has_changed=has_changed,
         )
 
     async def _find_each(
@@ -150,7 +176,13 @@ class SearchRepository:
         return outcomes
 
     async def _find_one(self, connection: Connection, search: Prepared) -> list[Memory]:
-        if search.call.query.include_superseded:
+        include_superseded = search.call.query.include_superseded
+        if search.has_changed:
+            statement = sql.search_as_of(
+                **search.values_of_one, include_superseded=include_superseded
+            )
+            return self._memories(search, await connection.fetch(*statement))
+        if include_superseded:
             statement = sql.search_with_superseded(**search.values_of_one)
             return self._memories(search, await connection.fetch(*statement))
         if search.is_large:
@@ -182,6 +214,7 @@ class SearchRepository:
     def _is_quick(self, search: Prepared) -> bool:
         return (
             not search.is_large
+            and not search.has_changed
             and not search.call.query.include_superseded
             and search.rows <= self._tuning.max_shared_rows
         )

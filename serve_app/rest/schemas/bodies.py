@@ -140,7 +140,10 @@ class SearchIn(Body):
     created_before: WindowEnd = None
     min_score: Score | None = None
     as_of: Time | None = Field(
-        None, description="Count ages up to this time, and ignore later memories; null: now."
+        None,
+        description="Search what was known at this time: versions of that time, memories that "
+        "were superseded or have expired since, none that was made or deleted since. Ages are "
+        "counted to it. Null: now.",
     )
 
     @field_validator("fusion")

@@ -78,6 +78,23 @@ async def test_changes_under_a_key_and_a_condition(client: httpx2.AsyncClient, a
     assert (again.status_code, again.json()) == (201, brief.json())
 
 
+async def test_search_as_of_a_time_before_a_change_finds_the_version_of_then(
+    client: httpx2.AsyncClient, agent: str
+) -> None:
+    content = "The meeting is in room Cedar."
+    created = (await client.post("/v1/memories", json=memory(agent, content))).json()
+    await client.post("/v1/memories", json=memory(agent, "Lunch is at noon."))
+    then = datetime.now(UTC).isoformat()
+    changed = {"content": "Lunch is in the garden."}
+    url = f"/v1/memories/{created['id']}"
+    await client.patch(url, params={"agent_id": agent}, json=changed)
+    for text in ("meeting room", "Cedar", "where do we meet?"):
+        best, *_ = await search(client, agent, text, alpha=1.0, as_of=then)
+        assert (best["id"], best["content"]) == (created["id"], content)
+    now = await search(client, agent, "meeting room", alpha=1.0)
+    assert content not in [hit["content"] for hit in now]
+
+
 async def test_end_of_a_long_memory_is_searched(client: httpx2.AsyncClient, agent: str) -> None:
     filler = "Nothing of note happened in the office today. " * 100
     content = (filler + "The vault opens with the name of a Rilke poem. " * 60)[:8_000]

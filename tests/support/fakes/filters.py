@@ -41,7 +41,6 @@ def is_candidate(memory: Memory, query: SearchQuery) -> bool:
         and (filters.metadata is None or matches(memory.metadata, filters.metadata))
         and (filters.created_after is None or memory.created_at >= filters.created_after)
         and (filters.created_before is None or memory.created_at < filters.created_before)
-        and (query.as_of is None or memory.created_at <= query.as_of)
         and (query.include_superseded or memory.superseded_by is None)
     )
 

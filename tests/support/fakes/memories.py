@@ -17,7 +17,7 @@ from deployments.domain.memories import (
 )
 from deployments.domain.rate_limits import RateLimit
 from tests.support.fakes.filters import passes
-from tests.support.fakes.rows import Rows
+from tests.support.fakes.rows import Past, Rows
 
 
 class InMemoryMemories:
@@ -85,19 +85,8 @@ class InMemoryMemories:
             for source in self._rows.sources_of(memory_id):
                 self._rows.put(replace(source, expires_at=patch.expiry.at))
         if replace(changed, updated_at=memory.updated_at) != memory:
-            versions = self._rows.versions.setdefault(memory_id, [])
-            versions.append(
-                MemoryVersion(
-                    version=len(versions) + 1,
-                    content=memory.content,
-                    importance=memory.importance,
-                    memory_type=memory.memory_type,
-                    metadata=memory.metadata,
-                    expires_at=memory.expires_at,
-                    written_at=memory.updated_at,
-                    replaced_at=changed.updated_at,
-                )
-            )
+            past = Past(memory, self._rows.by_id[memory_id][1], changed.updated_at)
+            self._rows.versions.setdefault(memory_id, []).append(past)
         self._rows.by_id[memory_id] = (changed, vector)
         return changed
 
@@ -106,7 +95,7 @@ class InMemoryMemories:
     ) -> list[MemoryVersion] | None:
         if await self._rows.get(agent_id, memory_id) is None:
             return None
-        versions = self._rows.versions.get(memory_id, [])
+        versions = self._rows.history(memory_id)
         return [v for v in reversed(versions) if before is None or v.version < before][:limit]
 
     async def delete(
@@ -115,7 +104,7 @@ class InMemoryMemories:
         memory = await self._rows.get(agent_id, memory_id)
         if memory is None:
             self._rows.drop_answers(agent_id, memory_id=memory_id)
-            return False
+            return condition is None and self._rows.erase_expired(memory_id, agent_id)
         if condition is not None:
             condition.check(memory)
         for source in self._rows.sources_of(memory_id):
@@ -137,6 +126,9 @@ class InMemoryMemories:
         for memory in forgotten:
             self._rows.drop(memory.id)
         self._rows.drop_answers(agent_id, user_id=user_id)
+        for memory_id, versions in list(self._rows.versions.items()):
+            if (versions[0].memory.agent_id, versions[0].memory.user_id) == (agent_id, user_id):
+                del self._rows.versions[memory_id]
         return sum(memory.superseded_by is None for memory in forgotten)
 
     async def count(

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -23,6 +24,17 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+@dataclass(frozen=True)
+class Past:
+    """A memory as it was until `replaced_at`."""
+
+    memory: Memory
+    vector: Embeddings
+    replaced_at: datetime
+    is_change: bool = True
+    """False if the memory expired then."""
+
+
 class Rows:
     """The memories as dicts, with the operations that most ports need.
 
@@ -33,7 +45,9 @@ class Rows:
         self.now = now
         self.down = False
         self.by_id: dict[UUID, tuple[Memory, Embeddings]] = {}
-        self.versions: dict[UUID, list[MemoryVersion]] = {}
+        self.versions: dict[UUID, list[Past]] = {}
+        """Of each memory, from the first on; also of expired ones, which are kept for good."""
+        self.superseded_at: dict[UUID, datetime] = {}
         self.uncondensable: set[UUID] = set()
         """Summaries and restored sources, which are never condensed again."""
         self._answers: dict[tuple[str, str], tuple[bytes, Any]] = {}
@@ -48,7 +62,7 @@ class Rows:
             raise Unavailable("database")
         for memory, _ in list(self.by_id.values()):
             if memory.expires_at is not None and memory.expires_at <= self.now():
-                self._drop(memory.id)
+                self._expire(memory.id)
 
     async def adopt_generation(self, identity: ModelIdentity) -> int:
         await self.ping()
@@ -104,7 +118,12 @@ class Rows:
         return self.by_id.setdefault(memory.id, (stored, embedding))[0]
 
     def put(self, memory: Memory) -> None:
-        self.by_id[memory.id] = (memory, self.by_id[memory.id][1])
+        before, vector = self.by_id[memory.id]
+        self.by_id[memory.id] = (memory, vector)
+        if memory.superseded_by is None:
+            self.superseded_at.pop(memory.id, None)
+        elif before.superseded_by is None:
+            self.superseded_at[memory.id] = self.now()
 
     def drop(self, memory_id: UUID) -> None:
         """Delete the memory, its history, and the answers to its changes."""
@@ -115,6 +134,7 @@ class Rows:
     def _drop(self, memory_id: UUID) -> None:
         del self.by_id[memory_id]
         self.versions.pop(memory_id, None)
+        self.superseded_at.pop(memory_id, None)
         self.uncondensable.discard(memory_id)
 
     def drop_answers(
@@ -142,6 +162,64 @@ class Rows:
 
     def keep_answer(self, agent_id: str, key: WriteKey, answer: object) -> None:
         self._answers[agent_id, key.key] = (key.fingerprint, answer)
+
+    def _expire(self, memory_id: UUID) -> None:
+        memory, vector = self.by_id[memory_id]
+        versions = self.versions.get(memory_id, [])
+        self._drop(memory_id)
+        if memory.superseded_by is None:
+            assert memory.expires_at is not None
+            last = Past(memory, vector, memory.expires_at, is_change=False)
+            self.versions[memory_id] = [*versions, last]
+
+    def erase_expired(self, memory_id: UUID, agent_id: str) -> bool:
+        """Delete what is kept of an expired memory. Returns whether there was anything."""
+        versions = self.versions.get(memory_id, [])
+        is_kept = memory_id not in self.by_id and bool(versions)
+        if is_kept and versions[0].memory.agent_id == agent_id:
+            del self.versions[memory_id]
+            return True
+        return False
+
+    def history(self, memory_id: UUID) -> list[MemoryVersion]:
+        """The versions, from the first on."""
+        changes = [past for past in self.versions.get(memory_id, []) if past.is_change]
+        return [
+            MemoryVersion(
+                version=number,
+                content=past.memory.content,
+                importance=past.memory.importance,
+                memory_type=past.memory.memory_type,
+                metadata=past.memory.metadata,
+                expires_at=past.memory.expires_at,
+                written_at=past.memory.updated_at,
+                replaced_at=past.replaced_at,
+            )
+            for number, past in enumerate(changes, 1)
+        ]
+
+    def as_of(self, time: datetime | None) -> list[tuple[Memory, Embeddings]]:
+        """The memories of all scopes as they were at that time, superseded ones included."""
+        if time is None:
+            return list(self.by_id.values())
+        rows = {
+            id_: (memory, vector)
+            for id_, (memory, vector) in self.by_id.items()
+            if memory.created_at <= time
+        }
+        later = {id_ for id_, superseded_at in self.superseded_at.items() if superseded_at > time}
+        later_summaries = {self.by_id[id_][0].superseded_by for id_ in later}
+        for id_ in later & rows.keys():
+            memory, vector = rows[id_]
+            rows[id_] = (replace(memory, superseded_by=None, expires_at=None), vector)
+        for id_, versions in self.versions.items():
+            for past in reversed(versions):
+                if past.replaced_at > time:
+                    rows[id_] = (past.memory, past.vector)
+        return [
+            row for id_, row in rows.items()
+            if id_ not in later_summaries and row[0].created_at <= time
+        ]  # fmt: skip
 
     def sources_of(self, summary_id: UUID) -> list[Memory]:
         sources = (row[0] for row in self.by_id.values() if row[0].superseded_by == summary_id)

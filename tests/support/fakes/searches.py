@@ -39,7 +39,7 @@ class InMemorySearches:
         self._rows.hit(query.agent_id, rate_limit)
         self._rows.check(generation)
         now = query.as_of or self._rows.now()
-        candidates = [row for row in self._rows.by_id.values() if is_candidate(row[0], query)]
+        candidates = [row for row in self._rows.as_of(query.as_of) if is_candidate(row[0], query)]
         cosines = [float(vector @ embedding) for _, vector in candidates]
         bm25s = self._bm25s(query, [memory for memory, _ in candidates])
         share = lexical_share(query.ranking, self._lexicon.settings.lexical_weight)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deployments.domain.memories import InsertCall, Memory, MemoryType, NewMemory
+from deployments.domain.memories import InsertCall, Memory, MemoryPatch, MemoryType, NewMemory
 from deployments.domain.search import SearchQuery
 from deployments.runtime.ids import uuid7
 from deployments.store.postgres.pool import Pool
@@ -53,6 +53,33 @@ async def test_identical_memory_refreshes_created_at(store: PostgresStore) -> No
     query = SearchQuery("agent", "user", "fox")
     (hit,) = await store.searches.search(query, embed_words("fox"), 1, None)
     assert (hit.id, hit.created_at) == (first.id, again.created_at)
+
+
+async def test_refreshed_memory_is_found_as_of_before(store: PostgresStore) -> None:
+    """However often it is refreshed, it has one version until it is changed."""
+    old = NOW - timedelta(days=9)
+    (first,) = await add(store, new_memory("a fox", created_at=old))
+    times = []
+    for _ in range(3):
+        await asyncio.sleep(0.002)
+        times.append(datetime.now(UTC))
+        await add(store, new_memory("a fox"))
+    patch = MemoryPatch("an owl")
+    await asyncio.sleep(0.002)
+    times.append(datetime.now(UTC))
+    await store.memories.update("agent", first.id, patch, embed_words("an owl"), 1, None)
+    await add(store, new_memory("an owl"))
+    for time in [old, *times]:
+        query = SearchQuery("agent", "user", "fox", as_of=time)
+        (hit,) = await store.searches.search(query, embed_words("a fox"), 1, None)
+        assert (hit.id, hit.content) == (first.id, "a fox")
+        assert hit.created_at <= time
+    async with store.pool.acquire() as connection:
+        rows = await connection.fetch("select ended_by from memory_versions order by version")
+    assert [row["ended_by"] for row in rows] == ["touch", "change", "touch"]
+    versions = await store.memories.history("agent", first.id, None, 10)
+    assert versions is not None
+    assert [version.content for version in versions] == ["a fox"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 state."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -18,6 +19,7 @@ from deployments.domain.memories import (
     MemoryType,
     NewMemory,
 )
+from deployments.domain.search import SearchQuery
 from deployments.runtime.ids import uuid7
 from deployments.store.store import PostgresStore
 from deployments.summariser.settings import SummarizationSettings
@@ -106,7 +108,7 @@ class World:
             patch = MemoryPatch(memory_type=step.memory_type, importance=step.pick % 3)
             await self.store.memories.update(self.agent, chosen.id, patch, None, None, None)
         elif step.kind == "expire":
-            patch = MemoryPatch(expiry=Expiry(START))
+            patch = MemoryPatch(expiry=Expiry(datetime.now(UTC)))
             await self.store.memories.update(self.agent, chosen.id, patch, None, None, None)
         elif step.kind == "delete":
             return await self.store.memories.delete(self.agent, chosen.id)
@@ -132,6 +134,20 @@ class World:
         embeddings = np.stack([embed_words(copy.content) for copy in copies])
         outcomes = await self.store.transfers.insert_missing(copies, embeddings, 1, None)
         return list(map(str, outcomes))
+
+    async def past(self, times: Sequence[datetime]) -> object:
+        """What a search as of each of the times finds, for each user."""
+        if isinstance(self.store, PostgresStore):
+            await self.store.upkeep.purge_expired()
+        found = []
+        for time in times:
+            for user in USERS:
+                query = SearchQuery(self.agent, user, "tea", 50, as_of=time)
+                hits = await self.store.searches.search(query, embed_words("tea"), 1, None)
+                assert len(hits) < 50
+                states = [(m.content, m.memory_type, m.importance, m.metadata) for m in hits]
+                found.append(sorted(states, key=str))
+        return found
 
     async def state(self) -> object:
         """What clients can read by any call, without the values that each store generates."""
@@ -195,9 +211,17 @@ async def test_both_stores_agree_after_every_step(
     worlds = [World(postgres_store, agent), World(in_memory_store(), agent)]
     for world in worlds:
         await world.store.generations.adopt_generation(IDENTITY)
+    times: list[list[datetime]] = [[], []]
     for number, step in enumerate(sequence):
         new_id = uuid7()
-        outcomes = [await world.do(step, number, new_id) for world in worlds]
+        outcomes = []
+        for world, times_of_world in zip(worlds, times, strict=True):
+            times_of_world.append(datetime.now(UTC))
+            outcomes.append(await world.do(step, number, new_id))
         assert outcomes[0] == outcomes[1], step
         states = [await world.state() for world in worlds]
         assert states[0] == states[1], step
+    pasts = [
+        await world.past(world_times) for world, world_times in zip(worlds, times, strict=True)
+    ]
+    assert pasts[0] == pasts[1], sequence

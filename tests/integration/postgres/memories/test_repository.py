@@ -16,8 +16,9 @@ from deployments.domain.rate_limits import RateLimit
 from deployments.domain.search import SearchQuery
 from deployments.runtime.ids import uuid7
 from deployments.store.postgres.pool import Pool
+from deployments.store.settings import StoreSettings
 from deployments.store.sql import sql, statements
-from deployments.store.store import PostgresStore
+from deployments.store.store import PostgresStore, build_store
 from tests.support.fakes.embedder import IDENTITY, embed_words
 from tests.support.postgres.memories import unit_vectors
 
@@ -33,7 +34,8 @@ async def test_purge_of_rate_limits_skips_locked_rows(pool: Pool) -> None:
         assert await other.fetchval("select count(*) from rate_limits") == 1
 
 
-def test_every_statement_on_memories_is_scoped() -> None:
+@pytest.mark.parametrize("table", ["memories", "memory_versions"])
+def test_every_statement_on_memories_is_scoped(table: str) -> None:
     # These count, read memories only to write derived values back to them, delete expired or
     # superseded memories, list scopes that need work or another id, or list the agents' ids.
     unscoped = {
@@ -42,8 +44,10 @@ def test_every_statement_on_memories_is_scoped() -> None:
         "memories_to_reembed",
         "count_outdated",
         "outdated_memories",
+        "outdated_versions",
         "count_frequencies",
         "purge_expired",
+        "purge_kept",
         "purge_superseded",
         "scopes_to_condense",
         "agents",
@@ -52,12 +56,12 @@ def test_every_statement_on_memories_is_scoped() -> None:
     scoped = {
         name: statement.source
         for name, statement in statements().items()
-        if re.search(r"\b(from|join|into|update)\s+memories\b", statement.source)
+        if re.search(rf"\b(from|join|into|update)\s+{table}\b", statement.source)
         and name not in unscoped
     }
-    assert len(scoped) >= 11
+    assert len(scoped) >= (11 if table == "memories" else 6)
     for name, text in scoped.items():
-        for part in re.split(r"\b(?:from|join|update)\s+memories\b", text)[1:]:
+        for part in re.split(rf"\b(?:from|join|update)\s+{table}\b", text)[1:]:
             assert re.search(r"agent_id = (:agent_id|[nqs]\.agent_id)", part.split("\n)")[0]), name
 
 
@@ -115,9 +119,9 @@ async def test_purge_deletes_expired_memories_that_are_not_locked(
     assert [row["content"] for row in rows] == ["m 0", "m 2"]
 
 
-async def test_no_table_keeps_text_of_deleted_forgotten_or_expired_memories(
-    pool: Pool, postgres_store: PostgresStore
-) -> None:
+async def test_no_table_keeps_text_of_deleted_forgotten_or_expired_memories(pool: Pool) -> None:
+    """Expired ones not longer than the retention."""
+    postgres_store = build_store(pool, StoreSettings(expired_retention_hours=0))
     generation = await postgres_store.generations.adopt_generation(IDENTITY)
     texts = ["xylophone one", "xylophone two", "xylophone three"]
     expiries = [None, None, datetime.now(UTC) + timedelta(seconds=1)]

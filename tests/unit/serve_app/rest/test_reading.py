@@ -1,6 +1,8 @@
 """Searching, listing and counting memories, and reading their history."""
 
+import asyncio
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
@@ -47,6 +49,32 @@ async def test_search_applies_every_parameter(client: httpx2.AsyncClient) -> Non
         answer = await client.post("/v1/memories/search", json={**SEARCH, **fields})
         assert answer.status_code == 200, answer.text
         assert {hit["content"] for hit in answer.json()["results"]} == set(expected), fields
+
+
+async def test_search_as_of_an_earlier_time_returns_what_was_known_then(
+    client: httpx2.AsyncClient,
+) -> None:
+    memory = await add(client, content="the meeting is in cedar", metadata={"room": 1})
+    expiring = await add(client, content="lunch is in oak", ttl_seconds=1)
+    deleted = await add(client, content="tea is in ash")
+    then = {**SEARCH, "as_of": datetime.now(UTC).isoformat()}
+    owner = {"agent_id": memory["agent_id"]}
+    await client.patch(
+        f"/v1/memories/{memory['id']}", params=owner, json={"content": "no more", "metadata": {}}
+    )
+    await client.delete(f"/v1/memories/{deleted['id']}", params=owner)
+    await asyncio.sleep(1.05)
+    found = (await client.post("/v1/memories/search", json=then)).json()["results"]
+    known = {hit["content"]: hit["metadata"] for hit in found}
+    assert known == {"the meeting is in cedar": {"room": 1}, "lunch is in oak": {}}
+    found = (await client.post("/v1/memories/search", json=SEARCH)).json()["results"]
+    assert [hit["content"] for hit in found] == ["no more"]
+    url = f"/v1/memories/{expiring['id']}"
+    assert (await client.get(url, params=owner)).status_code == 404
+    assert (await client.delete(url, params=owner)).status_code == 204
+    assert (await client.delete(url, params=owner)).status_code == 404
+    found = (await client.post("/v1/memories/search", json=then)).json()["results"]
+    assert [hit["content"] for hit in found] == ["the meeting is in cedar"]
 
 
 async def test_results_are_explained_on_request(client: httpx2.AsyncClient) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from deployments.domain.memories import Expiry, Memory, MemoryPatch, MemoryType, NewMemory
+from deployments.domain.metadata_filters import parse_filter
 from deployments.domain.ranking import Ranking, SearchMode
 from deployments.domain.search import SearchFilters
 from deployments.domain.summaries import Condensation
@@ -137,9 +138,9 @@ async def test_filters_apply_to_the_version(scope: Scope) -> None:
     await change(scope, memory, metadata={"n": 2}, memory_type=MemoryType.SEMANTIC)
     later = await now()
     for filters, at, expected in (
-        (SearchFilters(metadata={"n": 1}), then, True),
-        (SearchFilters(metadata={"n": 2}), then, False),
-        (SearchFilters(metadata={"n": 2}), later, True),
+        (SearchFilters(metadata=parse_filter({"n": 1})), then, True),
+        (SearchFilters(metadata=parse_filter({"n": 2})), then, False),
+        (SearchFilters(metadata=parse_filter({"n": 2})), later, True),
         (SearchFilters(memory_type=MemoryType.EPISODIC), then, True),
         (SearchFilters(memory_type=MemoryType.SEMANTIC), then, False),
         (SearchFilters(created_after=memory.created_at), then, True),

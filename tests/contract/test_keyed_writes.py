@@ -68,7 +68,7 @@ async def test_expiry_does_not_matter_to_a_repeated_change(scope: Scope) -> None
     assert await update(scope, memory.id, patch) == first
     await scope.store.memories.delete("another", memory.id)
     assert await update(scope, memory.id, patch) == first
-    assert not await scope.store.memories.delete("agent", memory.id)
+    assert await scope.store.memories.delete("agent", memory.id)
     with pytest.raises(DeletedSince, match=str(memory.id)):
         await update(scope, memory.id, patch)
 

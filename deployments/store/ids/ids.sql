@@ -30,8 +30,10 @@ from unnest(:ids::uuid[], :terms::sparsevec[], :term_keys::text[]) as n (id, ter
 where m.agent_id = :agent_id and m.id = n.id;
 
 -- name: rename_versions
-update memory_versions set agent_id = :new_agent_id
-where agent_id = :agent_id and memory_id = any(:ids::uuid[]);
+-- Their terms are renewed in the background.
+update memory_versions
+set agent_id = :new_agent_id, user_id = :new_user_id, lexicon = null, terms = null
+where agent_id = :agent_id and user_id = :user_id;
 
 -- name: forget_listed_scope
 -- A later search lists the scope again if it is large.

@@ -72,15 +72,15 @@ class IdRenaming:
                             term_keys=[entry.keys_text() for entry in terms],
                         )
                     )
-                    if renaming.new_agent_id != renaming.agent_id:
-                        await connection.execute(
-                            *sql.rename_versions(
-                                agent_id=renaming.agent_id,
-                                new_agent_id=renaming.new_agent_id,
-                                ids=ids,
-                            )
-                        )
                     progress(len(rows))
+                await connection.execute(
+                    *sql.rename_versions(
+                        **old,
+                        new_agent_id=renaming.new_agent_id,
+                        new_user_id=renaming.new_user_id,
+                    )
+                )
+                await connection.execute(*sql.drop_kept_answers_of_user(**old))
                 for scope in (old, new):
                     await connection.execute(*sql.forget_listed_scope(**scope))
                 if renaming.new_agent_id != renaming.agent_id:

@@ -21,7 +21,7 @@ from (
     select 1 as search, $1::text as agent_id, $2::text as user_id, $3::vector as embedding,
         $4::smallint as generation, $5::int as top_k, $6::float8 as alpha,
         $7::float8 as half_life_days, $8::float8 as importance_weight,
-        $9::text as memory_type, $10::jsonb as metadata,
+        $9::text as memory_type, $10::jsonpath as metadata,
         $11::timestamptz as created_after,
         $12::timestamptz as created_before, $13::float8 as min_score,
         $14::timestamptz as as_of, $15::sparsevec as terms,
@@ -46,7 +46,7 @@ from (
             and created_at >= coalesce(q.created_after, '-infinity')
             and created_at < coalesce(q.created_before, 'infinity')
             and created_at <= q.as_of
-                and (q.metadata is null or metadata @> q.metadata)
+                and (q.metadata is null or metadata @@ q.metadata)
                 and id not in (select unnest(array(select memory_id from versions)))
             union all
             select id, created_at, importance, 1 - (embedding <=> q.embedding) as cosine,
@@ -59,7 +59,7 @@ from (
             and created_at >= coalesce(q.created_after, '-infinity')
             and created_at < coalesce(q.created_before, 'infinity')
             and created_at <= q.as_of
-                and (q.metadata is null or metadata @> q.metadata)
+                and (q.metadata is null or metadata @@ q.metadata)
                 and id not in (select unnest(array(select memory_id from versions)))
             union all
             select memory_id, created_at, importance,
@@ -92,7 +92,7 @@ from (
             and created_at >= coalesce(q.created_after, '-infinity')
             and created_at < coalesce(q.created_before, 'infinity')
             and created_at <= q.as_of
-                and (q.metadata is null or metadata @> q.metadata)
+                and (q.metadata is null or metadata @@ q.metadata)
         ) as known
         where id not in (select unnest(array(
             select superseded_by

@@ -179,3 +179,25 @@ async def test_min_score_compares_with_the_rounded_score(scope: Scope) -> None:
 async def test_search_returns_at_most_top_k_hits(scope: Scope) -> None:
     await scope.add(*(f"m {n}" for n in range(20)))
     assert len(await scope.search("m", top_k=7)) == 7
+
+
+@pytest.mark.parametrize(
+    ("contents", "query", "matched"),
+    [
+        (["서울에서 예약을 했다.", "부산으로 출장을 간다."], "서울", ["서울"]),
+        (["我家的猫叫小白。", "他每天早上喝茶。"], "猫", ["猫"]),
+        (["Mara sent ❤️ back", "The ☎ rings"], "❤", ["❤"]),
+        (["Lena writes games in C++", "Lena writes kernels in C"], "C++", ["c++"]),
+        (["We saw The Who live", "Who left the door open"], "the who", ["the", "who"]),
+        (["Ask Will for a key", "Ben will find a key"], 'key of "Will"', ["key", "will"]),
+    ],
+)
+async def test_words_of_every_notation_are_found_and_explained(
+    scope: Scope, contents: list[str], query: str, matched: list[str]
+) -> None:
+    await scope.add(*contents)
+    ranking = Ranking(1.0, mode="lexical")
+    hits = await scope.search(query, ranking=ranking, explain=True)
+    assert (hits[0].content, hits[0].score) == (contents[0], 1.0)
+    assert hits[0].explanation is not None
+    assert hits[0].explanation.matched_terms == matched

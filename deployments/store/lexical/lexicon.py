@@ -1,7 +1,8 @@
 """Keys and BM25 weights of terms: those stored with a memory, and those of a query.
 
-A key is a hash of a term, its scope, the analyzer's version and the language. Scopes therefore
-share no key: no count, index entry or score of one scope depends on the words of another.
+A key is a hash of a term, its scope and the language. Scopes therefore share no key: no count,
+index entry or score of one scope depends on the words of another. Equal terms of two versions of
+the analyzer have equal keys, by which memories are found until their terms are renewed.
 """
 
 import asyncio
@@ -9,17 +10,19 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeVar
 
 from pgvector import SparseVector
 
-from deployments.analyzer import ANALYZER_VERSION, Analyzer
+from deployments.analyzer import ANALYZER_VERSION, Analyzer, shown
 from deployments.domain.bm25 import Bm25, idf
 from deployments.store.settings import SearchSettings
 
 SPARSE_DIMENSIONS = 1_000_000_000
 """pgvector's maximum. Two terms of a scope share a dimension once in a billion pairs."""
 
+_KEY_VERSION = "1"  # another one makes all keys other keys
 _LONG_TEXT_CHARS = 8_000  # takes 2 ms to analyse
 
 Result = TypeVar("Result")
@@ -50,14 +53,14 @@ class Lexicon:
 
     def index(self, agent_id: str, user_id: str, content: str) -> IndexedTerms:
         """The terms to store with a memory."""
-        terms = self.analyzer.terms(content)
+        memory = self.analyzer.of_memory(content)
         keys = self._keys(agent_id, user_id)
         weights: dict[int, float] = {}
         term_keys = []
-        for term, count in Counter(terms).items():
+        for term, count in Counter(chain(memory.terms, memory.more)).items():
             key = keys.of(term)
             term_keys.append(key)
-            _add(weights, key, self.bm25.term_weight(count, len(terms)))
+            _add(weights, key, self.bm25.term_weight(count, len(memory.terms)))
         return IndexedTerms([keys.scope, *term_keys], SparseVector(weights, SPARSE_DIMENSIONS))
 
     async def index_all(self, memories: Sequence[tuple[str, str, str]]) -> list[IndexedTerms]:
@@ -72,16 +75,18 @@ class Lexicon:
     def query(self, agent_id: str, user_id: str, text: str) -> "QueryTerms":
         """The terms of a query, as keys of the scope."""
         keys = self._keys(agent_id, user_id)
-        counts = Counter(self.analyzer.terms(text))
+        counts = Counter(self.analyzer.of_query(text))
         return QueryTerms(keys.scope, {keys.of(term): n for term, n in counts.items()})
 
     def matched_terms(self, query_terms: Iterable[str], content: str) -> list[str]:
-        """The terms of a query that the content has, once each, in the query's order."""
-        content_terms = set(self.analyzer.terms(content))
-        return [term for term in dict.fromkeys(query_terms) if term in content_terms]
+        """The terms of a query that the content has, once each, in the query's order; stop words
+        without their form."""
+        memory = self.analyzer.of_memory(content)
+        content_terms = {*memory.terms, *memory.more}
+        return list(dict.fromkeys(shown(term) for term in query_terms if term in content_terms))
 
     def _keys(self, agent_id: str, user_id: str) -> "_Keys":
-        return _Keys(str(self.analyzer_version), self.settings.language, agent_id, user_id)
+        return _Keys(_KEY_VERSION, self.settings.language, agent_id, user_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,7 +226,7 @@ class SearchRepository:
         query = search.call.query
         if not query.explain:
             return [memory_of(row, row["score"]) for row in rows]
-        terms = self._lexicon.analyzer.terms(query.text)
+        terms = self._lexicon.analyzer.of_query(query.text)
         share = self._lexical_share(search.call)
         return [
             memory_of(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from deployments.analyzer import MemoryTerms
 from deployments.domain.bm25 import idf
 from deployments.domain.embeddings import Embeddings
 from deployments.domain.errors import MemexError
@@ -69,28 +70,34 @@ class InMemorySearches:
 
     def _explanation(self, hit: Memory, query: SearchQuery) -> Explanation:
         """Placeholder numbers with the real matched terms."""
-        terms = self._lexicon.matched_terms(self._lexicon.analyzer.terms(query.text), hit.content)
+        query_terms = self._lexicon.analyzer.of_query(query.text)
+        terms = self._lexicon.matched_terms(query_terms, hit.content)
         return Explanation(0, 0, 0, 0, hit.importance / 2, 0, ScoreWeights(1, 0, 0, 1, 0), terms)
 
     def _bm25s(self, query: SearchQuery, candidates: Sequence[Memory]) -> list[float]:
         """The textbook formula on every memory's terms, without keys or stored weights."""
         analyzer, bm25 = self._lexicon.analyzer, self._lexicon.bm25
         scope = [
-            set(analyzer.terms(memory.content))
+            set(_stored_terms(analyzer.of_memory(memory.content)))
             for memory, _ in self._rows.by_id.values()
             if (memory.agent_id, memory.user_id) == (query.agent_id, query.user_id)
             and memory.superseded_by is None
         ]
-        query_terms = analyzer.terms(query.text)
+        query_terms = analyzer.of_query(query.text)
         values = []
         for memory in candidates:
-            terms = analyzer.terms(memory.content)
+            memory_terms = analyzer.of_memory(memory.content)
+            terms = _stored_terms(memory_terms)
             values.append(
                 sum(
                     idf(len(scope), sum(term in terms_of_one for terms_of_one in scope))
-                    * bm25.term_weight(terms.count(term), len(terms))
+                    * bm25.term_weight(terms.count(term), len(memory_terms.terms))
                     for term in query_terms
                     if term in terms
                 )
             )
         return values
+
+
+def _stored_terms(memory: MemoryTerms) -> list[str]:
+    return [*memory.terms, *memory.more]

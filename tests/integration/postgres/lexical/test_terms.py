@@ -135,6 +135,23 @@ async def test_changed_settings_renew_the_stored_terms(
         assert sums[0][0] == pytest.approx(sums[1][0], abs=1e-3)
 
 
+async def test_a_new_analyzer_renews_the_terms_and_finds_memories_by_the_old_ones_until_then(
+    pool: Pool, postgres_store: PostgresStore
+) -> None:
+    _, _, generation = await fill(postgres_store, 300, contents=[f"code {n}" for n in range(300)])
+    async with pool.acquire() as connection:
+        await connection.execute("update lexicons set analyzer_version = analyzer_version - 1")
+        before = await stored_frequencies(pool)
+        upgraded = build_store(pool, StoreSettings())
+        query = SearchQuery("agent", "user", "code 123", ranking=LEXICAL)
+        for _ in range(2):
+            hits = await upgraded.searches.search(query, unit_vectors(1)[0], generation, None)
+            assert (hits[0].content, hits[0].score) == ("code 123", 1.0)
+            await upgraded.upkeep.renew_terms()
+        assert await stored_frequencies(pool) == before == await recounted_frequencies(pool)
+        assert await connection.fetchval("select min(lexicon) from memories") == 2
+
+
 async def test_terms_of_a_newer_lexicon_are_not_renewed(
     pool: Pool, postgres_store: PostgresStore
 ) -> None:

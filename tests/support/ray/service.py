@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import httpx2
@@ -39,6 +39,9 @@ class Service:
             "MEMEX_DASHBOARD_PORT": str(dashboard_port),
             **settings,
         }
+        self.command = [sys.executable, "-m", "serve_app.cli", "serve"]
+        self.environ: Mapping[str, str] = os.environ
+        self.working_folder: Path | None = None
         self.lines: list[str] = []
         self.process: subprocess.Popen[str] | None = None
         self._last_tree: list[psutil.Process] = []
@@ -46,11 +49,12 @@ class Service:
     def launch(self, **settings: str) -> subprocess.Popen[str]:
         """`memex serve` in a process group of its own, as in a terminal."""
         return subprocess.Popen(
-            [sys.executable, "-m", "serve_app.cli", "serve"],
+            self.command,
+            cwd=self.working_folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, **self.settings, **settings},
+            env={**self.environ, **self.settings, **settings},
             start_new_session=True,
         )
 

@@ -2,7 +2,7 @@
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 PYTHON ?= python3
 
-.PHONY: serve observe test conformance eval bench bench-scale loadtest bench-replicas check fmt hooks install clean
+.PHONY: serve observe test conformance eval bench bench-scale loadtest bench-replicas check fmt hooks install dist clean
 
 serve: install
 	@exec .venv/bin/memex serve
@@ -65,6 +65,11 @@ hooks:
 
 install: .venv/installed
 
+# Builds the wheel, which bundles the model: `pip install dist/*.whl` needs nothing of this clone.
+dist: $(filter .uv/%,$(UV))
+	rm -f dist/memex_serve-*
+	$(UV) build --wheel
+
 .venv/installed: pyproject.toml uv.lock $(filter .uv/%,$(UV))
 	$(UV) sync --locked
 	@touch $@
@@ -84,4 +89,4 @@ tests/conformance/node_modules/installed: tests/conformance/package.json tests/c
 	.uv/bin/pip install --quiet --disable-pip-version-check uv
 
 clean:
-	rm -rf .venv .uv
+	rm -rf .venv .uv dist

@@ -4,7 +4,7 @@ import gzip
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from http import HTTPStatus
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
@@ -14,24 +14,24 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Scope
 
-from deployments.domain.errors import MemexError, RateLimited, Unavailable
+from deployments.domain.errors import MemexError, RateLimited
 from serve_app.rest.errors import (
     FaultBarrier,
     on_http_error,
     on_memex_error,
     on_validation_error,
 )
+from serve_app.rest.health import PATHS as HEALTH_PATHS
+from serve_app.rest.health import health_routes
 from serve_app.rest.input import refuse_headers, refuse_unread
 from serve_app.rest.openapi import openapi_document
 from serve_app.rest.operation import Operation
 from serve_app.rest.pages.console import console_routes
 from serve_app.rest.pages.docs import doc_routes
 from serve_app.rest.routes import OPERATIONS
-from serve_app.rest.schemas.answers import HealthOut
 from serve_app.services.memories import MemoryService
 from serve_app.web.headers import accepts_gzip
-from serve_app.web.problem import retry_after
-from serve_app.web.request_telemetry import RequestMetrics, RequestTelemetry, record_failure
+from serve_app.web.request_telemetry import RequestMetrics, RequestTelemetry
 from serve_app.web.trusted_host import TrustedHost
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
@@ -73,7 +73,7 @@ def build_rest_app(
     app = Starlette(
         routes=[
             *_routes(service),
-            Route("/health", _health(service, version)),
+            *health_routes(service, allowed_hosts, version),
             Route("/metrics", _metrics(exposition)),
             *doc_routes(openapi_document(version)),
             *console_routes(),
@@ -81,7 +81,7 @@ def build_rest_app(
         middleware=[
             Middleware(RequestTelemetry, metrics=metrics, route_of=_route_of),
             Middleware(FaultBarrier),
-            Middleware(TrustedHost, allowed=allowed_hosts),
+            Middleware(TrustedHost, allowed=allowed_hosts, open_paths=HEALTH_PATHS),
         ],
         exception_handlers={
             MemexError: on_error,
@@ -130,27 +130,6 @@ def _endpoint(
         return encoders[method](await operation.handler(service, request))
 
     return endpoint
-
-
-def _health(service: MemoryService, version: str) -> Callable[[Request], Awaitable[Response]]:
-    adapter = TypeAdapter(HealthOut)
-
-    async def answer(request: Request) -> Response:
-        health = await service.health()
-        is_healthy = health.db and health.embedder
-        if not is_healthy:
-            record_failure(request.scope, Unavailable("embedder" if health.db else "database"))
-        body = HealthOut(
-            status="ok" if is_healthy else "degraded",
-            db="ok" if health.db else "down",
-            embedder="ok" if health.embedder else "down",
-            version=version,
-        )
-        status = HTTPStatus.OK if is_healthy else HTTPStatus.SERVICE_UNAVAILABLE
-        headers = {} if is_healthy else retry_after(1)
-        return Response(adapter.dump_json(body), status, headers, media_type="application/json")
-
-    return answer
 
 
 def _metrics(exposition: Exposition) -> Callable[[Request], Awaitable[Response]]:

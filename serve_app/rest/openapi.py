@@ -10,10 +10,11 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from serve_app.rest.conditions import IF_MATCH, IF_NONE_MATCH
+from serve_app.rest.health import HEALTH, LIVE, READY
 from serve_app.rest.input import KEY_HEADER
 from serve_app.rest.operation import Operation
 from serve_app.rest.routes import OPERATIONS
-from serve_app.rest.schemas.answers import HealthOut
+from serve_app.rest.schemas.answers import HealthOut, StatusOut
 from serve_app.web.json_schema import UUID_SCHEMA, PlainFormats
 from serve_app.web.jsonl import MEDIA_TYPE
 from serve_app.web.problem import Problem
@@ -59,7 +60,7 @@ def openapi_document(version: str) -> dict[str, Any]:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _describe(
             operation, schemas
         )
-    paths["/health"] = {"get": _health(schemas)}
+    paths |= _health(schemas)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -245,12 +246,30 @@ def _problem(status: int, schemas: _Schemas) -> dict[str, Any]:
 
 
 def _health(schemas: _Schemas) -> dict[str, Any]:
+    status = schemas.reference(StatusOut, "serialization")
+    parts = {"anyOf": [schemas.reference(HealthOut, "serialization"), status]}
+    checks = (
+        (HEALTH, "health", "Check the service, its database and its embedder", parts),
+        (READY, "ready", "The same, for readiness probes", parts),
+        (LIVE, "live", "Check that a process answers, for liveness probes", status),
+    )
     return {
-        "operationId": "health",
-        "summary": "Check the service, its database and its embedder",
-        "tags": ["operations"],
-        "responses": {
-            "200": _answer(HealthOut, 200, schemas),
-            "503": _answer(HealthOut, 503, schemas),
-        },
+        path: {
+            "get": {
+                "operationId": name,
+                "summary": summary,
+                "description": "Answers any Host; one that is not served here gets the status "
+                "alone. Not rate-limited, and not to be cached.",
+                "tags": ["operations"],
+                "responses": _health_answers(schema, schemas),
+            }
+        }
+        for path, name, summary, schema in checks
     }
+
+
+def _health_answers(schema: dict[str, Any], schemas: _Schemas) -> dict[str, Any]:
+    content = {"application/json": {"schema": schema}}
+    failure = _problem(503, schemas)  # if no replica answers
+    failure["content"] |= content
+    return {"200": {"description": HTTPStatus.OK.phrase, "content": content}, "503": failure}

@@ -46,15 +46,21 @@ def is_served(hosts: list[str], allowed: Collection[str]) -> bool:
 
 
 class TrustedHost:
-    """ASGI middleware: answers 421 if Host is neither loopback nor in `allowed`."""
+    """ASGI middleware: answers 421 if Host is neither loopback nor in `allowed`, unless the path is
+    one of `open_paths`."""
 
-    def __init__(self, app: ASGIApp, allowed: Collection[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, allowed: Collection[str], open_paths: Collection[str] = ()
+    ) -> None:
         self._app = app
         self._allowed = frozenset(allowed)
+        self._open_paths = frozenset(open_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not is_served(
-            Headers(scope=scope).getlist("host"), self._allowed
+        if (
+            scope["type"] == "http"
+            and not is_served(Headers(scope=scope).getlist("host"), self._allowed)
+            and scope["path"].removeprefix(scope.get("root_path", "")) not in self._open_paths
         ):
             answer = problem(
                 HTTPStatus.MISDIRECTED_REQUEST,

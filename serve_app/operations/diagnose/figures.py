@@ -14,7 +14,8 @@ _QUEUED = "ray_serve_deployment_queued_queries"
 _WORKED_ON = "ray_serve_replica_processing_queries"
 _HEALTHY = "ray_serve_deployment_replica_healthy"
 _SUMMARISED = "memex_summarizer_last_pass_timestamp_seconds"
-_MONITORING_ROUTES = {"/health", "/metrics"}  # requested by programs, such as this command
+# Requested by programs, such as this command.
+_MONITORING_ROUTES = {"/health", "/health/live", "/health/ready", "/metrics"}
 
 Samples = dict[str, list[Sample]]
 

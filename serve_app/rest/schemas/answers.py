@@ -71,3 +71,8 @@ class HealthOut:
     db: Literal["ok", "down"]
     embedder: Literal["ok", "down"]
     version: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatusOut:
+    status: Literal["ok", "degraded"]

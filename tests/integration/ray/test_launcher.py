@@ -81,7 +81,7 @@ def test_service_starts_stops_and_recovers_from_a_kill(service: Service) -> None
     }
     assert len(internal_addresses) == 2  # HAProxy's statistics and metrics
     assert {host for host, _ in internal_addresses} == {"127.0.0.1"}
-    refused = httpx2.get(f"{service.url}/health", headers={"host": "memex.example.org"})
+    refused = httpx2.get(f"{service.url}/docs", headers={"host": "memex.example.org"})
     assert refused.status_code == 421
 
     # As a supervisor stops a group of processes.

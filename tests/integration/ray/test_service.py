@@ -170,7 +170,7 @@ async def test_errors_keep_their_status(client: httpx2.AsyncClient, agent: str) 
         )
         assert answer.status_code == 400, answer.text
         assert answer.headers["content-type"] == "application/problem+json"
-    refused = await client.get("/health", headers={"host": "evil.example"})
+    refused = await client.get("/v1/agents", headers={"host": "evil.example"})
     assert refused.status_code == 421
 
 

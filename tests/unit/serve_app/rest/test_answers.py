@@ -185,6 +185,8 @@ async def test_openapi_describes_every_route(client: httpx2.AsyncClient) -> None
         ("GET", "/v1/agents"),
         ("GET", "/v1/agents/{agent_id}/users"),
         ("GET", "/health"),
+        ("GET", "/health/live"),
+        ("GET", "/health/ready"),
     }
     text = json.dumps(document)
     for reference in {part.split('"')[0] for part in text.split('"#/components/schemas/')[1:]}:

@@ -8,7 +8,6 @@ import re
 import uuid
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADER = "X-Request-ID"
@@ -52,8 +51,3 @@ class RequestIds:
             await send(message)
 
         await self._app(scope, receive, send_with_id)
-
-
-def middlewares() -> list[Middleware]:
-    """The middleware that Serve puts around its own, in each process that serves HTTP."""
-    return [Middleware(RequestIds)]

@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
-from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.web.request_context import current_requests
-from serve_app.web.request_id import HEADER, RequestIds, middlewares
+from serve_app.web.request_id import HEADER, RequestIds
 from serve_app.web.request_telemetry import RequestTelemetry
 from tests.support.fakes.embedder import FakeEmbedder
 from tests.support.fakes.store import InMemoryStore
@@ -145,13 +144,6 @@ async def test_invalid_request_id_is_replaced(
     answer = await echo.get("/", headers=headers)
     assert answer.headers.get_list(HEADER) == [answer.text]
     assert str(uuid.UUID(answer.text)) == answer.text
-
-
-def test_serve_gets_the_request_id_middleware() -> None:
-    (middleware,) = middlewares()
-    assert isinstance(middleware, Middleware)
-    assert isinstance(middleware.cls, type)
-    assert issubclass(middleware.cls, RequestIds)
 
 
 async def test_application_without_serve_has_request_ids(

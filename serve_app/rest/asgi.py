@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Scope
 
-from deployments.domain.errors import MemexError, RateLimited
+from deployments.domain.errors import MemexError, RateLimited, Unavailable
 from serve_app.rest.errors import (
     FaultBarrier,
     on_http_error,
@@ -35,6 +35,7 @@ from serve_app.web.request_telemetry import RequestMetrics, RequestTelemetry
 from serve_app.web.trusted_host import TrustedHost
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
+_MCP_PATHS = ("/mcp", "/mcp/{rest:path}")
 _PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 _GZIP_LEVEL = 1  # a fifth of the size; higher levels take long and save little
 
@@ -75,6 +76,7 @@ def build_rest_app(
             *_routes(service),
             *health_routes(service, allowed_hosts, version),
             Route("/metrics", _metrics(exposition)),
+            *(Route(path, _mcp_is_missing, methods=_METHODS) for path in _MCP_PATHS),
             *doc_routes(openapi_document(version)),
             *console_routes(),
         ],
@@ -130,6 +132,11 @@ def _endpoint(
         return encoders[method](await operation.handler(service, request))
 
     return endpoint
+
+
+async def _mcp_is_missing(_request: Request) -> Response:
+    """Serve passes calls of MCP to this application only while memex-mcp is not deployed yet."""
+    raise Unavailable("MCP ingress")
 
 
 def _metrics(exposition: Exposition) -> Callable[[Request], Awaitable[Response]]:

@@ -131,6 +131,16 @@ async def test_metrics_count_each_check(
     assert metrics.answers == [("GET", path, 200) for path in ROUTES]
 
 
+@pytest.mark.parametrize("path", ["/mcp", "/mcp/", "/mcp/x"])
+@pytest.mark.parametrize("method", ["POST", "GET", "DELETE", "OPTIONS"])
+async def test_mcp_without_its_ingress_is_unavailable(
+    client: httpx2.AsyncClient, method: str, path: str
+) -> None:
+    answer = await client.request(method, path)
+    assert_problem(answer, 503)
+    assert answer.headers["retry-after"] == "1"
+
+
 async def test_openapi_describes_the_answers(client: httpx2.AsyncClient) -> None:
     paths = (await client.get("/openapi.json")).json()["paths"]
     for path in ROUTES:

@@ -28,6 +28,13 @@ class Answer:
         except ValueError:
             return None
 
+    def problem(self) -> str | None:
+        """Its status and detail if the body is a problem (RFC 9457), else None."""
+        body = self.json()
+        if isinstance(body, dict) and body.get("status") == self.status and "detail" in body:
+            return f"{self.status}, {body['detail']}"
+        return None
+
 
 class NoAnswer(Exception):
     """Nothing answers at the URL; the message is the reason."""

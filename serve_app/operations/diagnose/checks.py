@@ -195,6 +195,9 @@ def api(url: str, health: Answer | NoAnswer) -> Check:
     if isinstance(health, NoAnswer):
         todo = "see the deployments below, and the logs of HAProxy and RestIngress"
         return Check("API", "failed", f"no answer at {url}: {health}", todo)
+    problem = health.problem()
+    if problem is not None:
+        return Check("API", "failed", f"{url} answers {problem}", "see the deployments below")
     body = health.json()
     if not isinstance(body, dict) or "status" not in body:
         todo = "check MEMEX_HOST and MEMEX_PORT, and which program listens there"

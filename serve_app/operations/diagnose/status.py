@@ -75,6 +75,10 @@ def _health(base: str, unknown: dict[str, str]) -> Status:
     except NoAnswer as error:
         unknown["health"] = f"no answer at {base}: {error}"
         return {"health": None, "version": None}
+    problem = answer.problem()
+    if problem is not None:
+        unknown["health"] = f"{base} answers {problem}"
+        return {"health": None, "version": None}
     body = answer.json()
     if not isinstance(body, dict) or "status" not in body:
         unknown["health"] = f"{base} is not memex"

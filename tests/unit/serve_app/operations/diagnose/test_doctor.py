@@ -195,6 +195,7 @@ def test_failed_deployment_is_reported_with_its_reason(tmp_path: Path) -> None:
             "failed",
             "not the database",
         ),
+        (Answer(503, '{"status": 503, "detail": "no replica"}'), "failed", "503, no replica"),
     ],
 )
 def test_api_check(answer: Answer | NoAnswer, state: str, words: str) -> None:

@@ -153,6 +153,10 @@ def another_program(service: dict[str, list[Answer]]) -> None:
     service["/health"] = [Answer(200, "hello")]
 
 
+def without_replicas(service: dict[str, list[Answer]]) -> None:
+    service["/health"] = [Answer(503, '{"status": 503, "detail": "no replica"}')]
+
+
 @pytest.mark.parametrize(
     "state",
     [
@@ -160,6 +164,7 @@ def another_program(service: dict[str, list[Answer]]) -> None:
         with_empty_metrics,
         with_html_as_metrics,
         another_program,
+        without_replicas,
         lambda _service: None,
     ],
 )

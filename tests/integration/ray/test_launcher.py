@@ -11,6 +11,7 @@ import httpx2
 import pytest
 
 from tests.support.ray.service import Service, listening_addresses
+from tests.support.ray.watching import Watch
 
 MEMORY = {"agent_id": "a", "user_id": "u", "content": "kept over restarts"}
 
@@ -40,7 +41,11 @@ def refusal(service: Service, **settings: str) -> str:
 def test_service_starts_stops_and_recovers_from_a_kill(service: Service) -> None:
     """One test, because each start takes long and every step depends on the previous one."""
     permissions = permissions_above(service.data_dir)
-    service.start()
+    with Watch(service.url, is_limited=True).watching() as watch:
+        service.start()
+    assert watch.unexpected() == []
+    for path, statuses in watch.statuses().items():
+        assert {0, 503} <= statuses, path  # nothing listens; nothing is deployed
     printed = "".join(service.lines)
     for expected in (service.url, f"{service.url}/docs", "Dashboard", "model ready"):
         assert expected in printed
@@ -85,7 +90,9 @@ def test_service_starts_stops_and_recovers_from_a_kill(service: Service) -> None
     assert refused.status_code == 421
 
     # As a supervisor stops a group of processes.
-    assert service.stop(signal.SIGTERM, group=True) == 0
+    with Watch(service.url, is_limited=True).watching() as watch:
+        assert service.stop(signal.SIGTERM, group=True) == 0
+    assert watch.unexpected() == []
     assert service.remaining() == []
     assert permissions_above(service.data_dir) == permissions
 

@@ -87,8 +87,8 @@ class Service:
         launcher = psutil.Process(self.process.pid)
         return [launcher, *launcher.children(recursive=True)]
 
-    def replicas(self, deployment: str) -> list[psutil.Process]:
-        title = f"ray::ServeReplica:memex:{deployment}"
+    def replicas(self, deployment: str, application: str = "memex") -> list[psutil.Process]:
+        title = f"ray::ServeReplica:{application}:{deployment}"
         return alive(self.process_tree(), lambda process: title in "".join(process.cmdline()))
 
     def processes_named(self, name: str) -> list[psutil.Process]:

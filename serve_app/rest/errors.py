@@ -24,6 +24,7 @@ from deployments.domain.errors import (
     Unavailable,
 )
 from deployments.domain.rate_limits import WINDOW_S, Quota, RateLimit
+from serve_app.rest.rate_limits import rate_limit_headers
 from serve_app.web.input_model import reason
 from serve_app.web.problem import (
     FieldError,
@@ -32,7 +33,6 @@ from serve_app.web.problem import (
     retry_after,
     too_many_requests,
 )
-from serve_app.web.rate_limits import rate_limit_headers
 from serve_app.web.request_telemetry import has_answered, record_failure
 
 _STATUS: dict[type[MemexError], HTTPStatus] = {

@@ -18,12 +18,12 @@ from deployments.domain.errors import MemexError, Unavailable
 from deployments.domain.memories import ImportOutcome, NewMemory
 from serve_app.rest.errors import describe
 from serve_app.rest.input import read_query
+from serve_app.rest.rate_limits import rate_limit_headers
 from serve_app.rest.schemas.lines import ImportedOut, MemoryLine, RefusedLine
 from serve_app.rest.schemas.queries import AgentQuery
 from serve_app.services.memories import MemoryService
 from serve_app.web.headers import media_type
 from serve_app.web.jsonl import MEDIA_TYPE, TOO_LONG, LineSplitter, parse_end_line
-from serve_app.web.rate_limits import rate_limit_headers
 
 _BATCH_MEMORIES = 128
 _BATCH_CHARS = 128_000  # about 2 s of work for an embedder

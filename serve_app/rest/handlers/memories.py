@@ -16,6 +16,7 @@ from serve_app.rest.input import (
     read_write_key,
 )
 from serve_app.rest.operation import Reply
+from serve_app.rest.rate_limits import rate_limit_headers
 from serve_app.rest.schemas.answers import (
     BatchOut,
     CountOut,
@@ -37,7 +38,6 @@ from serve_app.rest.schemas.queries import (
 )
 from serve_app.services.memories import MemoryService
 from serve_app.web.cursor import decode_cursor, encode_cursor
-from serve_app.web.rate_limits import rate_limit_headers
 
 
 async def add(service: MemoryService, request: Request) -> Reply[Memory]:

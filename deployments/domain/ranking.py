@@ -5,9 +5,10 @@ The database computes the same in `ranked` of search.sql, which is tested agains
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
+from uuid import UUID
 
 from deployments.domain.pickling import pickle_by_fields
 
@@ -53,6 +54,14 @@ class Explanation:
     cosine_rank: int | None = None
     """From 1, among the candidates; None unless ranks were fused, as is `lexical_rank`."""
     lexical_rank: int | None = None
+    marginal_score: float | None = None
+    """The score less the penalty for the near-copies among the hits before; None without
+    diversity."""
+    similar_ids: list[UUID] = field(default_factory=list)
+    """The memory's near-copies among the memories that were compared: the hits, and as many of the
+    next ones as it took to fill the page with others."""
+    chunk: str | None = None
+    """The part of a long query that `cosine`, `lexical` and the score compare the memory with."""
 
 
 @pickle_by_fields
@@ -140,6 +149,11 @@ def score(
         + ranking.importance_weight * importance / MAX_IMPORTANCE
     )
     return round(value, SCORE_DECIMALS)
+
+
+def marginal_score(score: float, penalty: float) -> float:
+    """The score less the penalty for near-copies, to 4 decimals."""
+    return round(score - penalty, SCORE_DECIMALS)
 
 
 def _ranks(values: Sequence[float]) -> list[int]:

@@ -9,6 +9,7 @@ from deployments.domain.metadata_filters import MetadataTest
 from deployments.domain.pickling import pickle_by_fields
 from deployments.domain.ranking import Ranking
 from deployments.domain.rate_limits import RateLimit
+from deployments.domain.searching.pages import DEFAULT_DIVERSITY
 
 
 @pickle_by_fields
@@ -24,6 +25,9 @@ class SearchFilters:
     `created_before`."""
     created_before: datetime | None = None
     min_score: float | None = None
+    min_similarity: float | None = None
+    """The hit must be related to the query by meaning or by words: its cosine, or its BM25 divided
+    by the query's (the sum of idf · count over all of the query's terms), is at least this."""
 
 
 @pickle_by_fields
@@ -42,12 +46,22 @@ class SearchQuery:
     future changes ages only; None is now."""
     explain: bool = False
     include_superseded: bool = False
+    diversity: float = DEFAULT_DIVERSITY
+    """How much near-copies are kept from the page: 0 (not at all) to 1. See searching/pages.py."""
+    chunks: tuple[str, ...] = ()
+    """The chunks of a long text, which are searched instead of the text as a whole."""
+
+    @property
+    def avoids_copies(self) -> bool:
+        """Whether near-copies may make a difference."""
+        return self.diversity > 0 and self.top_k > 1
 
 
 @pickle_by_fields
 @dataclass(frozen=True, slots=True)
 class SearchCall:
-    """One caller's search, in a call for several callers. `embedding` is `(D,) float32`."""
+    """One caller's search, in a call for several callers. `embedding` is `(D,) float32`; with
+    chunks `(C, D)`, a row for each."""
 
     query: SearchQuery
     embedding: Embeddings

@@ -27,5 +27,6 @@ class Scope:
 
     async def search(self, text: str, **fields: Any) -> list[Memory]:
         query = SearchQuery(self.agent, self.user, text, **fields)
-        vector = embed_words(text)
-        return await self.store.searches.search(query, vector, self.generation, None)
+        vectors = np.stack([embed_words(each) for each in query.chunks or [text]])
+        embedding = vectors if query.chunks else vectors[0]
+        return await self.store.searches.search(query, embedding, self.generation, None)

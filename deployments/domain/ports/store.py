@@ -108,8 +108,9 @@ class Searches(Protocol):
         generation: int,
         rate_limit: RateLimit | None,
     ) -> list[Memory]:
-        """The hits, best first: by score, then newest, then id (descending). `embedding` is `(D,)
-        float32`.
+        """The hits, best first: by score, then newest, then id (descending), unless near-copies or
+        chunks change the order (searching/pages.py). `embedding` is `(D,) float32`; if the query
+        has chunks, `(C, D)`, a row for each.
 
         With `as_of`, memories are found and returned as they were then: in the version of that
         time, superseded ones if they were not yet, expired ones if they had not and are still

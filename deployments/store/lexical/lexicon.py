@@ -112,6 +112,13 @@ class QueryTerms:
                 _add(weights, key, count * idf(memories, containing))
         return SparseVector(weights, SPARSE_DIMENSIONS)
 
+    def total_weight(self, frequencies: Mapping[int, int]) -> float:
+        """The sum of idf · count over all terms, also those that no memory has."""
+        memories = frequencies.get(self.scope_key, 0)
+        return sum(
+            count * idf(memories, frequencies.get(key, 0)) for key, count in self.counts.items()
+        )
+
     def rarest(
         self, frequencies: Mapping[int, int], max_memories: int, max_of_rarest: int
     ) -> list[int]:

@@ -33,6 +33,28 @@ where exists (
             and created_at < coalesce(q.created_before, 'infinity')
             and created_at <= q.as_of
 
+-- fragment: embedding_then
+-- Of a row of `versions`: its embedding, or that of the next version that has one, or of the memory.
+coalesce(
+            (
+                select v.embedding
+                from (
+                    select agent_id, version, generation, embedding
+                    from memory_versions
+                    where memory_id = versions.memory_id and version >= versions.version
+                    offset 0
+                ) as v
+                where v.agent_id = q.agent_id and v.generation = q.generation
+                order by v.version
+                limit 1
+            ),
+            (
+                select m.embedding
+                from memories m
+                where m.agent_id = q.agent_id and m.id = versions.memory_id
+            )
+        )
+
 -- name: search_as_of
 -- A scope of any size. Of a memory that was changed since as_of, the candidate is the first version that was
 -- replaced after as_of. Memories that were superseded since are candidates; their summaries are not. The
@@ -73,29 +95,11 @@ from (
                 and id not in (select unnest(array(select memory_id from versions)))
             union all
             select memory_id, created_at, importance,
-                coalesce(1 - (compared.with_embedding <=> q.embedding), 0),
+                coalesce(1 - (compared.embedding <=> q.embedding), 0),
                 case when q.lexical_share > 0 then coalesce(-(terms <#> q.terms), 0) else 0 end,
                 version
             from versions, lateral (
-                select coalesce(
-                    (
-                        select v.embedding
-                        from (
-                            select agent_id, version, generation, embedding
-                            from memory_versions
-                            where memory_id = versions.memory_id and version >= versions.version
-                            offset 0
-                        ) as v
-                        where v.agent_id = q.agent_id and v.generation = q.generation
-                        order by v.version
-                        limit 1
-                    ),
-                    (
-                        select m.embedding
-                        from memories m
-                        where m.agent_id = q.agent_id and m.id = versions.memory_id
-                    )
-                ) as with_embedding
+                select {{embedding_then}} as embedding
             ) as compared
             where {{known_then}}
                 and (q.metadata is null or metadata @@ q.metadata)
@@ -111,22 +115,28 @@ from (
     select hits.id, q.agent_id, q.user_id, known.content, hits.importance, known.memory_type,
         known.metadata, hits.created_at, known.updated_at, known.expires_at, known.superseded_by,
         hits.score, hits.cosine, hits.lexical, hits.similarity, hits.recency, hits.age_days,
-        hits.best > 0 as has_matches, hits.cosine_rank, hits.lexical_rank
+        hits.best > 0 as has_matches, hits.cosine_rank, hits.lexical_rank, known.embedding
     from hits, lateral (
         select m.content, m.memory_type, m.metadata, m.updated_at,
             case when m.superseded_at > q.as_of then null else m.expires_at end as expires_at,
-            case when m.superseded_at > q.as_of then null else m.superseded_by end as superseded_by
+            case when m.superseded_at > q.as_of then null else m.superseded_by end as superseded_by,
+            case when q.with_embedding then vector_send(m.embedding) end as embedding
         from memories m
         where m.agent_id = q.agent_id and m.user_id = q.user_id and m.id = hits.id
             and hits.version is null
         union all
-        select v.content, v.memory_type, v.metadata, v.written_at, v.expires_at, null
+        select versions.content, versions.memory_type, versions.metadata, versions.written_at,
+            versions.expires_at, null,
+            -- Zeros are like nothing.
+            case when q.with_embedding then vector_send(
+                coalesce({{embedding_then}}, q.embedding - q.embedding)
+            ) end
         from (
             select * from memory_versions
             where memory_id = hits.id and version = hits.version
             offset 0
-        ) as v
-        where v.agent_id = q.agent_id
+        ) as versions
+        where versions.agent_id = q.agent_id
     ) as known
 ) as hits
 order by hits.score desc, hits.created_at desc, hits.id desc;

@@ -1,7 +1,8 @@
 """A search with everything that its statement depends on."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pgvector import SparseVector, Vector
@@ -33,6 +34,22 @@ class Prepared:
     """Whether `rows` is more than `exact_search_rows`."""
     has_changed: bool
     """Whether the scope has changed since the query's `as_of`."""
+    limit: int
+    """How many candidates the statement returns: the query's top_k or more, to choose from."""
+
+    def deeper(self, limit: int) -> "Prepared":
+        """The same search for `limit` candidates. A large scope is searched as for so many hits."""
+        query = replace(self.call.query, top_k=limit)
+        return replace(self, call=replace(self.call, query=query), limit=limit)
+
+    @property
+    def min_bm25(self) -> float | None:
+        """The least BM25 of a memory that is related by words."""
+        min_similarity = self.call.query.filters.min_similarity
+        if min_similarity is None:
+            return None
+        total = self.terms.total_weight(self.frequencies)
+        return min_similarity * total if total > 0 else math.inf
 
     @property
     def fuses_by_rank(self) -> bool:
@@ -51,7 +68,7 @@ class Prepared:
             "user_id": query.user_id,
             "embedding": Vector(self.call.embedding),  # asyncpg splits arrays
             "generation": self.call.generation,
-            "top_k": query.top_k,
+            "top_k": self.limit,
             "alpha": query.ranking.alpha,
             "half_life_days": query.ranking.half_life_days,
             "importance_weight": query.ranking.importance_weight,
@@ -63,6 +80,9 @@ class Prepared:
             "as_of": query.as_of,
             "terms": self.weights,
             "lexical_share": self.lexical_share,
+            "min_cosine": filters.min_similarity,
+            "min_bm25": self.min_bm25,
+            "with_embedding": query.avoids_copies,
         }
 
     @property

@@ -19,6 +19,7 @@ from deployments.store.postgres.pool import Connection, Pool
 from deployments.store.postgres.rows import memory_of
 from deployments.store.searches.explanation import explanation
 from deployments.store.searches.large import Bound, LargeSearch
+from deployments.store.searches.pages import Page, searches_of
 from deployments.store.searches.prepared import Prepared
 from deployments.store.searches.tuning import SearchTuning
 from deployments.store.settings import StoreSettings
@@ -71,15 +72,14 @@ class SearchRepository:
                 connection, [(call.query.agent_id, call.rate_limit) for call in calls]
             )
             is_granted = [refusal is None for refusal in refusals]
-            searches = await self.prepare(connection, list(compress(calls, is_granted)))
-            outcomes = await self._find_each(connection, searches)
+            outcomes = await self._find_each(connection, list(compress(calls, is_granted)))
         self._count("search", sum(isinstance(outcome, list) for outcome in outcomes))
         remaining = iter(outcomes)
         return [refusal or next(remaining) for refusal in refusals]
 
     async def prepare(self, connection: Connection, calls: Sequence[SearchCall]) -> list[Prepared]:
         """Read the terms' frequencies and the scopes' sizes, for all calls in one statement."""
-        shares = [self._lexical_share(call) for call in calls]
+        shares = [self._lexical_share(call.query) for call in calls]
         terms = await self._lexicon.query_all(
             [
                 (call.query.agent_id, call.query.user_id, call.query.text if share else "")
@@ -144,6 +144,7 @@ class SearchRepository:
     ) -> Prepared:
         # Memories may have had terms then that none has now.
         weights = terms.weights(frequencies, with_unknown=has_changed)
+        spare = self._tuning.spare_candidates if call.query.avoids_copies else 0
         return Prepared(
             call=call,
             weights=weights,
@@ -154,52 +155,74 @@ class SearchRepository:
             scope_rows=frequencies.get(terms.scope_key, 0),
             is_large=rows > self._settings.exact_search_rows,
             has_changed=has_changed,
+            limit=call.query.top_k + spare,
         )
 
     async def _find_each(
-        self, connection: Connection, searches: Sequence[Prepared]
+        self, connection: Connection, calls: Sequence[SearchCall]
     ) -> list[list[Memory] | GenerationRetired | Deferred]:
-        """Each search's hits, best first. A slow search is deferred because the others would wait
-        for it, unless it is the only one."""
-        outcomes: list[list[Memory] | GenerationRetired | Deferred]
-        if len(searches) == 1:
-            outcomes = [await self._find_one(connection, searches[0])]
-        else:
-            outcomes = [*await self._find_together(connection, searches)]
+        """Each call's hits, best first. A slow call is deferred because the others would wait for
+        it, unless it is the only one."""
+        pages = await self._pages(connection, calls)
+        outcomes: list[list[Memory] | GenerationRetired | Deferred] = [Deferred()] * len(calls)
+        pending = [n for n, page in enumerate(pages) if len(calls) == 1 or self._is_quick(page)]
+        while pending:
+            searches = [search for n in pending for search in pages[n].searches]
+            rows = iter(await self._rows_each(connection, searches))
+            incomplete = []
+            for n in pending:
+                if pages[n].choose([next(rows) for _ in pages[n].searches], self._tuning):
+                    outcomes[n] = self._memories(pages[n])
+                else:
+                    incomplete.append(n)
+            pending = incomplete
         # A statement also finds nothing if the call's generation is retired.
         empty = [index for index, outcome in enumerate(outcomes) if outcome == []]
         if empty:
             active = await active_generation(connection)
             for index in empty:
-                if searches[index].call.generation != active:
+                if calls[index].generation != active:
                     outcomes[index] = GenerationRetired()
         return outcomes
 
-    async def _find_one(self, connection: Connection, search: Prepared) -> list[Memory]:
+    async def _pages(self, connection: Connection, calls: Sequence[SearchCall]) -> list[Page]:
+        searches = [searches_of(call) for call in calls]
+        prepared = iter(await self.prepare(connection, [one for each in searches for one in each]))
+        return [
+            Page(call, [next(prepared) for _ in each])
+            for call, each in zip(calls, searches, strict=True)
+        ]
+
+    async def _rows_each(
+        self, connection: Connection, searches: Sequence[Prepared]
+    ) -> list[Sequence[Any]]:
+        """The rows of each search, best first."""
+        if len(searches) > 1 and all(map(_is_shareable, searches)):
+            return await self._find_together(connection, searches)
+        return [await self._find_one(connection, search) for search in searches]
+
+    async def _find_one(self, connection: Connection, search: Prepared) -> Sequence[Any]:
         include_superseded = search.call.query.include_superseded
         if search.has_changed:
             statement = sql.search_as_of(
                 **search.values_of_one, include_superseded=include_superseded
             )
-            return self._memories(search, await connection.fetch(*statement))
+            return [*await connection.fetch(*statement)]
         if include_superseded:
             statement = sql.search_with_superseded(**search.values_of_one)
-            return self._memories(search, await connection.fetch(*statement))
+            return [*await connection.fetch(*statement)]
         if search.is_large:
-            return self._memories(search, await self.large.rows(connection, search))
-        rows = await connection.fetch(*together(statement_of(search), [search]))
-        return self._memories(search, rows)
+            return await self.large.rows(connection, search)
+        return [*await connection.fetch(*together(statement_of(search), [search]))]
 
     async def _find_together(
         self, connection: Connection, searches: Sequence[Prepared]
-    ) -> list[list[Memory] | Deferred]:
-        """Make the quick searches, in one statement for each kind of fusion; defer the others."""
-        outcomes: list[list[Memory] | Deferred] = [Deferred()] * len(searches)
+    ) -> list[Sequence[Any]]:
+        """Make the searches in one statement for each kind of fusion."""
+        outcomes: list[Sequence[Any]] = [()] * len(searches)
         for statement in (sql.search_each_weighted, sql.search_each_by_rank):
             indexes = [
-                index
-                for index, search in enumerate(searches)
-                if self._is_quick(search) and statement_of(search) is statement
+                index for index, search in enumerate(searches) if statement_of(search) is statement
             ]
             if not indexes:
                 continue
@@ -208,36 +231,34 @@ class SearchRepository:
             for row in await connection.fetch(*together(statement, chosen)):
                 rows_of_searches[row["search"] - 1].append(row)
             for index, rows in zip(indexes, rows_of_searches, strict=True):
-                outcomes[index] = self._memories(searches[index], rows)
+                outcomes[index] = rows
         return outcomes
 
-    def _is_quick(self, search: Prepared) -> bool:
-        return (
-            not search.is_large
-            and not search.has_changed
-            and not search.call.query.include_superseded
-            and search.rows <= self._tuning.max_shared_rows
-        )
+    def _is_quick(self, page: Page) -> bool:
+        rows = sum(search.rows for search in page.searches)
+        return rows <= self._tuning.max_shared_rows and all(map(_is_shareable, page.searches))
 
-    def _lexical_share(self, call: SearchCall) -> float:
-        return lexical_share(call.query.ranking, self._lexicon.settings.lexical_weight)
+    def _lexical_share(self, query: SearchQuery) -> float:
+        return lexical_share(query.ranking, self._lexicon.settings.lexical_weight)
 
-    def _memories(self, search: Prepared, rows: Sequence[Any]) -> list[Memory]:
-        query = search.call.query
+    def _memories(self, page: Page) -> list[Memory]:
+        query = page.query
         if not query.explain:
-            return [memory_of(row, row["score"]) for row in rows]
-        terms = self._lexicon.analyzer.of_query(query.text)
-        share = self._lexical_share(search.call)
-        return [
-            memory_of(
-                row,
-                row["score"],
-                explanation(
-                    row, query.ranking, share, self._lexicon.matched_terms(terms, row["content"])
-                ),
-            )
-            for row in rows
-        ]
+            return [memory_of(hit.item, hit.item["score"]) for hit in page.hits]
+        share = self._lexical_share(query)
+        memories = []
+        for hit in page.hits:
+            chunk = query.chunks[hit.search] if query.chunks else None
+            terms = self._lexicon.analyzer.of_query(chunk or query.text)
+            matched_terms = self._lexicon.matched_terms(terms, hit.item["content"])
+            explained = explanation(query, hit, share, matched_terms, chunk)
+            memories.append(memory_of(hit.item, hit.item["score"], explained))
+        return memories
+
+
+def _is_shareable(search: Prepared) -> bool:
+    """Whether the search can share a statement with others."""
+    return not (search.is_large or search.has_changed or search.call.query.include_superseded)
 
 
 def statement_of(search: Prepared) -> Statement:

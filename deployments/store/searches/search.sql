@@ -15,7 +15,9 @@
         :created_after::timestamptz as created_after,
         :created_before::timestamptz as created_before, :min_score::float8 as min_score,
         :as_of::timestamptz as as_of, :terms::sparsevec as terms,
-        :lexical_share::float8 as lexical_share, :by_rank::boolean as by_rank
+        :lexical_share::float8 as lexical_share, :by_rank::boolean as by_rank,
+        :min_cosine::float8 as min_cosine, :min_bm25::float8 as min_bm25,
+        :with_embedding::boolean as with_embedding
 
 -- fragment: searches_of_arrays
 -- Several searches: an array for each parameter of search_parameters except by_rank. `search` numbers
@@ -25,11 +27,12 @@ unnest(
         :top_k::int[], :alpha::float8[], :half_life_days::float8[], :importance_weight::float8[],
         :memory_type::text[], :metadata::jsonpath[], :created_after::timestamptz[],
         :created_before::timestamptz[], :min_score::float8[], :as_of::timestamptz[],
-        :terms::sparsevec[], :lexical_share::float8[]
+        :terms::sparsevec[], :lexical_share::float8[], :min_cosine::float8[], :min_bm25::float8[],
+        :with_embedding::boolean[]
     ) with ordinality as n (
         agent_id, user_id, embedding, generation, top_k, alpha, half_life_days, importance_weight,
         memory_type, metadata, created_after, created_before, min_score, as_of, terms,
-        lexical_share, search
+        lexical_share, min_cosine, min_bm25, with_embedding, search
     )
 
 -- fragment: arms
@@ -83,7 +86,8 @@ best as materialized (
     ),
     hits as (
         select * from scored
-        where q.min_score is null or score >= q.min_score
+        where (q.min_score is null or score >= q.min_score)
+            and (q.min_cosine is null or cosine >= q.min_cosine or bm25 >= q.min_bm25)
         order by score desc, created_at desc, id desc
         limit q.top_k
     )
@@ -92,7 +96,8 @@ best as materialized (
 select m.id, m.agent_id, m.user_id, m.content, m.importance, m.memory_type, m.metadata,
         m.created_at, m.updated_at, m.expires_at, m.superseded_by, hits.score, hits.cosine,
         hits.lexical, hits.similarity, hits.recency, hits.age_days, hits.best > 0 as has_matches,
-        hits.cosine_rank, hits.lexical_rank
+        hits.cosine_rank, hits.lexical_rank,
+        case when q.with_embedding then vector_send(m.embedding) end as embedding
     from hits
     join memories m on m.id = hits.id and m.agent_id = q.agent_id and m.user_id = q.user_id
 

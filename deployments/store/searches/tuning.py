@@ -11,6 +11,13 @@ class SearchTuning:
     max_shared_rows: int = 2_000
     """Searches of larger scopes do not share a statement with others: they take 2 to 3 ms."""
 
+    spare_candidates: int = 2
+    """How many more than top_k a search reads if it avoids near-copies: seldom are more needed."""
+    deeper_factor: int = 8
+    """If near-copies fill the page nevertheless, it reads so many times as many, repeatedly."""
+    max_candidates: int = 500
+    """The most that it reads to fill a page with others: 0.1 ms each."""
+
     base_top_k: int = 10
     """For more hits than this, a search reads more candidates: times sqrt(top_k / base_top_k)."""
 

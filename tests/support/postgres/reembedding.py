@@ -118,7 +118,8 @@ async def check_searches(
     vectors = np.stack([vector_of(identity, memory.content) for memory in memories])
     for text in texts:
         vector = vector_of(identity, text)
-        query = SearchQuery("agent", "user", text, 5, Ranking(1.0, mode="semantic"))
+        ranking = Ranking(1.0, mode="semantic")
+        query = SearchQuery("agent", "user", text, 5, ranking, diversity=0)
         hits = await store.searches.search(query, vector, generation, None)
         expected = sorted((vectors @ vector).tolist(), reverse=True)[:5]
         assert [hit.score for hit in hits] == pytest.approx(expected, abs=2e-4)

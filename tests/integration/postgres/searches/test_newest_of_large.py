@@ -70,7 +70,8 @@ class _Scope:
             self.contents[n] = f"needle in a stack of hay {n}"
 
     def query(self, ranking: Ranking, text: str = "q", top_k: int = 10) -> SearchQuery:
-        return SearchQuery("agent", "user", text, top_k, ranking, as_of=self._now)
+        """A search that reads no spare candidates, so that its last hit is the tenth."""
+        return SearchQuery("agent", "user", text, top_k, ranking, as_of=self._now, diversity=0)
 
     async def hits(self, query: SearchQuery, settings: StoreSettings) -> list[Memory]:
         store = build_store(self.pool, settings, tuning=Tuning(search=self.tuning))

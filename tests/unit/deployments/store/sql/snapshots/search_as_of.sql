@@ -15,7 +15,10 @@
 -- $15 terms
 -- $16 lexical_share
 -- $17 by_rank
--- $18 include_superseded
+-- $18 min_cosine
+-- $19 min_bm25
+-- $20 with_embedding
+-- $21 include_superseded
 select q.search, hits.*
 from (
     select 1 as search, $1::text as agent_id, $2::text as user_id, $3::vector as embedding,
@@ -25,7 +28,9 @@ from (
         $11::timestamptz as created_after,
         $12::timestamptz as created_before, $13::float8 as min_score,
         $14::timestamptz as as_of, $15::sparsevec as terms,
-        $16::float8 as lexical_share, $17::boolean as by_rank, $18::boolean as include_superseded
+        $16::float8 as lexical_share, $17::boolean as by_rank,
+        $18::float8 as min_cosine, $19::float8 as min_bm25,
+        $20::boolean as with_embedding, $21::boolean as include_superseded
     where $4::smallint = (select generation from embedding_generations where state = 'active')
 ) as q, lateral (
     with versions as materialized (
@@ -63,29 +68,29 @@ from (
                 and id not in (select unnest(array(select memory_id from versions)))
             union all
             select memory_id, created_at, importance,
-                coalesce(1 - (compared.with_embedding <=> q.embedding), 0),
+                coalesce(1 - (compared.embedding <=> q.embedding), 0),
                 case when q.lexical_share > 0 then coalesce(-(terms <#> q.terms), 0) else 0 end,
                 version
             from versions, lateral (
                 select coalesce(
-                    (
-                        select v.embedding
-                        from (
-                            select agent_id, version, generation, embedding
-                            from memory_versions
-                            where memory_id = versions.memory_id and version >= versions.version
-                            offset 0
-                        ) as v
-                        where v.agent_id = q.agent_id and v.generation = q.generation
-                        order by v.version
-                        limit 1
-                    ),
-                    (
-                        select m.embedding
-                        from memories m
-                        where m.agent_id = q.agent_id and m.id = versions.memory_id
-                    )
-                ) as with_embedding
+            (
+                select v.embedding
+                from (
+                    select agent_id, version, generation, embedding
+                    from memory_versions
+                    where memory_id = versions.memory_id and version >= versions.version
+                    offset 0
+                ) as v
+                where v.agent_id = q.agent_id and v.generation = q.generation
+                order by v.version
+                limit 1
+            ),
+            (
+                select m.embedding
+                from memories m
+                where m.agent_id = q.agent_id and m.id = versions.memory_id
+            )
+        ) as embedding
             ) as compared
             where (expires_at is null or expires_at > q.as_of)
             and (q.memory_type is null or memory_type = q.memory_type)
@@ -135,29 +140,53 @@ from (
     ),
     hits as (
         select * from scored
-        where q.min_score is null or score >= q.min_score
+        where (q.min_score is null or score >= q.min_score)
+            and (q.min_cosine is null or cosine >= q.min_cosine or bm25 >= q.min_bm25)
         order by score desc, created_at desc, id desc
         limit q.top_k
     )
     select hits.id, q.agent_id, q.user_id, known.content, hits.importance, known.memory_type,
         known.metadata, hits.created_at, known.updated_at, known.expires_at, known.superseded_by,
         hits.score, hits.cosine, hits.lexical, hits.similarity, hits.recency, hits.age_days,
-        hits.best > 0 as has_matches, hits.cosine_rank, hits.lexical_rank
+        hits.best > 0 as has_matches, hits.cosine_rank, hits.lexical_rank, known.embedding
     from hits, lateral (
         select m.content, m.memory_type, m.metadata, m.updated_at,
             case when m.superseded_at > q.as_of then null else m.expires_at end as expires_at,
-            case when m.superseded_at > q.as_of then null else m.superseded_by end as superseded_by
+            case when m.superseded_at > q.as_of then null else m.superseded_by end as superseded_by,
+            case when q.with_embedding then vector_send(m.embedding) end as embedding
         from memories m
         where m.agent_id = q.agent_id and m.user_id = q.user_id and m.id = hits.id
             and hits.version is null
         union all
-        select v.content, v.memory_type, v.metadata, v.written_at, v.expires_at, null
+        select versions.content, versions.memory_type, versions.metadata, versions.written_at,
+            versions.expires_at, null,
+            case when q.with_embedding then vector_send(
+                coalesce(coalesce(
+            (
+                select v.embedding
+                from (
+                    select agent_id, version, generation, embedding
+                    from memory_versions
+                    where memory_id = versions.memory_id and version >= versions.version
+                    offset 0
+                ) as v
+                where v.agent_id = q.agent_id and v.generation = q.generation
+                order by v.version
+                limit 1
+            ),
+            (
+                select m.embedding
+                from memories m
+                where m.agent_id = q.agent_id and m.id = versions.memory_id
+            )
+        ), q.embedding - q.embedding)
+            ) end
         from (
             select * from memory_versions
             where memory_id = hits.id and version = hits.version
             offset 0
-        ) as v
-        where v.agent_id = q.agent_id
+        ) as versions
+        where versions.agent_id = q.agent_id
     ) as known
 ) as hits
 order by hits.score desc, hits.created_at desc, hits.id desc;

@@ -14,6 +14,9 @@
 -- $14 as_of
 -- $15 terms
 -- $16 lexical_share
+-- $17 min_cosine
+-- $18 min_bm25
+-- $19 with_embedding
 select q.search, hits.*
 from (
     select n.*, true as by_rank from unnest(
@@ -21,11 +24,12 @@ from (
         $5::int[], $6::float8[], $7::float8[], $8::float8[],
         $9::text[], $10::jsonpath[], $11::timestamptz[],
         $12::timestamptz[], $13::float8[], $14::timestamptz[],
-        $15::sparsevec[], $16::float8[]
+        $15::sparsevec[], $16::float8[], $17::float8[], $18::float8[],
+        $19::boolean[]
     ) with ordinality as n (
         agent_id, user_id, embedding, generation, top_k, alpha, half_life_days, importance_weight,
         memory_type, metadata, created_after, created_before, min_score, as_of, terms,
-        lexical_share, search
+        lexical_share, min_cosine, min_bm25, with_embedding, search
     )
     where n.generation = (select generation from embedding_generations where state = 'active')
 ) as q, lateral (
@@ -75,14 +79,16 @@ from (
     ),
     hits as (
         select * from scored
-        where q.min_score is null or score >= q.min_score
+        where (q.min_score is null or score >= q.min_score)
+            and (q.min_cosine is null or cosine >= q.min_cosine or bm25 >= q.min_bm25)
         order by score desc, created_at desc, id desc
         limit q.top_k
     )
     select m.id, m.agent_id, m.user_id, m.content, m.importance, m.memory_type, m.metadata,
         m.created_at, m.updated_at, m.expires_at, m.superseded_by, hits.score, hits.cosine,
         hits.lexical, hits.similarity, hits.recency, hits.age_days, hits.best > 0 as has_matches,
-        hits.cosine_rank, hits.lexical_rank
+        hits.cosine_rank, hits.lexical_rank,
+        case when q.with_embedding then vector_send(m.embedding) end as embedding
     from hits
     join memories m on m.id = hits.id and m.agent_id = q.agent_id and m.user_id = q.user_id
 ) as hits

@@ -15,6 +15,9 @@
 -- $15 terms
 -- $16 lexical_share
 -- $17 by_rank
+-- $18 min_cosine
+-- $19 min_bm25
+-- $20 with_embedding
 select q.search, hits.*
 from (
     select 1 as search, $1::text as agent_id, $2::text as user_id, $3::vector as embedding,
@@ -24,7 +27,9 @@ from (
         $11::timestamptz as created_after,
         $12::timestamptz as created_before, $13::float8 as min_score,
         $14::timestamptz as as_of, $15::sparsevec as terms,
-        $16::float8 as lexical_share, $17::boolean as by_rank
+        $16::float8 as lexical_share, $17::boolean as by_rank,
+        $18::float8 as min_cosine, $19::float8 as min_bm25,
+        $20::boolean as with_embedding
     where $4::smallint = (select generation from embedding_generations where state = 'active')
 ) as q, lateral (
     with candidates as materialized (
@@ -84,14 +89,16 @@ from (
     ),
     hits as (
         select * from scored
-        where q.min_score is null or score >= q.min_score
+        where (q.min_score is null or score >= q.min_score)
+            and (q.min_cosine is null or cosine >= q.min_cosine or bm25 >= q.min_bm25)
         order by score desc, created_at desc, id desc
         limit q.top_k
     )
     select m.id, m.agent_id, m.user_id, m.content, m.importance, m.memory_type, m.metadata,
         m.created_at, m.updated_at, m.expires_at, m.superseded_by, hits.score, hits.cosine,
         hits.lexical, hits.similarity, hits.recency, hits.age_days, hits.best > 0 as has_matches,
-        hits.cosine_rank, hits.lexical_rank
+        hits.cosine_rank, hits.lexical_rank,
+        case when q.with_embedding then vector_send(m.embedding) end as embedding
     from hits
     join memories m on m.id = hits.id and m.agent_id = q.agent_id and m.user_id = q.user_id
 ) as hits

@@ -36,7 +36,8 @@ export function scoreBar(hit, highest) {
     sum.append(el("span", { class: `value-${name}`, text: decimals(part), title: name }));
   });
   sum.append(` = ${hit.score.toFixed(4)}`);
-  const terms = hit.explanation.matched_terms;
+  const { matched_terms: terms, similar_ids: similar } = hit.explanation;
+  if (similar.length) sum.append(el("span", { class: "terms", text: `near-copies: ${similar.length}` }));
   if (terms.length) sum.append(el("span", { class: "terms", text: `words: ${terms.join(", ")}` }));
   return el("div", { class: "why" }, bar, sum);
 }

@@ -12,6 +12,12 @@ from serve_app.mcp.schemas import MemoriesOut, MemoryOut, PageOut
 from serve_app.web.cursor import encode_cursor
 
 _BYTES_PER_TOKEN = 4
+_NOTHING = "Nothing is stored that matches."
+_NOTHING_RELATED = (
+    "Nothing related to this is stored. Memories that are less related than min_similarity={} are "
+    "left out: to see the nearest of them, search again with min_similarity 0; for the newest, "
+    "call list_memories."
+)
 
 
 def as_text(value: Any) -> str:
@@ -50,10 +56,14 @@ def time_in_brief(time: datetime) -> str:
     return f"{time.isoformat()[:19]}Z"
 
 
-def search_result(hits: Sequence[Memory], max_tokens: int) -> MemoriesOut:
-    """The hits that fit into `max_tokens`, in their order."""
+def search_result(
+    hits: Sequence[Memory], max_tokens: int, min_similarity: float = 0.0
+) -> MemoriesOut:
+    """The hits that fit into `max_tokens`, in their order. `min_similarity` is that of the
+    search."""
     if not hits:
-        return {"memories": [], "left_out": 0, "note": "Nothing is stored that matches."}
+        note = _NOTHING_RELATED.format(min_similarity) if min_similarity else _NOTHING
+        return {"memories": [], "left_out": 0, "note": note}
     shown, left_out = _split([in_brief(hit) for hit in hits], max_tokens)
     answer: MemoriesOut = {"memories": shown, "left_out": len(left_out)}
     if left_out:

@@ -17,12 +17,16 @@ from serve_app.web.fields import (
     Metadata,
     MetadataFilter,
     Query,
+    Weight,
     WindowEnd,
     WindowStart,
 )
 from serve_app.web.input_model import Input
 
 DEFAULT_MAX_TOKENS = 2_000
+MIN_SIMILARITY = 0.22
+"""Loses none of the evidence in development data, and empties most searches for something else
+(docs/how-to/evaluation.md)."""
 
 AgentId = Annotated[Id, Field(description="The name of the agent that owns the memories.")]
 UserId = Annotated[Id, Field(description="The user that the memories are about.")]
@@ -89,6 +93,13 @@ class SearchMemories(Arguments):
     metadata: Annotated[MetadataFilter | None, Field(description=FILTER)] = None
     created_after: WindowStart = None
     created_before: WindowEnd = None
+    min_similarity: Annotated[
+        Weight,
+        Field(
+            description="How related a memory must be, from 0 (not at all: returns the nearest, "
+            "whatever they say) to 1."
+        ),
+    ] = MIN_SIMILARITY
     max_tokens: MaxTokens = DEFAULT_MAX_TOKENS
 
     def to_domain(self) -> SearchQuery:
@@ -98,7 +109,11 @@ class SearchMemories(Arguments):
             text=self.query,
             top_k=self.top_k,
             filters=SearchFilters(
-                self.memory_type, self.metadata, self.created_after, self.created_before
+                self.memory_type,
+                self.metadata,
+                self.created_after,
+                self.created_before,
+                min_similarity=self.min_similarity or None,
             ),
         )
 

@@ -112,7 +112,7 @@ async def search_memories(
     service: MemoryService, arguments: schemas.SearchMemories, _fixed: FixedScope
 ) -> schemas.MemoriesOut:
     result = await service.search(arguments.to_domain())
-    return search_result(result.hits, arguments.max_tokens)
+    return search_result(result.hits, arguments.max_tokens, arguments.min_similarity)
 
 
 async def get_memory(
@@ -195,7 +195,7 @@ TOOLS: dict[str, MemoryTool] = {
             "Search memories",
             "Find memories about a user by meaning, words and recency, best first. Call it before "
             "you answer anything that may depend on earlier conversations. An empty result means "
-            "that no stored memory matches; a failure is reported as an error.",
+            "that nothing related is stored; a failure is reported as an error.",
             is_read_only=True,
         ),
         MemoryTool(

@@ -7,6 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from deployments.domain.memories import Expiry, MemoryPatch, MemoryType, NewMemory
 from deployments.domain.ranking import Fusion, Ranking, SearchMode
 from deployments.domain.search import SearchFilters, SearchQuery
+from deployments.domain.searching.pages import DEFAULT_DIVERSITY
 from deployments.runtime.ids import uuid7
 from serve_app.web.fields import (
     FILTER,
@@ -139,6 +140,16 @@ class SearchIn(Body):
     created_after: WindowStart = None
     created_before: WindowEnd = None
     min_score: Score | None = None
+    min_similarity: Weight | None = Field(
+        None,
+        description="Only memories that are related to the query: their cosine, or their share of "
+        "the query's words, weighted by how rare these are, is at least this; null: all.",
+    )
+    diversity: Weight = Field(
+        DEFAULT_DIVERSITY,
+        description="How far near-copies of other results move down: by about so much of a score "
+        "for each of the results before that says the same; 0: not at all.",
+    )
     as_of: Time | None = Field(
         None,
         description="Search what was known at this time: versions of that time, memories that "
@@ -182,8 +193,10 @@ class SearchIn(Body):
                 self.created_after,
                 self.created_before,
                 self.min_score,
+                self.min_similarity or None,
             ),
             as_of=self.as_of,
             explain=self.explain,
             include_superseded=self.include_superseded,
+            diversity=self.diversity,
         )

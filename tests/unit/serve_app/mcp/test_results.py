@@ -59,6 +59,9 @@ def test_best_hits_are_kept_within_max_tokens() -> None:
 
 def test_empty_result_has_a_note() -> None:
     assert search_result([], 2_000)["note"] == "Nothing is stored that matches."
+    note = search_result([], 2_000, min_similarity=0.3)["note"]
+    assert note.startswith("Nothing related to this is stored.")
+    assert "min_similarity=0.3 are left out" in note
 
 
 def test_next_page_starts_after_the_last_shown_memory() -> None:

@@ -14,7 +14,7 @@ from evaluation.errors import ServiceError
 # them within a request's deadline.
 _BATCH_MEMORIES = 64
 _BATCH_BYTES = 960 * 1024  # below 1 MiB, with room for the JSON around the memories
-_MAX_QUERY_CHARS = 2_000
+_MAX_QUERY_CHARS = 8_000
 _CLEANUP_TIMEOUT_S = 3.0
 
 

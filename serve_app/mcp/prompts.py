@@ -3,6 +3,7 @@
 from mcp_types import GetPromptResult, Prompt, PromptArgument, PromptMessage, TextContent
 
 from deployments.domain.errors import InvalidInput
+from deployments.domain.searching.chunks import chunks_of
 from serve_app.mcp import schemas
 from serve_app.mcp.errors import shortened
 from serve_app.mcp.results import as_text, search_result
@@ -14,6 +15,8 @@ from serve_app.web.input_model import unknown_name
 RECALL = "recall"
 _NAMES = ("task", "agent_id", "user_id")
 _TITLE = "Recall what is known for a task"
+_TOP_K = 10
+_TOP_K_OF_LONG = 20  # about as many as fit into the answer
 
 
 def prompts(fixed: FixedScope) -> list[Prompt]:
@@ -45,12 +48,14 @@ async def recall(
     task = filled.pop("task", "")
     if not task:
         raise InvalidInput("task", "is missing")
-    search = schemas.SearchMemories.model_validate({**filled, "query": task[:MAX_QUERY_CHARS]})
+    if len(task) > MAX_QUERY_CHARS:
+        raise InvalidInput("task", f"should have at most {MAX_QUERY_CHARS} characters")
+    top_k = _TOP_K if not chunks_of(task) else _TOP_K_OF_LONG
+    search = schemas.SearchMemories.model_validate({**filled, "query": task, "top_k": top_k})
     result = await service.search(search.to_domain())
     text = _TEXT.format(
         task=task,
-        query="it" if len(task) <= MAX_QUERY_CHARS else f"its first {MAX_QUERY_CHARS} characters",
-        hits=as_text(search_result(result.hits, search.max_tokens)),
+        hits=as_text(search_result(result.hits, search.max_tokens, search.min_similarity)),
         scope="".join(
             f', {name} "{value}"' for name, value in filled.items() if name not in fixed.fields
         ),
@@ -62,7 +67,7 @@ async def recall(
 _TEXT = """\
 The task: {task}
 
-The memories that a search for {query} found, best first, as JSON:
+The memories that a search for it found, best first, as JSON:
 {hits}
 
 Before you start:

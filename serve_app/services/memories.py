@@ -10,7 +10,7 @@ import asyncio
 import functools
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import TypeVar
 from uuid import UUID
@@ -34,6 +34,7 @@ from deployments.domain.ports.store import Store
 from deployments.domain.ports.summaries import Summariser
 from deployments.domain.rate_limits import Operation, Quota, RateLimit
 from deployments.domain.search import SearchQuery
+from deployments.domain.searching.chunks import chunks_of
 from deployments.domain.summaries import PassReport
 from deployments.runtime.active_model import ActiveModel, Embedded
 from serve_app.services.imports import OutcomesById
@@ -108,16 +109,18 @@ class MemoryService:
         return await self._calls.with_embeddings(contents, "passage", limit, store)
 
     async def search(self, query: SearchQuery) -> SearchResult:
-        """The scope's best `top_k`, best first."""
+        """The scope's best `top_k`, best first. A long query is searched in chunks."""
         limit = self._calls.rate_limit("search", query.agent_id)
+        chunks = chunks_of(query.text)
+        if chunks:
+            query = replace(query, chunks=chunks)
         widened = query if self._reranking is None else self._reranking.widen(query)
 
         async def find(embedded: Embedded, uncounted: RateLimit | None) -> list[Memory]:
-            return await self._store.searches.search(
-                widened, embedded.embeddings[0], embedded.generation, uncounted
-            )
+            rows = embedded.embeddings if chunks else embedded.embeddings[0]
+            return await self._store.searches.search(widened, rows, embedded.generation, uncounted)
 
-        hits = await self._calls.with_embeddings([query.text], "query", limit, find)
+        hits = await self._calls.with_embeddings(chunks or [query.text], "query", limit, find)
         result = SearchResult(hits)
         if self._reranking is not None:
             result = await self._reranking.apply(query, hits)

@@ -24,7 +24,7 @@ from deployments.domain.text import MAX_ID_CHARS, id_fault, is_blank
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_CONTENT_CHARS = 8_000
-MAX_QUERY_CHARS = 2_000
+MAX_QUERY_CHARS = 8_000  # as long as a memory
 MAX_METADATA_BYTES = 16 * 1024
 MAX_TTL_S = 100 * 365 * 86_400
 FILTER = (

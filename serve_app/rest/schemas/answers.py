@@ -42,7 +42,7 @@ class SearchOut:
         bool | None,
         Field(
             description="True if a reranker reordered the results, false if it was late or "
-            "unavailable, null if none is configured."
+            "unavailable or the query is long, null if none is configured."
         ),
     ]
 

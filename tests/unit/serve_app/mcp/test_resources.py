@@ -91,6 +91,20 @@ async def test_resources_stay_in_their_scope(connect: Connect, store: InMemorySt
     assert caught.value.code == -32603
 
 
+async def test_recall_prompt_searches_the_end_of_a_long_task_too(connect: Connect) -> None:
+    async with connect(**SCOPE) as client:
+        for number in range(12):
+            content = f"The printer log number {number} repeats the same line."
+            await client.call_tool("store_memory", {"content": content})
+        answer = "The harbour gate opens with the word lantern-42."
+        await client.call_tool("store_memory", {"content": answer})
+        question = "Which word opens the harbour gate?"
+        filler = "The printer log repeats the same line. " * 60
+        for task in (f"{filler}{question}", f"{question} {filler}"):
+            result = await client.get_prompt("recall", {"task": task})
+            assert answer in str(result.messages)
+
+
 async def test_recall_prompt_searches_for_the_task(
     connect: Connect, embedder: FakeEmbedder
 ) -> None:
@@ -114,8 +128,10 @@ async def test_recall_prompt_searches_for_the_task(
             await client.get_prompt("recall", {"task": "t", "agent_id": "b"})
         with pytest.raises(MCPError, match="query: is unknown; did you mean"):
             await client.get_prompt("recall", {"task": "t", "query": "q"})
-        long = await client.get_prompt("recall", {"task": "violin " * 400})
-        assert "a search for its first 2000 characters found" in str(long.messages)
+        with pytest.raises(MCPError, match="task: should have at most 8000 characters"):
+            await client.get_prompt("recall", {"task": "x" * 8_001})
+        nothing = await client.get_prompt("recall", {"task": "unwind strands of dna"})
+        assert "Nothing related to this is stored." in str(nothing.messages)
         with pytest.raises(MCPError, match="unknown prompt 'x'; known: recall"):
             await client.get_prompt("x", {})
         embedder.down = True

@@ -5,6 +5,7 @@ import pytest
 from deployments.domain.errors import MemoryNotFound, ModelMismatch, RateLimited, Unavailable
 from deployments.domain.memories import MemoryPatch, NewMemory, WriteKey
 from deployments.domain.search import SearchQuery
+from deployments.domain.searching.chunks import chunks_of
 from deployments.runtime.ids import uuid7
 from serve_app.services.memories import MemoryService
 from tests.support.fakes.embedder import IDENTITY, FakeEmbedder
@@ -36,6 +37,19 @@ async def test_contents_are_passages_and_searches_are_queries(
     await service.add([memory(content="a"), memory(content="b")])
     await service.search(SearchQuery("agent", "user", "q"))
     assert embedder.calls == [(["a", "b"], "passage"), (["q"], "query")]
+
+
+async def test_chunks_of_a_long_query_are_embedded_in_one_call(
+    service: MemoryService, embedder: FakeEmbedder
+) -> None:
+    await service.add([memory(content="the gate opens with lantern")])
+    text = "a printer repeats the line. " * 40 + "what opens the gate?"
+    result = await service.search(SearchQuery("agent", "user", text, explain=True))
+    chunks = chunks_of(text)
+    assert embedder.calls[1:] == [(list(chunks), "query")]
+    ((hit,),) = (result.hits,)
+    assert hit.explanation is not None
+    assert hit.explanation.chunk == chunks[-1]
 
 
 async def test_patch_embeds_only_new_content(

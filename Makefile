@@ -20,7 +20,7 @@ conformance: install tests/conformance/node_modules/installed
 	@exec .venv/bin/python -m tests.conformance
 
 # Measures a running service's retrieval on a public benchmark: `make eval DATA=path`, with any of
-# K=5,10 MODE= ALPHA= LEXICAL_WEIGHT= FUSION= JOBS=4 LIMIT= OUT= URL= FRESH=1.
+# K=5,10 MODE= ALPHA= LEXICAL_WEIGHT= FUSION= DIVERSITY= JOBS=4 LIMIT= OUT= URL= FRESH=1.
 ifneq ($(filter eval,$(MAKECMDGOALS)),)
 ifeq ($(DATA),)
 $(error DATA is missing: make eval DATA=path/to/longmemeval_s.json, or a locomo10.json)
@@ -29,7 +29,7 @@ endif
 eval: install
 	@exec .venv/bin/python -m evaluation '$(DATA)' $(if $(K),--k '$(K)') $(if $(MODE),--mode '$(MODE)') \
 	  $(if $(ALPHA),--alpha '$(ALPHA)') $(if $(LEXICAL_WEIGHT),--lexical-weight '$(LEXICAL_WEIGHT)') \
-	  $(if $(FUSION),--fusion '$(FUSION)') $(if $(JOBS),--jobs '$(JOBS)') \
+	  $(if $(FUSION),--fusion '$(FUSION)') $(if $(DIVERSITY),--diversity '$(DIVERSITY)') $(if $(JOBS),--jobs '$(JOBS)') \
 	  $(if $(LIMIT),--limit '$(LIMIT)') $(if $(OUT),--out '$(OUT)') $(if $(URL),--url '$(URL)') \
 	  $(if $(FRESH),--fresh)
 

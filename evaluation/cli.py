@@ -110,7 +110,7 @@ def _same_command(arguments: argparse.Namespace) -> str:
 
 def _search_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """The settings that the arguments name; the service has defaults for the others."""
-    names = ("mode", "alpha", "lexical_weight", "fusion")
+    names = ("mode", "alpha", "lexical_weight", "fusion", "diversity")
     settings = {name: getattr(arguments, name) for name in names}
     return {name: value for name, value in settings.items() if value is not None}
 
@@ -142,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--lexical-weight", type=float, help="weight of lexical in a hybrid search")
     add("--fusion", help="how a hybrid search combines cosine and lexical")
+    add("--diversity", type=float, help="how far near-copies move down, 0 to 1")
     add("--jobs", type=_count, default=4, help="number of scopes at a time (4)")
     add("--limit", type=_count, help="ask only the file's first LIMIT questions")
     add(

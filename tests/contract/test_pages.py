@@ -3,6 +3,7 @@
 import pytest
 
 from deployments.domain.memories import Memory
+from deployments.domain.metadata_filters import parse_filter
 from deployments.domain.ranking import Ranking, SearchMode
 from deployments.domain.search import SearchFilters
 from tests.support.contract import Scope
@@ -112,7 +113,7 @@ async def test_chunks_respect_filters_and_scope(scope: Scope) -> None:
     await scope.add("green paint")
     other = Scope(scope.store, scope.generation, "agent", "another user")
     await other.add("green tea")
-    filters = SearchFilters(metadata={"kind": "drink"})
+    filters = SearchFilters(metadata=parse_filter({"kind": "drink"}))
     hits = await scope.search("…", chunks=("green", "tea"), filters=filters)
     assert [(hit.content, hit.user_id) for hit in hits] == [("green tea", "user")]
 

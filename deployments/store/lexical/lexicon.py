@@ -16,7 +16,7 @@ from typing import TypeVar
 from pgvector import SparseVector
 
 from deployments.analyzer import ANALYZER_VERSION, Analyzer, shown
-from deployments.domain.bm25 import Bm25, idf
+from deployments.domain.searching.bm25 import Bm25, idf
 from deployments.store.settings import SearchSettings
 
 SPARSE_DIMENSIONS = 1_000_000_000

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 
 from deployments.analyzer import MemoryTerms
-from deployments.domain.bm25 import idf
 from deployments.domain.embeddings import Embeddings
 from deployments.domain.errors import MemexError
 from deployments.domain.memories import Memory
@@ -21,6 +20,7 @@ from deployments.domain.ranking import (
 )
 from deployments.domain.rate_limits import RateLimit
 from deployments.domain.search import Deferred, SearchCall, SearchQuery
+from deployments.domain.searching.bm25 import idf
 from deployments.domain.searching.pages import Found, Hit, page_of
 from deployments.store.lexical.lexicon import Lexicon
 from deployments.store.settings import SearchSettings

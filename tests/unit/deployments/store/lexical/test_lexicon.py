@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from deployments.domain.bm25 import Bm25, idf
+from deployments.domain.searching.bm25 import Bm25, idf
 from deployments.store.lexical.lexicon import Lexicon
 from deployments.store.settings import SearchSettings
 

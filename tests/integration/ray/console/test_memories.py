@@ -23,6 +23,7 @@ async def test_agent_and_user_are_picked_by_keyboard(
     await add(client, agent, "of ben", "also of ben", user_id="ben")
     await console.open()
     await expect(console.agent).not_to_have_value("")  # the first agent
+    await expect(console.cards.first).to_be_visible()  # its memories: nothing is set any more
     await console.agent.focus()
     await console.page.keyboard.type(agent)
     option = console.page.get_by_role("option", name=agent)
